@@ -1,0 +1,57 @@
+# Everything here needs only Python 3.11, 3.12 or 3.13 on the PATH: the first call makes .venv.
+# Another Python: make PYTHON=/path/to/python3.12 test
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-slow lint format bench clean
+
+# The first that runs and is new enough; TensorFlow has no wheels beyond 3.13.
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python; do \
+	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null \
+	&& echo $$python && break; done)
+
+BIN := .venv/bin
+READY := .venv/ready
+BENCH_READY := .venv/bench-ready
+
+help:
+	@echo "make demo        train a small classifier and use it"
+	@echo "make test        the tests (make test-slow: the slow ones too)"
+	@echo "make lint        formatting, lint, types (make format: mend the formatting)"
+	@echo "make bench       speed and accuracy beside fastText"
+	@echo "make clean       remove .venv and everything built"
+
+demo: $(READY)
+	@$(BIN)/python examples/demo.py
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+test-slow: $(READY)
+	$(BIN)/python -m pytest --slow
+
+lint: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(BENCH_READY)
+	$(BIN)/python benchmarks/text_classification.py
+
+clean:
+	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+
+$(READY): pyproject.toml setup.py constraints.txt
+	@test -n "$(PYTHON)" || { echo "needs Python 3.11, 3.12 or 3.13 on the PATH (or make PYTHON=...)" >&2; exit 2; }
+	@echo "Setting up .venv with $$($(PYTHON) --version): some minutes, once" >&2
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+# Of the peers in the extra [bench] only this one: the others are gigabytes.
+$(BENCH_READY): $(READY)
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt fasttext
+	@touch $@

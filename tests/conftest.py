@@ -1,0 +1,71 @@
+"""What all tests share. `zoo` is imported inside fixtures only: the jaxtyping plugin must see
+zoo.models before anything imports it (see `addopts` in pyproject.toml)."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+# Before JAX and TensorFlow are imported. Processes that a test starts inherit all of it.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")  # what a test expects must not hang on the machine
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import jax
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+NO_SHARED = f"needs the data folder {SHARED}, which is not there"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--slow", action="store_true", help="run the tests marked slow too")
+
+
+def pytest_configure() -> None:
+    # A sum of [B, T] and [T] is more often a mistake than meant: say it, or broadcast in the open.
+    jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    skip = {}
+    if not config.getoption("--slow"):
+        skip["slow"] = "runs with --slow"
+    if not SHARED.is_dir():
+        skip["shared"] = NO_SHARED
+    if any(item.get_closest_marker("gpu") for item in items) and jax.default_backend() == "cpu":
+        skip["gpu"] = "needs an accelerator: JAX_PLATFORMS=cuda pytest -m gpu"
+    for item in items:
+        for mark, reason in skip.items():
+            if item.get_closest_marker(mark):
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Data come from ../shared where it is; nothing is read from or left in the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ZOO_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.delenv("TFDS_DATA_DIR", raising=False)
+        if (SHARED / "data").is_dir():
+            patch.setenv("ZOO_DATA_DIR", str(SHARED / "data"))
+        yield
+
+
+@pytest.fixture
+def shared() -> Path:
+    """The folder ../shared beside the checkout: real data sets and trax's reference values."""
+    if not SHARED.is_dir():
+        pytest.skip(NO_SHARED)
+    return SHARED
+
+
+@pytest.fixture
+def key(request: pytest.FixtureRequest) -> Callable[[], jax.Array]:
+    """Gives a new PRNG key at each call, so that none is used twice; the same ones in every run."""
+    keys = itertools.count()
+    root = jax.random.key(zlib.crc32(request.node.nodeid.encode()))
+    return lambda: jax.random.fold_in(root, next(keys))

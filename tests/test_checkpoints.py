@@ -1,0 +1,114 @@
+"""zoo.checkpoints: latest and best kept together, broken checkpoints, full disks."""
+
+import errno
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from zoo.checkpoints import Best, Checkpoints, CheckpointWarning
+
+BEST = Best("validation/accuracy", "max")
+
+
+def save(store, step, accuracy=None):
+    metrics = None if accuracy is None else {"validation/accuracy": accuracy}
+    variables = {"params": {"w": jnp.full((3,), float(step))}}
+    store.save(step, variables=variables, optimizer=(jnp.zeros(3),), progress={"step": step}, metrics=metrics)
+
+
+def target():
+    return {"params": {"w": jnp.zeros(3)}}
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = Checkpoints(tmp_path / "checkpoints", BEST)
+    yield store
+    store.close()
+
+
+def truncate(folder):
+    for path in folder.rglob("*"):
+        if path.is_file():
+            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def test_the_best_and_the_latest_are_both_kept_also_by_a_new_process(store):
+    for step, accuracy in [(1, 0.5), (2, 0.9), (3, None), (4, 0.7)]:
+        save(store, step, accuracy)
+    assert store.steps() == (2, 4)
+    assert store.best_step() == 2
+    again = Checkpoints(store.folder, BEST)
+    save(again, 5, 0.1)
+    assert again.steps() == (2, 5)
+    step, variables, optimizer, progress = again.restore(variables=target(), optimizer=(jnp.ones(3),))
+    assert (step, progress) == (5, {"step": 5})
+    np.testing.assert_array_equal(variables["params"]["w"], 5.0)
+    np.testing.assert_array_equal(optimizer[0], 0.0)
+    again.close()
+
+
+def test_lower_is_better_with_mode_min(tmp_path):
+    store = Checkpoints(tmp_path / "checkpoints", Best("validation/accuracy", "min"))
+    for step, value in [(1, 0.2), (2, 0.1), (3, 0.3)]:
+        save(store, step, value)
+    assert store.best_step() == 2
+    store.close()
+
+
+def test_a_predictor_reads_the_best_the_latest_or_a_step(store):
+    for step, accuracy in [(1, 0.9), (2, 0.5)]:
+        save(store, step, accuracy)
+    reader = Checkpoints(store.folder, BEST, read_only=True)
+    assert reader.variables(target())[0] == 1
+    assert reader.variables(target(), "latest")[0] == 2
+    step, variables = reader.variables(target(), 2)
+    assert step == 2
+    np.testing.assert_array_equal(variables["params"]["w"], 2.0)
+    with pytest.raises(FileNotFoundError, match="has no checkpoint of step 7; it has 1, 2"):
+        reader.variables(target(), 7)
+    reader.close()
+
+
+def test_a_half_written_checkpoint_is_put_aside_and_the_one_before_is_used(store):
+    for step, accuracy in [(1, 0.9), (2, 0.5)]:
+        save(store, step, accuracy)
+    truncate(store.folder / "2")
+    with pytest.warns(CheckpointWarning, match="the checkpoint of step 2 in .* cannot be read .*; trying an older one"):
+        step, *_ = store.restore(variables=target(), optimizer=(jnp.ones(3),))
+    assert step == 1
+    assert (store.folder / "2.unreadable").is_dir()
+    save(store, 2, 0.6)
+    assert store.steps() == (1, 2)
+
+
+def test_no_checkpoint_restores_nothing_and_no_readable_one_is_an_error(store):
+    assert store.restore(variables=target(), optimizer=(jnp.ones(3),)) is None
+    save(store, 1, 0.5)
+    truncate(store.folder / "1")
+    with pytest.warns(CheckpointWarning), pytest.raises(FileNotFoundError, match="has no readable checkpoint; found 1"):
+        store.variables(target())
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOSPC, "No space left on device"), ValueError("RESOURCE_EXHAUSTED: No space left on device")]
+)
+def test_a_full_disk_names_the_step_and_leaves_the_last_checkpoint(store, monkeypatch, error):
+    save(store, 1, 0.5)
+
+    def fail(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr(store._manager, "save", fail)
+    with pytest.raises(OSError, match="the checkpoint of step 2 could not be written to .*No space left.*step 1 is unharmed"):
+        save(store, 2, 0.6)
+    assert store.steps() == (1,)
+
+
+def test_restored_arrays_have_the_sharding_of_the_target(store):
+    save(store, 1, 0.5)
+    placed = jax.device_put(target(), jax.devices()[0])
+    _, variables, *_ = store.restore(variables=placed, optimizer=(jnp.ones(3),))
+    assert variables["params"]["w"].sharding == placed["params"]["w"].sharding

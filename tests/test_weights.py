@@ -1,0 +1,75 @@
+"""zoo.weights: flat names, safetensors, strict merge."""
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from zoo import weights
+
+
+def tree():
+    return {
+        "params": {
+            "embedding": np.arange(6, dtype=np.float32).reshape(3, 2),
+            "head": {"kernel": np.ones((2, 4), np.float32), "bias": np.zeros(4, np.float32)},
+        }
+    }
+
+
+def test_flatten_and_unflatten_are_inverse():
+    flat = weights.flatten(tree())
+    assert list(flat) == ["params/embedding", "params/head/kernel", "params/head/bias"]
+    assert weights.flatten(weights.unflatten(flat)) == flat
+
+
+@pytest.mark.parametrize("dtype", [np.float32, ml_dtypes.bfloat16])
+def test_safetensors_round_trip_keeps_values_and_dtype(tmp_path, dtype):
+    before = weights.cast(tree(), dtype)
+    before["params"]["count"] = np.int32(7).reshape(())
+    weights.save(tmp_path / "w.safetensors", before)
+    after = weights.load(tmp_path / "w.safetensors")
+    for name, leaf in weights.flatten(before).items():
+        loaded = weights.flatten(after)[name]
+        assert loaded.dtype == leaf.dtype
+        np.testing.assert_array_equal(np.asarray(loaded, np.float32), np.asarray(leaf, np.float32))
+
+
+def test_a_broken_safetensors_file_is_refused_by_name(tmp_path):
+    path = tmp_path / "w.safetensors"
+    weights.save(path, tree())
+    path.write_bytes(path.read_bytes()[:40])
+    with pytest.raises(ValueError, match=r"w.safetensors is not a readable safetensors file \(.*fetch or export it again"):
+        weights.load(path)
+
+
+def test_merge_takes_the_source_and_converts_to_the_dtype_of_the_target():
+    source = weights.cast(tree(), ml_dtypes.bfloat16)
+    merged = weights.merge(tree(), source)
+    assert merged["params"]["embedding"].dtype == np.float32
+    np.testing.assert_array_equal(merged["params"]["embedding"], tree()["params"]["embedding"])
+
+
+def test_merge_lists_both_sides_of_every_difference():
+    source = tree()
+    source["params"]["head"] = {"kernel": np.ones((2, 9), np.float32), "scale": np.ones(9, np.float32)}
+    with pytest.raises(ValueError) as error:
+        weights.merge(tree(), source)
+    assert str(error.value) == (
+        "the weights do not fit the model (+ the model has, - the weights have):\n"
+        "  + params/head/kernel [2, 4]\n"
+        "  - params/head/kernel [2, 9]\n"
+        "  + params/head/bias [4]\n"
+        "  - params/head/scale [9]"
+    )
+
+
+def test_merge_leaves_fresh_what_skip_names_whatever_its_shape():
+    source = tree()
+    source["params"]["head"] = {"kernel": np.full((2, 9), 5.0, np.float32)}
+    merged = weights.merge(tree(), source, skip=("params/head/.*",))
+    np.testing.assert_array_equal(merged["params"]["head"]["kernel"], np.ones((2, 4)))
+    np.testing.assert_array_equal(merged["params"]["embedding"], tree()["params"]["embedding"])
+
+
+def test_count_gives_values_and_bytes():
+    assert weights.count(tree()) == (6 + 8 + 4, 4 * 18)

@@ -1,0 +1,205 @@
+"""The checkpoints of a run: Orbax, behind one small class.
+
+A checkpoint is a folder `checkpoints/STEP` with three items, so that a predictor can read the first one alone:
+`variables` (what the module takes), `optimizer` (its state) and `progress` (JSON). Orbax writes it under another
+name and renames it at the end, so that a process killed while saving leaves the one before it untouched.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import shutil
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import orbax.checkpoint as ocp
+from orbax.checkpoint.checkpoint_managers import preservation_policy as policies
+
+FOLDER = "checkpoints"
+"""Name of the folder inside a run's folder."""
+
+
+class CheckpointWarning(UserWarning):
+    """A checkpoint could not be read and an older one was used."""
+
+
+@dataclass(frozen=True)
+class Best:
+    """The metric that says which checkpoint is the best one."""
+
+    metric: str
+    mode: Literal["max", "min"]
+
+    def better(self, value: float, than: float | None) -> bool:
+        """Whether `value` improves on the best so far (None: there was none)."""
+        return than is None or (value > than if self.mode == "max" else value < than)
+
+
+class Checkpoints:
+    """Saves and restores; keeps the latest and, where `best` is given, the best one.
+
+    Orbax's `max_to_keep` with `best_fn` would delete the newest checkpoint when it is not among the best, and a
+    resumed run would lose work; a preservation policy keeps both.
+    """
+
+    def __init__(self, folder: Path, best: Best | None = None, *, read_only: bool = False) -> None:
+        self.folder = folder
+        self.best = best
+        keep: list[policies.PreservationPolicy] = [policies.LatestN(1)]
+        score = None
+        if best is not None:
+            score = lambda metrics: metrics[best.metric]  # noqa: E731
+            reverse = best.mode == "min"
+            keep.append(policies.BestN(get_metric_fn=score, reverse=reverse, n=1, keep_checkpoints_without_metrics=False))
+        with _quiet():
+            self._manager = ocp.CheckpointManager(
+                folder.absolute(),
+                options=ocp.CheckpointManagerOptions(
+                    preservation_policy=policies.AnyPreservationPolicy(keep),
+                    best_fn=score,
+                    best_mode=best.mode if best else "max",
+                    enable_async_checkpointing=False,  # an error (a full disk) belongs to the step that saved
+                    cleanup_tmp_directories=not read_only,
+                    read_only=read_only,
+                ),
+            )
+
+    def steps(self) -> tuple[int, ...]:
+        """The steps that have a complete checkpoint, ascending."""
+        return tuple(sorted(self._manager.all_steps()))
+
+    def best_step(self) -> int | None:
+        """The step of the best checkpoint; None where no metric was ever saved."""
+        return self._manager.best_step() if self.best else None
+
+    def save(
+        self, step: int, *, variables: Any, optimizer: Any, progress: Mapping[str, Any], metrics: Mapping[str, float] | None
+    ) -> None:
+        """Writes the checkpoint of `step`. `metrics` are those measured at this very step, if any were.
+
+        Raises:
+          OSError: it could not be written; the checkpoints that were there are unharmed.
+        """
+        try:
+            with _quiet():
+                self._manager.save(
+                    step,
+                    args=ocp.args.Composite(
+                        variables=ocp.args.StandardSave(variables),
+                        optimizer=ocp.args.StandardSave(optimizer),
+                        progress=ocp.args.JsonSave(dict(progress)),
+                    ),
+                    metrics=dict(metrics) if metrics is not None else None,
+                    force=True,
+                )
+        except Exception as error:  # TensorStore raises ValueError with the system's message for a full disk
+            if not _is_write_error(error):
+                raise
+            last = self.steps()[-1:]
+            kept = f"the checkpoint of step {last[0]} is unharmed" if last else "there was no earlier one"
+            raise OSError(
+                f"the checkpoint of step {step} could not be written to {self.folder}: {_reason(error)}; {kept}. "
+                "Free some space and run the same command again"
+            ) from error
+
+    def restore(self, *, variables: Any, optimizer: Any) -> tuple[int, Any, Any, dict[str, Any]] | None:
+        """The latest checkpoint that can be read, or None where there is none.
+
+        Args:
+          variables, optimizer: trees of arrays (or of shapes with shardings) that say what to restore, and where to.
+
+        Returns:
+          step, variables, optimizer state, progress. A checkpoint that cannot be read is renamed to
+          `STEP.unreadable`, with a warning, so that the run can save that step again.
+        """
+        args = ocp.args.Composite(
+            variables=ocp.args.StandardRestore(_abstract(variables)),
+            optimizer=ocp.args.StandardRestore(_abstract(optimizer)),
+            progress=ocp.args.JsonRestore(),
+        )
+        for step in reversed(self.steps()):
+            restored = self._try(step, args)
+            if restored is not None:
+                return step, restored["variables"], restored["optimizer"], restored["progress"]
+            aside = self.folder / f"{step}.unreadable"
+            shutil.rmtree(aside, ignore_errors=True)
+            (self.folder / str(step)).rename(aside)
+            self._manager.reload()
+        return None
+
+    def variables(self, target: Any, step: int | Literal["best", "latest"] = "best") -> tuple[int, Any]:
+        """The variables of one checkpoint for a predictor: the best, the latest, or that of a step.
+
+        `best` means the latest where the run keeps no best one. Only an automatic choice falls back to another
+        checkpoint when the first cannot be read.
+
+        Raises:
+          FileNotFoundError: there is no (readable) checkpoint, or not of that step.
+        """
+        steps = self.steps()
+        if isinstance(step, int):
+            if step not in steps:
+                raise FileNotFoundError(f"{self.folder} has no checkpoint of step {step}; it has {_listed(steps)}")
+            candidates = [step]
+        else:
+            best = self.best_step() if step == "best" else None
+            candidates = ([best] if best is not None else []) + [s for s in reversed(steps) if s != best]
+        args = ocp.args.Composite(variables=ocp.args.StandardRestore(_abstract(target)))
+        for candidate in candidates:
+            restored = self._try(candidate, args)
+            if restored is not None:
+                return candidate, restored["variables"]
+        raise FileNotFoundError(f"{self.folder} has no readable checkpoint; found {_listed(steps)}")
+
+    def _try(self, step: int, args: Any) -> Any:
+        try:
+            with _quiet():
+                return self._manager.restore(step, args=args)
+        except Exception as error:  # half-written files raise whatever their reader raises
+            warnings.warn(
+                f"the checkpoint of step {step} in {self.folder} cannot be read ({_reason(error)}); trying an older one",
+                CheckpointWarning,
+                stacklevel=3,
+            )
+            return None
+
+    def close(self) -> None:
+        """Ends Orbax's threads."""
+        self._manager.close()
+
+
+def _abstract(tree: Any) -> Any:
+    return jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=getattr(leaf, "sharding", None)), tree
+    )
+
+
+def _listed(steps: tuple[int, ...]) -> str:
+    return ", ".join(map(str, steps)) if steps else "none"
+
+
+def _reason(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__
+
+
+def _is_write_error(error: BaseException) -> bool:
+    text = str(error)
+    return isinstance(error, OSError) or "No space left" in text or "File too large" in text or "quota" in text
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Orbax reports every step of its work through absl's logger; only errors are for the user."""
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

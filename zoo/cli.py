@@ -1,0 +1,276 @@
+"""The command `zoo`: the functions of the library, with flags made by tyro from their signatures and dataclasses.
+
+A user's mistake is one line on standard error and exit code 2; `ZOO_DEBUG=1` shows the traceback instead.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+if TYPE_CHECKING:
+    from zoo.train.recipe import Recipe
+
+MISTAKES = (ValueError, LookupError, TypeError, OSError, ArithmeticError, ImportError)
+"""What a wrong name, value, file or folder raises."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The entry point; returns the exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow greets at every start
+    try:
+        if words[:1] == ["train"]:
+            return train(words[1:])
+        _parse(COMMANDS, words or ["--help"], prog="zoo")
+        return 0
+    except KeyboardInterrupt as stop:
+        print(f"zoo: {stop}" if str(stop) else "zoo: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `zoo list | head`
+        sys.stdout = None  # type: ignore[assignment]
+        return 0
+    except MISTAKES as error:
+        if os.environ.get("ZOO_DEBUG"):
+            raise
+        print(f"zoo: {error}", file=sys.stderr)
+        return 2
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 2
+
+
+def _parse(target: Any, words: Sequence[str], *, prog: str, **options: Any) -> Any:
+    """`tyro.cli`, with its framed error messages cut down to one line."""
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            if isinstance(target, dict):
+                return tyro.extras.subcommand_cli_from_dict(target, args=list(words), prog=prog, **options)
+            return tyro.cli(target, args=list(words), prog=prog, **options)
+    except SystemExit as end:
+        if end.code == 2:
+            raise ValueError(_one_line(said.getvalue(), prog)) from None
+        raise
+
+
+def _one_line(text: str, prog: str) -> str:
+    """The message of a tyro error, without its frame.
+
+    tyro prints a title, a rule, and paragraphs separated by rules; the first paragraph says what is wrong, and one
+    that begins with "Perhaps you meant" has the flag that was meant on its next line.
+    """
+    lines = [line.strip(" │╭╮╰╯─-") for line in text.splitlines()]
+    lines = [line for line in lines if line]
+    message = next((line for line in lines[1:] if line), "the arguments cannot be understood").rstrip(".")
+    hints = [after for line, after in zip(lines, lines[1:], strict=False) if line.startswith("Perhaps you meant")]
+    hint = f"; did you mean --{hints[0].split()[0].lstrip('-')}?" if hints else ""
+    return f"{message}{hint} (`{prog} --help` lists what there is)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions:
+    """What `zoo train` takes beside the recipe's own parameters and fields."""
+
+    workdir: Path | None = None
+    """The run's folder; runs/RECIPE by default. The same command on the same folder resumes."""
+    model: str | None = None
+    """Another registered model instead of the recipe's."""
+    init_from: str | None = None
+    """Fine-tune these weights: a published name, a run's folder or an exported folder."""
+    skip: tuple[str, ...] = ()
+    """Patterns of parameters that fine-tuning leaves fresh, as 'head/.*'."""
+    profile_at: int | None = None
+    """Take a profile of five steps from this one on, for TensorBoard."""
+    quiet: bool = False
+    """Print nothing while training."""
+
+
+def train(words: list[str]) -> int:
+    """`zoo train RECIPE …`: the recipe decides which flags there are, so it is looked up before they are read."""
+    from zoo.train import recipe as recipes
+
+    if not words or words[0].startswith("-"):
+        print("usage: zoo train RECIPE [--workdir DIR] [--steps N …]; `zoo train RECIPE --help` lists every flag,")
+        print("`zoo list` the recipes. RECIPE may also be FILE.py:FUNCTION or a run's recipe.json.")
+        return 0 if words[:1] in (["-h"], ["--help"]) else 2
+    source, *rest = words
+    prog = f"zoo train {source}"
+    asks_help = bool({"-h", "--help"} & set(rest))
+    rest = [word for word in rest if word not in ("-h", "--help")]
+    options, rest = _parse(TrainOptions, rest, prog=prog, return_unknown_args=True)
+    if source.endswith(".json"):
+        recipe = recipes.get(source)
+    else:
+        recipe, rest = _parse(recipes.find(source), rest, prog=prog, return_unknown_args=True)
+        recipe = recipes.named(recipe, recipes.find(source))
+    if options.model:
+        recipe = dataclasses.replace(recipe, model=registered_model(options.model))
+    if asks_help:
+        print("flags beside those of the recipe: --workdir --model --init-from --skip --profile-at --quiet\n")
+    recipe = _parse(
+        type(recipe),
+        [*rest, *(["--help"] if asks_help else [])],
+        prog=prog,
+        default=recipe,
+        config=(tyro.conf.AvoidSubcommands,),
+    )
+    return _fit(recipe, options)
+
+
+def _fit(recipe: Recipe, options: TrainOptions) -> int:
+    from zoo.train import InitFrom, run
+
+    init_from = InitFrom(source=options.init_from, skip=options.skip) if options.init_from else None
+    run(recipe, options.workdir, init_from=init_from, profile_at=options.profile_at, quiet=options.quiet)
+    return 0
+
+
+def registered_model(name: str) -> Any:
+    """The config of a registered model."""
+    from zoo import registry
+
+    return registry.models.get(name)()
+
+
+def list_names(pattern: Annotated[str, tyro.conf.Positional] = "*") -> None:
+    """Lists the models, the recipes and the published weights.
+
+    Args:
+      pattern: a shell pattern, as 'bag*'.
+    """
+    import zoo
+
+    sections = {
+        "models": zoo.list_models(pattern),
+        "recipes": zoo.list_recipes(pattern),
+        "published weights": zoo.list_pretrained(pattern),
+    }
+    for title, names in sections.items():
+        print(f"{title} ({len(names)})")
+        for name in names:
+            print(f"  {name}")
+
+
+def evaluate(
+    run: Annotated[str, tyro.conf.Positional],
+    split: str | None = None,
+    data_dir: str | None = None,
+    step: str = "best",
+) -> None:
+    """Evaluates a run or a published model on every example of a split.
+
+    Args:
+      run: the run's folder, or a published name.
+      split: test, validation or train; test by default where there is one.
+      data_dir: where the data sets lie.
+      step: which checkpoint of a run: best, latest or a number.
+    """
+    from zoo.train import evaluate as measure
+
+    for name, value in measure(run, split, data_dir=data_dir, step=_step(step)).items():
+        print(f"{name}  {value:.5f}")
+
+
+def export(run: Annotated[str, tyro.conf.Positional], out: Path, dtype: str = "float32", step: str = "best") -> None:
+    """Makes of a run what zoo.load reads anywhere: card, safetensors, vocabulary, check values.
+
+    Args:
+      run: the run's folder.
+      out: the folder to write; its name becomes the model's.
+      dtype: float32 or bfloat16, of the weights in the file.
+      step: which checkpoint: best, latest or a number.
+    """
+    from zoo import hub
+
+    card = hub.export(run, out, dtype=dtype, step=_step(step))
+    print(f"{out}: {', '.join(f'{file.name} ({file.size / 1e6:.2f} MB)' for file in card.files)}")
+
+
+def predict(
+    name: Annotated[str, tyro.conf.Positional],
+    inputs: Annotated[tuple[str, ...], tyro.conf.Positional] = (),
+    top_k: int = 1,
+    step: str = "best",
+) -> None:
+    """Predicts the class of texts or image files; of the lines of standard input where none are given.
+
+    Args:
+      name: a published name, a run's folder or an exported folder.
+      inputs: texts, or paths of images.
+      top_k: how many classes to show.
+      step: which checkpoint of a run: best, latest or a number.
+    """
+    from zoo import hub
+
+    predictor: Any = hub.load(name, step=_step(step))
+    items = list(inputs) or [line.rstrip("\n") for line in sys.stdin]
+    for item, prediction in zip(items, predictor(items, top_k=top_k), strict=True):
+        classes = "  ".join(f"{label} {probability:.4f}" for label, probability in prediction.probabilities.items())
+        print(f"{classes}\t{item}")
+
+
+def _step(text: str) -> Any:
+    if text in ("best", "latest"):
+        return text
+    if text.isdigit():
+        return int(text)
+    raise ValueError(f"--step is {text!r}; it takes best, latest or the number of a step")
+
+
+def train_vocab(
+    files: Annotated[tuple[Path, ...], tyro.conf.Positional], size: int = 8000, out: Path = Path("vocabulary.model")
+) -> None:
+    """Trains a SentencePiece vocabulary from text files.
+
+    Args:
+      files: plain text, one sentence or paragraph a line.
+      size: number of pieces.
+      out: the file to write.
+    """
+    from zoo.tokenizers import SentencePieceTokenizer
+
+    tokenizer = SentencePieceTokenizer.train(files, size)
+    tokenizer.save(out)
+    print(f"{out}: {tokenizer.vocab_size} pieces")
+
+
+def show(name: Annotated[str, tyro.conf.Positional]) -> None:
+    """Shows all that bears a name: the card, the recipe with what the data decides, the model with its parameters.
+
+    Args:
+      name: of a model, a recipe or published weights; or a run's folder.
+    """
+    from zoo import inspection
+
+    print(inspection.describe(name))
+
+
+def doctor() -> None:
+    """Says what this installation has: versions, devices, cache, data folders."""
+    from zoo import inspection
+
+    print(inspection.diagnose())
+
+
+COMMANDS: dict[str, Callable[..., Any]] = {
+    "list": list_names,
+    "show": show,
+    "train": _fit,
+    "eval": evaluate,
+    "export": export,
+    "predict": predict,
+    "train-vocab": train_vocab,
+    "doctor": doctor,
+}
+
+if __name__ == "__main__":
+    sys.exit(main())

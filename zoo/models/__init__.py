@@ -1,0 +1,38 @@
+"""The model families. Importing this package imports none of them: it says which module defines which name."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from zoo import registry
+from zoo.config import override
+
+if TYPE_CHECKING:
+    from flax import linen as nn
+
+FAMILIES = {
+    "zoo.models.bag_of_embeddings": ("bag_of_embeddings",),
+    "zoo.models.mlp": ("mlp",),
+}
+
+registry.models.declare(FAMILIES)
+
+
+def create(name: str, **fields: Any) -> nn.Module:
+    """The Linen module of a registered model, with some fields of its config changed.
+
+    >>> zoo.create("mlp", input_shape=(28, 28, 1), num_classes=10, hidden_sizes=(64,))  # doctest: +SKIP
+
+    Raises:
+      UnknownNameError: no model has that name.
+      ConfigError: its config has no such field, or the value is of the wrong type.
+    """
+    module: nn.Module = override(registry.models.get(name)(), fields).build()
+    return module
+
+
+def import_families() -> None:
+    """Imports every family, so that `config.from_dict` can find each config class by its name."""
+    for module in FAMILIES:
+        importlib.import_module(module)

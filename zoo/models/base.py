@@ -1,0 +1,41 @@
+"""What every model family shares: the base class of the configs."""
+
+from __future__ import annotations
+
+import abc
+from dataclasses import dataclass
+from typing import TypeVar
+
+import jax
+from flax import linen as nn
+
+from zoo.config import ConfigError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig(abc.ABC):
+    """The values that a Linen module is made of: frozen, hashable, JSON-ready.
+
+    A field that is None by default (`vocab_size`, `num_classes`, `input_shape`) is what the data decides:
+    `Recipe.resolve` fills it in, and `build` refuses to guess it.
+    """
+
+    @abc.abstractmethod
+    def build(self) -> nn.Module:
+        """The module. It takes just this config; `train` is an argument of its call."""
+
+    @abc.abstractmethod
+    def example_inputs(self, batch: int) -> tuple[jax.ShapeDtypeStruct, ...]:
+        """Shapes and dtypes of the arguments of a call, enough to initialise the parameters."""
+
+    def required(self, field: str) -> int:
+        """The value of a size that must be known by now."""
+        value = getattr(self, field)
+        if value is None:
+            raise ConfigError(
+                f"{type(self).__name__}.{field} is not set: give it (zoo.create(name, {field}=…)), "
+                "or train by a recipe, whose data decides it"
+            )
+        return int(value)

@@ -1,0 +1,51 @@
+"""Parts that several families use: activations by name and cheap dropout."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Literal, get_args
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
+
+Activation = Literal["relu", "gelu", "gelu_tanh", "tanh", "sigmoid", "swish"]
+
+ACTIVATIONS: Mapping[Activation, Callable[[jax.Array], jax.Array]] = {
+    "relu": nn.relu,
+    "gelu": functools.partial(nn.gelu, approximate=False),  # trax: Gelu
+    "gelu_tanh": functools.partial(nn.gelu, approximate=True),  # trax: FastGelu
+    "tanh": jnp.tanh,
+    "sigmoid": nn.sigmoid,
+    "swish": nn.swish,
+}
+if set(ACTIVATIONS) != set(get_args(Activation)):
+    raise TypeError("Activation and ACTIVATIONS must name the same functions")
+
+
+def keep_mask(key: PRNGKeyArray, rate: float, shape: tuple[int, ...]) -> tuple[Bool[Array, "..."], float]:
+    """A random mask that keeps about 1 - `rate` of the entries, and the share that it keeps exactly.
+
+    Each 32-bit draw serves four entries, read as bytes: on a CPU the generator is most of what dropout costs.
+    The share is therefore a multiple of 1/256, and scaling must use the share returned, not 1 - `rate`.
+    """
+    threshold = min(max(round((1 - rate) * 256), 1), 256)
+    size = functools.reduce(lambda a, b: a * b, shape, 1)
+    words = jax.random.bits(key, (-(-size // 4),), jnp.uint32)
+    octets = jax.lax.bitcast_convert_type(words, jnp.uint8).reshape(-1)[:size].reshape(shape)
+    return octets <= jnp.uint8(threshold - 1), threshold / 256
+
+
+class Dropout(nn.Module):
+    """Zeroes a share of the entries in training and scales the others by what was kept (Srivastava et al. 2014)."""
+
+    rate: float
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "..."], *, train: bool) -> Float[Array, "..."]:
+        if not train or self.rate == 0:
+            return x
+        mask, share = keep_mask(self.make_rng("dropout"), self.rate, x.shape)
+        return jnp.where(mask, x / share, jnp.zeros_like(x))

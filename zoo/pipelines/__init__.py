@@ -1,0 +1,23 @@
+"""Input pipelines on tf.data. TensorFlow is imported when one is built, not before."""
+
+from typing import TYPE_CHECKING
+
+from zoo.lazy import attach
+
+if TYPE_CHECKING:
+    from zoo.pipelines.base import Data, DataConfig, Facts
+    from zoo.pipelines.images import ImageClassificationData
+    from zoo.pipelines.text import TextClassificationData
+
+__all__ = ["Data", "DataConfig", "Facts", "ImageClassificationData", "TextClassificationData"]
+
+__getattr__ = attach(
+    __name__,
+    {
+        "Data": "zoo.pipelines.base:Data",
+        "DataConfig": "zoo.pipelines.base:DataConfig",
+        "Facts": "zoo.pipelines.base:Facts",
+        "ImageClassificationData": "zoo.pipelines.images:ImageClassificationData",
+        "TextClassificationData": "zoo.pipelines.text:TextClassificationData",
+    },
+)

@@ -1,0 +1,430 @@
+"""The steps of a pipeline: functions that take a `tf.data.Dataset` and return one.
+
+Those that need a size or a tokenizer are made from it: `shuffle(1000, seed=0)` is such a function.
+`pipe` chains them. trax's tutorial, `TFDS -> Tokenize -> Shuffle -> FilterByLength ->
+BucketByLength -> AddLossWeights`, is
+
+    pipe(
+        sources.from_tfds("imdb_reviews", "train").dataset,
+        select(inputs="text", targets="label"),
+        tokenize(tokenizer),
+        shuffle(1000, seed=0),
+        filter_by_length(2048),
+        bucket_by_length((32, 128, 512, 2048), (256, 64, 16, 4, 1)),
+        add_weights(),
+    )
+
+An element is a dict of tensors, one example or one batch of examples along the first axis. In the
+examples below `{"inputs": [5, 6]}` stands for such a dict. The length of a feature is that of its
+first axis; a scalar is itself a length, so that row numbers with lengths can be bucketed too.
+
+Letters: B examples in a batch, L length, N rows of a split.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from zoo.pipelines.base import tensorflow
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from zoo.tokenizers import Tokenizer
+
+    Dataset = tf.data.Dataset
+    Op = Callable[[Dataset], Dataset]
+
+CHUNK = 256
+"""Examples that are handed to Python at once."""
+
+
+def pipe(dataset: Dataset, *ops: Op) -> Dataset:
+    """The dataset after one step after the other: `pipe(d, f, g)` is `g(f(d))`."""
+    for op in ops:
+        dataset = op(dataset)
+    return dataset
+
+
+def select(**columns: str) -> Op:
+    """Keeps the named features, under new names.
+
+    `select(inputs="text")`: {"text": "a b", "id": 7} -> {"inputs": "a b"}
+    """
+    return _map(lambda example: {new: example[old] for new, old in columns.items()})
+
+
+def tokenize(tokenizer: Tokenizer, *keys: str) -> Op:
+    """Texts become ids (int32); by default those of `inputs`.
+
+    `tokenize(ByteTokenizer())`: {"inputs": "Hi"} -> {"inputs": [74, 107]}
+    """
+    tf = tensorflow()
+
+    def encode(texts: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        rows = [tokenizer.encode(text.decode()) for text in texts]
+        ids = np.fromiter(itertools.chain.from_iterable(rows), np.int32)
+        return ids, np.array([len(row) for row in rows], np.int64)
+
+    def run(batch: dict[str, Any]) -> dict[str, Any]:
+        for key in keys or ("inputs",):
+            ids, lengths = tf.numpy_function(encode, [batch[key]], [tf.int32, tf.int64])
+            ids, lengths = tf.ensure_shape(ids, [None]), tf.ensure_shape(lengths, [None])
+            batch = {**batch, key: tf.RaggedTensor.from_row_lengths(ids, lengths)}
+        return batch
+
+    def dense(example: dict[str, Any]) -> dict[str, Any]:
+        return {key: tf.convert_to_tensor(value) for key, value in example.items()}
+
+    # A call into Python costs as much as tokenizing a sentence: one call for many texts. The other
+    # features may be of any length, hence ragged batches.
+    return lambda dataset: dataset.ragged_batch(CHUNK).map(run).unbatch().map(dense)
+
+
+def append_eos(*keys: str, eos_id: int = 1) -> Op:
+    """Ends sequences, by default `inputs`, with an id.
+
+    {"inputs": [5, 6]} -> {"inputs": [5, 6, 1]}
+    """
+    tf = tensorflow()
+
+    def append(example: dict[str, Any]) -> dict[str, Any]:
+        ended = {
+            key: tf.concat([example[key], tf.constant([eos_id], example[key].dtype)], 0)
+            for key in keys or ("inputs",)
+        }
+        return {**example, **ended}
+
+    return _map(append)
+
+
+def filter_by_length(max_len: int | None = None, min_len: int = 0, *keys: str) -> Op:
+    """Drops examples whose length, the longest of the `keys` (by default `inputs`), is out of bounds.
+
+    Both bounds are inclusive. `filter_by_length(3, 2)`: lengths 1, 2, 3, 4 -> 2, 3
+    """
+
+    def within(example: dict[str, Any]) -> Any:
+        length = _length(example, keys or ("inputs",))
+        enough = length >= min_len
+        return enough if max_len is None else enough & (length <= max_len)
+
+    return lambda dataset: dataset.filter(within)
+
+
+def truncate(**lengths: int) -> Op:
+    """Cuts sequences off.
+
+    `truncate(inputs=2)`: {"inputs": [5, 6, 7]} -> {"inputs": [5, 6]}; {"inputs": [5]} stays.
+    """
+    return _map(
+        lambda example: {
+            **example,
+            **{key: example[key][:length] for key, length in lengths.items()},
+        }
+    )
+
+
+def shuffle(buffer_size: int, *, seed: int, epoch: int | tf.Tensor = 0) -> Op:
+    """Draws each element from the next `buffer_size` ones; the same order for the same seed and epoch.
+
+    A buffer as large as the data set gives every order the same chance.
+    """
+    tf = tensorflow()
+
+    def mixed(epoch: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        return np.random.default_rng((seed, int(epoch))).integers(2**62)
+
+    def run(dataset: Dataset) -> Dataset:
+        number = tf.numpy_function(mixed, [tf.cast(epoch, tf.int64)], tf.int64)
+        return dataset.shuffle(buffer_size, seed=number, reshuffle_each_iteration=False)
+
+    return run
+
+
+def epochs(make: Callable[[tf.Tensor], Dataset], first: int = 0) -> Dataset:
+    """`make(first)`, `make(first + 1)`, … one after the other without end.
+
+    What depends on the epoch's number alone can be resumed at any epoch.
+    """
+    tf = tensorflow()
+    return tf.data.Dataset.range(first, tf.int64.max).flat_map(make)
+
+
+def row_numbers(rows: int, *, seed: int, first: int = 0) -> Dataset:
+    """Row numbers 0 … N - 1, each once an epoch, in an order that epoch e takes from (seed, e).
+
+    It is endless and begins with number `first`: `row_numbers(3, seed=0)` might be 2, 0, 1, 1, 2, 0, …;
+    `row_numbers(3, seed=0, first=4)` is then 2, 0, … and costs no more.
+    """
+    tf = tensorflow()
+
+    def order(epoch: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        return np.random.default_rng((seed, int(epoch))).permutation(rows)
+
+    def make(epoch: tf.Tensor) -> Dataset:
+        numbers = tf.numpy_function(order, [epoch], tf.int64)
+        return tf.data.Dataset.from_tensor_slices(tf.ensure_shape(numbers, [rows]))
+
+    return epochs(make, first // rows).skip(first % rows)
+
+
+def batch(batch_size: int, *, drop_remainder: bool = True) -> Op:
+    """Batches of consecutive examples, each feature padded with 0 to the longest in the batch.
+
+    `batch(2)`: {"inputs": [5, 6]}, {"inputs": [7]}, {"inputs": [8]} -> {"inputs": [[5, 6], [7, 0]]};
+    without `drop_remainder` {"inputs": [[8]]} comes after it.
+    """
+    return lambda dataset: dataset.padded_batch(batch_size, drop_remainder=drop_remainder)
+
+
+def bucket_by_length(
+    boundaries: Sequence[int],
+    batch_sizes: Sequence[int],
+    *keys: str,
+    strict: bool = False,
+    drop_remainder: bool = True,
+) -> Op:
+    """Batches of examples of similar length, each bucket with a batch size of its own (trax: BucketByLength).
+
+    The length is the longest of the `keys` (by default `inputs`). Bucket i holds lengths up to and
+    including `boundaries[i]`, one more bucket those beyond. A batch leaves as soon as it is full, and
+    is padded by `pad_to_bucket`.
+
+    With boundaries (2, 4) and batch sizes (2, 1, 1), {"inputs": [5]}, {"inputs": [6, 7, 8]},
+    {"inputs": [9, 9]} -> {"inputs": [[6, 7, 8, 0]]}, {"inputs": [[5, 0], [9, 9]]}
+
+    Args:
+      boundaries: rising lengths.
+      batch_sizes: one more than the boundaries.
+      keys: the features whose length counts.
+      strict: pad as `pad_to_bucket` says.
+      drop_remainder: leave out the batches that are not full when the dataset ends, as trax does.
+
+    Raises:
+      ValueError: boundaries that do not rise, too few or too many batch sizes, a size below 1.
+    """
+    tf = tensorflow()
+    keys = keys or ("inputs",)
+    check_buckets(boundaries, batch_sizes)
+    edges, sizes = tf.constant(boundaries, tf.int64), tf.constant(batch_sizes, tf.int64)
+
+    def bucket(example: dict[str, Any]) -> Any:
+        return _bucket(tf.cast(_length(example, keys), tf.int64), edges)
+
+    def gather(bucket: tf.Tensor, examples: Dataset) -> Dataset:
+        return examples.padded_batch(sizes[bucket], drop_remainder=drop_remainder)
+
+    def run(dataset: Dataset) -> Dataset:
+        batches = dataset.group_by_window(bucket, gather, window_size_func=lambda i: sizes[i])
+        return pad_to_bucket(boundaries, *keys, strict=strict)(batches)
+
+    return run
+
+
+def check_buckets(boundaries: Sequence[int], batch_sizes: Sequence[int] | None) -> None:
+    """Raises ValueError unless each bucket between and beyond the boundaries has a batch size."""
+    steps = zip([0, *boundaries], boundaries, strict=False)
+    if not all(low < high for low, high in steps):
+        raise ValueError(f"bucket boundaries must be positive and rise; got {tuple(boundaries)}")
+    if batch_sizes is None:
+        return
+    buckets = [f"lengths up to {boundary}" for boundary in boundaries]
+    buckets.append(f"lengths above {boundaries[-1]}" if boundaries else "all lengths")
+    count = f"{len(boundaries)} boundaries make {len(buckets)} buckets"
+    missing = buckets[len(batch_sizes) :]
+    if missing:
+        raise ValueError(
+            f"{count}, but there are {len(batch_sizes)} batch sizes {tuple(batch_sizes)}; "
+            f"add one for {', '.join(missing)}"
+        )
+    if len(batch_sizes) > len(buckets):
+        raise ValueError(
+            f"{count}, but there are {len(batch_sizes)} batch sizes {tuple(batch_sizes)}; "
+            f"leave out {len(batch_sizes) - len(buckets)}"
+        )
+    if min(batch_sizes) < 1:
+        raise ValueError(f"batch sizes must be 1 or more; got {tuple(batch_sizes)}")
+
+
+def bucket_by_tokens(
+    max_tokens: int, boundaries: Sequence[int], *keys: str, drop_remainder: bool = True
+) -> Op:
+    """`bucket_by_length` whose batches have at most `max_tokens` positions, padding included.
+
+    A bucket up to length b has batches of `max_tokens // b` examples. Examples beyond the last
+    boundary come one at a time; `filter_by_length` keeps them away.
+
+    `bucket_by_tokens(64, (8, 16))` has batch sizes 8, 4 and 1.
+
+    Raises:
+      ValueError: boundaries that do not rise, or one that is larger than `max_tokens`.
+    """
+    check_buckets(boundaries, None)
+    if boundaries and boundaries[-1] > max_tokens:
+        raise ValueError(
+            f"one example of length {boundaries[-1]} has more than {max_tokens} tokens; raise "
+            "max_tokens or lower the last boundary"
+        )
+    sizes = [*(max_tokens // boundary for boundary in boundaries), 1]
+    return bucket_by_length(boundaries, sizes, *keys, drop_remainder=drop_remainder)
+
+
+def pad_to_bucket(boundaries: Sequence[int], *keys: str, strict: bool = False) -> Op:
+    """Pads batches with 0, so that few shapes occur and a program is compiled for few.
+
+    The boundary b of a batch is the smallest that is not below its length (`keys` as in
+    `bucket_by_length`). An axis of size n is padded to b, or, if that more than doubles it, to the
+    next power of two, or stays if it is longer. `strict` pads it to the next multiple of b. Beyond
+    the last boundary nothing is padded. Both rules are trax's.
+
+    With boundaries (16,): n = 9 -> 16, n = 5 -> 8, n = 20 -> 20; strict: 16, 16, and 32 for a
+    feature of length 20 that is not among the keys.
+    """
+    tf = tensorflow()
+    keys = keys or ("inputs",)
+    edges = tf.constant([*boundaries, 0], tf.int32)
+    powers = tf.constant([2**i for i in range(31)], tf.int32)
+
+    def padded(sizes: tf.Tensor, boundary: tf.Tensor) -> tf.Tensor:
+        sizes = tf.maximum(sizes, 1)  # trax fails here
+        if strict:
+            return -(-sizes // boundary) * boundary
+        powers_above = tf.gather(powers, tf.searchsorted(powers, sizes))
+        return tf.where(2 * sizes < boundary, powers_above, tf.maximum(sizes, boundary))
+
+    def pad(batch: dict[str, Any]) -> dict[str, Any]:
+        lengths = [batch[key] for key in keys]
+        longest = [tf.reduce_max(x) if x.shape.rank == 1 else tf.shape(x)[1] for x in lengths]
+        boundary = edges[_bucket(tf.cast(_most(longest), tf.int32), edges[:-1])]
+        return {key: pad_feature(value, boundary) for key, value in batch.items()}
+
+    def pad_feature(value: tf.Tensor, boundary: tf.Tensor) -> tf.Tensor:
+        if value.shape.rank == 1:
+            return value
+        sizes = tf.shape(value)[1:]
+        sizes = tf.cond(boundary > 0, lambda: padded(sizes, boundary), lambda: sizes)
+        missing = tf.concat([[0], sizes - tf.shape(value)[1:]], 0)
+        return tf.pad(value, tf.stack([tf.zeros_like(missing), missing], 1))
+
+    return _map(pad)
+
+
+def pad_to_length(value: int = 0, **lengths: int) -> Op:
+    """Pads sequences of single examples to a length; longer ones stay.
+
+    `pad_to_length(9, targets=4)`: {"targets": [5, 6]} -> {"targets": [5, 6, 9, 9]}
+    """
+    tf = tensorflow()
+
+    def pad(example: dict[str, Any]) -> dict[str, Any]:
+        padded = {}
+        for key, length in lengths.items():
+            missing = tf.maximum(length - tf.shape(example[key])[0], 0)
+            padded[key] = tf.pad(example[key], [[0, missing]], constant_values=value)
+        return {**example, **padded}
+
+    return _map(pad)
+
+
+def add_weights(id_to_mask: int | None = None) -> Op:
+    """Adds `weights` (float32), 1 for each target, or 0 where the target is `id_to_mask`.
+
+    Weights that are there already are multiplied.
+
+    `add_weights(id_to_mask=0)`: {"targets": [5, 6, 0]} -> {…, "weights": [1.0, 1.0, 0.0]}; with
+    "weights": [3, 1, 1] there before -> [3.0, 1.0, 0.0]
+    """
+    tf = tensorflow()
+
+    def add(example: dict[str, Any]) -> dict[str, Any]:
+        weights = tf.cast(example.get("weights", tf.ones_like(example["targets"])), tf.float32)
+        if id_to_mask is not None:
+            weights *= tf.cast(example["targets"] != id_to_mask, tf.float32)
+        return {**example, "weights": weights}
+
+    return _map(add)
+
+
+def pad_last_batch(batch_size: int) -> Op:
+    """Fills batches that are not full with rows of zeros: their weights are 0, so they count nowhere.
+
+    `pad_last_batch(3)`: {"targets": [4, 5], "weights": [1, 1]} ->
+    {"targets": [4, 5, 0], "weights": [1, 1, 0]}
+    """
+    tf = tensorflow()
+
+    def pad(batch: dict[str, Any]) -> dict[str, Any]:
+        return {key: pad_feature(value) for key, value in batch.items()}
+
+    def pad_feature(value: tf.Tensor) -> tf.Tensor:
+        missing = batch_size - tf.shape(value)[0]
+        padded = tf.pad(value, [[0, missing]] + [[0, 0]] * (value.shape.rank - 1))
+        return tf.ensure_shape(padded, [batch_size, *value.shape[1:]])
+
+    return _map(pad)
+
+
+def call(
+    function: Callable[..., Mapping[str, np.ndarray[Any, Any]]],
+    signature: Mapping[str, tf.TensorSpec],
+    *keys: str,
+) -> Op:
+    """Replaces each element by what a NumPy function makes of some of its features.
+
+    Args:
+      function: takes one array for each of the `keys`, gives a dict of arrays.
+      signature: dtype and shape of each of these.
+      keys: features of the element; without any, the element is itself one tensor.
+    """
+    tf = tensorflow()
+
+    def flat(*arrays: np.ndarray[Any, Any]) -> list[np.ndarray[Any, Any]]:
+        made = function(*arrays)
+        return [made[key] for key in signature]
+
+    def run(element: Any) -> dict[str, Any]:
+        arguments = [element[key] for key in keys] if keys else [element]
+        made = tf.numpy_function(flat, arguments, [spec.dtype for spec in signature.values()])
+        return {
+            key: tf.ensure_shape(value, spec.shape)
+            for (key, spec), value in zip(signature.items(), made, strict=True)
+        }
+
+    return _map(run)
+
+
+def prefetch(dataset: Dataset) -> Dataset:
+    """Prepares the next batches while one is used, and leaves the cores to whoever uses it."""
+    tf = tensorflow()
+    options = tf.data.Options()
+    options.deterministic = True
+    # The work of a batch is small, and JAX computes meanwhile: threads would only get in its way.
+    options.threading.private_threadpool_size = 1
+    options.threading.max_intra_op_parallelism = 1
+    return dataset.prefetch(tf.data.AUTOTUNE).with_options(options)
+
+
+def _map(function: Callable[[Any], Any]) -> Op:
+    return lambda dataset: dataset.map(function)
+
+
+def _length(example: Mapping[str, tf.Tensor], keys: Sequence[str]) -> tf.Tensor:
+    tf = tensorflow()
+    features = [example[key] for key in keys]
+    return _most([x if x.shape.rank == 0 else tf.shape(x)[0] for x in features])
+
+
+def _most(lengths: Sequence[tf.Tensor]) -> tf.Tensor:
+    tf = tensorflow()
+    return lengths[0] if len(lengths) == 1 else tf.reduce_max(tf.stack(lengths))
+
+
+def _bucket(length: tf.Tensor, edges: tf.Tensor) -> tf.Tensor:
+    """The number of boundaries that are below a length."""
+    tf = tensorflow()
+    return tf.reduce_sum(tf.cast(length > edges, tf.int64))

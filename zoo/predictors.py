@@ -1,0 +1,176 @@
+"""What `zoo.load` returns: one predictor a task, each a frozen dataclass that is called with one item or a list.
+
+An answer does not depend on what else is in the batch, on padding, or on how often the predictor was called.
+Shapes are bucketed (lengths and numbers of rows to powers of two), so that a handful of compilations serve all.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, overload
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from zoo.preprocessing import ImagePreprocessing
+from zoo.tokenizers import Tokenizer
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from zoo.hub import Card
+
+    ImageLike = str | os.PathLike[str] | Image | np.ndarray[Any, Any]
+
+ROWS = 32
+"""Most rows of one forward pass; a longer list takes several."""
+
+SHORTEST = 16
+"""Shortest padded length of a text."""
+
+CHECK_TEXT = "It is nice to learn new things today!"
+"""The text of the check values in a card."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A class with its probability, and the probabilities of all classes, best first (cut by `top_k`)."""
+
+    label: str
+    probability: float
+    probabilities: Mapping[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predictor:
+    """A model with its weights and all that it needs to take raw input."""
+
+    module: nn.Module
+    variables: Mapping[str, Any]
+    tokenizer: Tokenizer | None
+    card: Card
+
+    def check(self) -> dict[str, Any]:
+        """An input that every predictor of this class takes, and the first values of the answer, for the card."""
+        raise NotImplementedError
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _probabilities(module: nn.Module, variables: Any, inputs: jax.Array) -> jax.Array:
+    logits = module.apply(variables, inputs, train=False)
+    return jax.nn.softmax(jnp.asarray(logits, jnp.float32), axis=-1)
+
+
+class _Classifier(Predictor):
+    """What the classifiers share: from arrays, one an item, to predictions by the name of the class."""
+
+    def _predict(self, arrays: Sequence[np.ndarray[Any, Any]], top_k: int | None) -> list[Prediction]:
+        if top_k is not None and top_k < 1:
+            raise ValueError(f"top_k is {top_k}; it is the number of classes to show, 1 or more")
+        predictions: list[Prediction | None] = [None] * len(arrays)
+        by_shape: dict[tuple[int, ...], list[int]] = {}
+        for index, array in enumerate(arrays):
+            by_shape.setdefault(array.shape, []).append(index)
+        for indices in by_shape.values():
+            for start in range(0, len(indices), ROWS):
+                chunk = indices[start : start + ROWS]
+                rows = np.stack([arrays[index] for index in chunk])
+                padding = np.zeros((_power_of_two(len(chunk)) - len(chunk), *rows.shape[1:]), rows.dtype)
+                probabilities = _probabilities(self.module, self.variables, np.concatenate([rows, padding]))
+                for index, row in zip(chunk, np.asarray(probabilities), strict=False):
+                    predictions[index] = self._named(row, top_k)
+        return [prediction for prediction in predictions if prediction is not None]
+
+    def _check(self, shown: str, item: Any) -> dict[str, Any]:
+        prediction = self._predict([item], None)[0]
+        return {"input": shown, "output": dict(list(prediction.probabilities.items())[:5])}
+
+    def _named(self, probabilities: np.ndarray[Any, Any], top_k: int | None) -> Prediction:
+        order = np.argsort(-probabilities, kind="stable")[:top_k]
+        named = {self.card.labels[index]: float(probabilities[index]) for index in order}
+        label = next(iter(named))
+        return Prediction(label, named[label], named)
+
+
+class TextClassifier(_Classifier):
+    """Texts -> classes."""
+
+    @overload
+    def __call__(self, texts: str, *, top_k: int | None = None) -> Prediction: ...
+    @overload
+    def __call__(self, texts: Sequence[str], *, top_k: int | None = None) -> list[Prediction]: ...
+    def __call__(self, texts: str | Sequence[str], *, top_k: int | None = None) -> Prediction | list[Prediction]:
+        """The class of a text, or of each text of a list.
+
+        A text longer than the training's `max_len` (`card.preprocessing`) is cut there, as in training.
+        """
+        single = isinstance(texts, str)
+        predictions = self._predict([self._ids(text) for text in ([texts] if single else texts)], top_k)
+        return predictions[0] if single else predictions
+
+    def check(self) -> dict[str, Any]:
+        return self._check(CHECK_TEXT, self._ids(CHECK_TEXT))
+
+    def _ids(self, text: str) -> np.ndarray[Any, Any]:
+        if not isinstance(text, str):
+            raise TypeError(f"a text classifier takes a string or a list of strings; got {type(text).__name__} ({text!r})")
+        if self.tokenizer is None:
+            raise ValueError(f"the card {self.card.name!r} has no tokenizer, so it cannot read text")
+        ids = self.tokenizer.encode(text)[: self.card.preprocessing.get("max_len")]
+        padded = np.zeros(max(_power_of_two(len(ids)), SHORTEST), np.int32)
+        padded[: len(ids)] = ids
+        return padded
+
+
+class ImageClassifier(_Classifier):
+    """Images -> classes."""
+
+    def check(self) -> dict[str, Any]:
+        shape = (self._prepare.height, self._prepare.width, self._prepare.channels)
+        ramp = (np.arange(np.prod(shape)) * 7 % 256).astype(np.uint8).reshape(shape)
+        return self._check("ramp: (7 · i) mod 256 over all bytes", self._prepare(ramp))
+
+    @functools.cached_property
+    def _prepare(self) -> ImagePreprocessing:
+        return ImagePreprocessing(**self.card.preprocessing)
+
+    @overload
+    def __call__(self, images: ImageLike, *, top_k: int | None = None) -> Prediction: ...
+    @overload
+    def __call__(self, images: Sequence[ImageLike], *, top_k: int | None = None) -> list[Prediction]: ...
+    def __call__(self, images: Any, *, top_k: int | None = None) -> Prediction | list[Prediction]:
+        """The class of an image, or of each image of a list.
+
+        An image is a path, a PIL image or an array [H, W] or [H, W, channels] of bytes; a list (or an array with
+        one axis more) is several.
+        """
+        single = isinstance(images, str | os.PathLike) or not _is_list(images)
+        predictions = self._predict([self._prepare(image) for image in ([images] if single else images)], top_k)
+        return predictions[0] if single else predictions
+
+
+def _is_list(images: Any) -> bool:
+    return isinstance(images, list | tuple) or (isinstance(images, np.ndarray) and images.ndim == 4)
+
+
+def _power_of_two(number: int) -> int:
+    """The smallest power of two that is not below `number` (1 for 0)."""
+    return 1 << max(number - 1, 0).bit_length()
+
+
+PREDICTORS: Mapping[str, type[Predictor]] = {
+    "text_classification": TextClassifier,
+    "image_classification": ImageClassifier,
+}
+
+
+def create(card: Card, variables: Mapping[str, Any], tokenizer: Tokenizer | None) -> Predictor:
+    """The predictor of the card's task."""
+    if card.task not in PREDICTORS:
+        raise ValueError(f"the card {card.name!r} is for the task {card.task!r}; known are {', '.join(PREDICTORS)}")
+    return PREDICTORS[card.task](module=card.config.build(), variables=variables, tokenizer=tokenizer, card=card)

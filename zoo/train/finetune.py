@@ -1,0 +1,74 @@
+"""Fine-tuning: what comes from the source (architecture, weights, tokenizer, labels) and what is left fresh."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from zoo import hub, weights
+from zoo.config import ConfigError
+from zoo.hub import Card
+from zoo.pipelines.base import Data
+from zoo.tokenizers import Tokenizer
+from zoo.train.recipe import InitFrom, Recipe
+
+HEAD = "head/kernel"
+"""The parameter whose last axis is the classes, in every classifier of the zoo."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The model that is fine-tuned."""
+
+    card: Card
+    variables: weights.Tree
+    tokenizer: Tokenizer | None
+    fresh_head: bool
+    """Whether the head is left fresh, so that the classes may be others."""
+
+
+def open_source(init_from: InitFrom | None) -> Origin | None:
+    """Loads what a recipe starts from."""
+    if init_from is None:
+        return None
+    path = hub.find(init_from.source)
+    card = Card.read(path)
+    variables, _ = hub.load_variables(card, path.parent)
+    fresh_head = any(re.fullmatch(pattern, HEAD) for pattern in init_from.skip)
+    return Origin(card, variables, hub.load_tokenizer(card, path.parent), fresh_head)
+
+
+def open_data(plan: Recipe, origin: Origin | None, rows: Any) -> Data:
+    """The recipe's data, read as the source reads.
+
+    Raises:
+      ConfigError: the data's classes are not those of the source, and the head is not left fresh.
+    """
+    if origin is None:
+        return plan.data.open(rows)
+    if origin.fresh_head or not origin.card.labels:
+        return plan.data.open(rows, tokenizer=origin.tokenizer)
+    return plan.data.open(rows, tokenizer=origin.tokenizer, labels=origin.card.labels)
+
+
+def adopt(plan: Recipe, origin: Origin | None) -> Recipe:
+    """The recipe with the architecture of the source.
+
+    Of the recipe's own model config stay the dropout rate, which no weight depends on, and what the data decides
+    for a fresh head.
+    """
+    if origin is None:
+        return plan
+    if type(origin.card.config) is not type(plan.model):
+        raise ConfigError(
+            f"the recipe trains a model of {type(plan.model).__name__}, but {origin.card.name!r} is one of "
+            f"{type(origin.card.config).__name__}; take a recipe of that family"
+        )
+    changes: dict[str, Any] = {
+        field.name: getattr(plan.model, field.name)
+        for field in dataclasses.fields(plan.model)
+        if field.name == "dropout_rate" or (origin.fresh_head and field.name == "num_classes")
+    }
+    return dataclasses.replace(plan, model=dataclasses.replace(origin.card.config, **changes))

@@ -1,0 +1,82 @@
+"""The folder of a run: its recipe and its card, there from the first step, so that it loads like a published model."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from zoo import config as configs
+from zoo import tokenizers
+from zoo.config import ConfigError
+from zoo.hub import RUN_CARD, Card
+from zoo.pipelines.base import Facts
+from zoo.train.recipe import FILE, Recipe, differences, read
+
+
+def claim(folder: Path, recipe: Recipe) -> None:
+    """Writes the recipe into a new folder, or checks that a run found there was made by the same one.
+
+    Raises:
+      ConfigError: the folder holds a run of another recipe; the message lists the differences.
+    """
+    path = folder / FILE
+    if path.is_file():
+        changed = differences(read(path), recipe)
+        if changed:
+            lines = [f"  {name}: {old!r} there, {new!r} now" for name, (old, new) in changed.items()]
+            raise ConfigError(
+                f"{folder} holds a run of another recipe, so it cannot be resumed with this one:\n"
+                + "\n".join(lines)
+                + "\nuse another workdir, or the recipe of the run"
+            )
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(path, configs.to_json(recipe))
+
+
+def write_card(folder: Path, recipe: Recipe, facts: Facts) -> Card:
+    """Writes `card.toml` and the vocabulary, before the first step."""
+    described: Mapping[str, Any] = {}
+    if facts.tokenizer is not None:
+        file = "vocabulary" + tokenizers.suffix(facts.tokenizer)
+        if not (folder / file).exists():
+            facts.tokenizer.save(folder / file)
+        described = {**tokenizers.describe(facts.tokenizer), "file": file}
+    card = Card(
+        name=folder.name,
+        task=recipe.task.name,
+        config=recipe.model,
+        recipe=recipe.name,
+        labels=facts.labels,
+        tokenizer=described,
+        preprocessing=facts.preprocessing,
+        best=dataclasses.asdict(recipe.task.best) if "validation" in facts.num_examples else {},
+    )
+    card.save(folder / RUN_CARD)
+    return card
+
+
+def finish(folder: Path, card: Card, recipe: Recipe, metrics: Mapping[str, float], progress: Mapping[str, Any]) -> None:
+    """Adds to the card what the run reached and what it took."""
+    training = {
+        "steps": int(progress["step"]),
+        "seconds": round(float(progress["seconds"]), 1),
+        "seed": recipe.seed,
+        "device": f"{jax.device_count()} × {jax.devices()[0].device_kind}",
+        "cores": os.cpu_count() or 0,
+        "jax": jax.__version__,
+        "python": platform.python_version(),
+    }
+    rounded = {name: round(value, 5) for name, value in metrics.items()}
+    dataclasses.replace(card, metrics=rounded, training=training, command=f"zoo eval {folder}").save(folder / RUN_CARD)
+
+
+def _write(path: Path, text: str) -> None:
+    temporary = path.with_name(path.name + ".part")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)

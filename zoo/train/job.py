@@ -1,0 +1,206 @@
+"""What a run works with, put together from its recipe, and what it does to it between two steps."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jax
+from flax import linen as nn
+from jax.sharding import Mesh
+
+from zoo import weights
+from zoo.checkpoints import FOLDER, Checkpoints
+from zoo.hub import Card
+from zoo.pipelines.base import Data
+from zoo.train import finetune, folder, recipe, reporting, sharding, step
+from zoo.train import state as states
+from zoo.train.evaluation import Evaluator
+from zoo.train.recipe import InitFrom, Recipe
+from zoo.train.state import TrainState
+
+
+class NonFiniteError(ArithmeticError):
+    """The loss or a parameter became infinite or NaN; the message names the step and the last good checkpoint."""
+
+
+@dataclass
+class Progress:
+    """What a resumed run must know beside its weights; it is saved with every checkpoint."""
+
+    step: int = 0
+    seconds: float = 0.0
+    """Of training and evaluation, all sessions together."""
+    best: dict[str, float] = field(default_factory=dict)
+    """The metrics of the best evaluation so far."""
+    evaluations_since_best: int = 0
+    stopped: str = ""
+    """Why the run ended before its last step, if it did."""
+
+
+@dataclass
+class Job:
+    """A run that is ready to go, at the step where it was left."""
+
+    plan: Recipe
+    workdir: Path
+    data: Data
+    mesh: Mesh
+    card: Card
+    module: nn.Module
+    transformation: Any
+    evaluator: Evaluator
+    checkpoints: Checkpoints
+    state: TrainState
+    progress: Progress
+    _empty: Any = None
+
+    @property
+    def validates(self) -> bool:
+        """Whether there is a validation split."""
+        return "validation" in self.data.facts.num_examples
+
+    @property
+    def finished(self) -> bool:
+        """Whether the last step is done, or something ended the run before it."""
+        return self.progress.step >= self.plan.steps or bool(self.progress.stopped)
+
+    def due(self, every: int) -> bool:
+        """Whether something that happens every so many steps, and at the end, happens now."""
+        return self.progress.step % every == 0 or self.progress.step == self.plan.steps
+
+    def batches(self) -> Iterator[Mapping[str, Any]]:
+        """The training batches from the current step on."""
+        plan = self.plan
+        return iter(self.data.train(plan.batch_size, seed=plan.seed, start=self.progress.step).as_numpy_iterator())
+
+    def empty_window(self, batch: dict[str, Any]) -> step.Window:
+        """A window with nothing in it."""
+        if self._empty is None:
+            self._empty = jax.device_get(step.empty_window(self.module, self.plan.task, self.state.variables, batch))
+        window: step.Window = jax.device_put(self._empty, sharding.replicated(self.mesh))
+        return window
+
+    def learning_rate(self) -> float:
+        """That of the step just done."""
+        return float(self.plan.optimizer.schedule_fn(self.plan.steps)(self.progress.step - 1))
+
+    def evaluate(self, variables: Any, split: str, batches: int | None = None) -> dict[str, float]:
+        """The metrics of a split, as `split/name`."""
+        examples = self.data.evaluate(split, self.plan.batch_size)
+        if batches is not None:
+            examples = examples.take(batches)
+        return reporting.prefixed(split, self.evaluator(variables, examples.as_numpy_iterator()))
+
+    def improved(self, measured: Mapping[str, float] | None) -> bool:
+        """Whether what was just measured is the best so far."""
+        return measured is not None and self.progress.evaluations_since_best == 0
+
+    def note(self, measured: dict[str, float]) -> None:
+        """Takes an evaluation into account: is it the best, is the patience at its end?"""
+        progress, best = self.progress, self.plan.task.best
+        if best.better(measured[best.metric], progress.best.get(best.metric)):
+            progress.best, progress.evaluations_since_best = dict(measured), 0
+        else:
+            progress.evaluations_since_best += 1
+        if self.plan.patience is not None and progress.evaluations_since_best >= self.plan.patience:
+            progress.stopped = f"{progress.evaluations_since_best} evaluations without a better {best.metric}"
+
+    def check_finite(self, window: step.Window | None, variables: Any = None) -> None:
+        """Stops the run where the loss of a step, or a parameter that would be saved, is not finite."""
+        bad = int(window.nonfinite_step) if window is not None else 0
+        if not bad and (variables is None or bool(step.all_finite(variables))):
+            return
+        what = f"the loss of step {bad}" if bad else f"a parameter after step {self.progress.step}"
+        saved = self.checkpoints.steps()
+        kept = f"the checkpoint of step {saved[-1]} in {self.workdir} is good" if saved else "nothing was saved yet"
+        raise NonFiniteError(
+            f"{what} is not finite; {kept}. A lower optimizer.learning_rate, a warm-up or optimizer.clip_norm may help"
+        )
+
+    def save(self, measured: Mapping[str, float] | None) -> None:
+        """Writes a checkpoint, with the metrics of this step if there are any."""
+        self.checkpoints.save(
+            self.progress.step,
+            variables=self.state.variables,
+            optimizer=self.state.optimizer,
+            progress=dataclasses.asdict(self.progress),
+            metrics=measured,
+        )
+
+    def introduce(self, reporter: reporting.Reporter) -> None:
+        """Says what is about to be trained."""
+        from clu import parameter_overview
+
+        number, size = weights.count(self.state.params)
+        examples = ", ".join(f"{count:,} {split}" for split, count in self.data.facts.num_examples.items())
+        reporter.say(parameter_overview.get_parameter_overview(self.state.params, include_stats=False))
+        reporter.say(
+            f"{self.plan.name or 'unnamed recipe'}: {number:,} parameters ({size / 1e6:.1f} MB), {examples} examples, "
+            f"{self.mesh.devices.size} device(s), steps {self.progress.step} to {self.plan.steps} in {self.workdir}"
+        )
+
+    def conclude(self, reporter: reporting.Reporter, *, trained: bool) -> dict[str, float]:
+        """Reads the test split once, with the weights that `zoo.load` takes, and completes the folder."""
+        if not trained and self.card.metrics:
+            reporter.say(f"{self.workdir} is finished already (step {self.progress.step}); nothing to do")
+            return dict(self.card.metrics)
+        metrics = dict(self.progress.best)
+        if "test" in self.data.facts.num_examples:
+            chosen, variables = self.checkpoints.variables(self.state.variables)
+            measured = self.evaluate(variables, "test")
+            reporter.evaluation(self.progress.step, measured, note=f"weights of step {chosen}")
+            metrics |= measured
+        folder.finish(self.workdir, self.card, self.plan, metrics, dataclasses.asdict(self.progress))
+        reporter.finish()
+        why = f" ({self.progress.stopped})" if self.progress.stopped else ""
+        reporter.say(f"{self.workdir}: {self.progress.step} steps in {self.progress.seconds:.0f} s{why}")
+        return metrics
+
+
+def assemble(source: str | Recipe, workdir: str | Path | None, init_from: str | InitFrom | None, data: Any) -> Job:
+    """Everything between a recipe and the first step, in the order in which one part needs the other."""
+    plan = recipe.get(source) if isinstance(source, str) else source
+    if init_from is not None:
+        plan = dataclasses.replace(plan, init_from=InitFrom(source=init_from) if isinstance(init_from, str) else init_from)
+    path = Path(workdir) if workdir is not None else Path("runs") / (plan.name or "unnamed")
+
+    # Data first: it decides what the model's config leaves open. What is fine-tuned brings its own reading of text.
+    origin = finetune.open_source(plan.init_from)
+    examples = finetune.open_data(plan, origin, data)
+    plan = finetune.adopt(plan, origin).resolve(examples.facts)
+    folder.claim(path, plan)
+    card = folder.write_card(path, plan, examples.facts)
+
+    # Weights, then the optimizer, then whatever an earlier session saved.
+    mesh = sharding.make_mesh(plan.mesh)
+    module = plan.model.build()
+    transformation = plan.optimizer.build(plan.steps)
+    state = states.create(
+        module,
+        plan.model,
+        transformation,
+        plan.seed,
+        mesh,
+        source=origin.variables if origin else None,
+        skip=plan.init_from.skip if plan.init_from else (),
+    )
+    best = plan.task.best if "validation" in examples.facts.num_examples else None
+    checkpoints = Checkpoints(path / FOLDER, best)
+    state, progress = _restore(checkpoints, state)
+    evaluator = Evaluator(module, plan.task, mesh)
+    return Job(
+        plan, path, examples, mesh, card, module, transformation, evaluator, checkpoints, state, progress
+    )
+
+
+def _restore(checkpoints: Checkpoints, state: TrainState) -> tuple[TrainState, Progress]:
+    restored = checkpoints.restore(variables=state.variables, optimizer=state.optimizer)
+    if restored is None:
+        return state, Progress()
+    number, variables, optimizer, progress = restored
+    moved = jax.device_put(jax.numpy.asarray(number, jax.numpy.int32), state.step.sharding)
+    return state.replace(step=moved, variables=variables, optimizer=optimizer), Progress(**progress)

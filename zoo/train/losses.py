@@ -1,0 +1,138 @@
+"""Losses and accuracies. Each returns `(sum, denominator)`, which the caller divides, once.
+
+Sums of two batches add up to those of the whole; means do not. Everything is computed and added up
+in float32, whatever the precision of the logits.
+
+Shapes: `...` any number of axes, as B or B, T; `C` classes. Weights are 0 at padding, 1 or another
+number elsewhere; without weights every item counts 1.
+
+trax divides in the loss itself: `WeightedCategoryCrossEntropy()` is `cross_entropy` divided,
+`CategoryCrossEntropy()` the same without weights. Its `CrossEntropyLoss` takes log-probabilities,
+for which `cross_entropy` gives the same value.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import optax
+
+Loss = tuple[jax.Array, jax.Array]
+"""Sum and denominator, both float32 scalars."""
+
+
+def cross_entropy(
+    logits: jax.Array,
+    targets: jax.Array,
+    weights: jax.Array | None = None,
+    *,
+    label_smoothing: float = 0.0,
+    cutoff: float = 0.0,
+) -> Loss:
+    """Cross-entropy of the softmax of `logits`; the denominator is the sum of the weights.
+
+    A target outside 0 … C - 1 makes the sum NaN, which stops a run, rather than being clipped.
+
+    Args:
+      logits: [..., C].
+      targets: integers, [...].
+      weights: [...].
+      label_smoothing: e in the target distribution (1 - e) · one_hot + e / C (Szegedy et al. 2016,
+        section 7; trax's formula).
+      cutoff: each item's loss is lowered by this, to no less than 0 (trax's `cutoff`).
+
+    Raises:
+      TypeError: the targets are not integers.
+      ValueError: the shapes do not fit.
+    """
+    weights = class_weights(logits, targets, weights)
+    logits = logits.astype(jnp.float32)
+    picked = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
+    expected = picked
+    if label_smoothing:
+        expected = (1 - label_smoothing) * picked + label_smoothing * logits.mean(axis=-1)
+    items = jax.nn.logsumexp(logits, axis=-1) - expected
+    if cutoff:
+        items = jnp.maximum(items, cutoff) - cutoff
+    return jnp.sum(weights * items), jnp.sum(weights)
+
+
+def binary_cross_entropy(
+    logits: jax.Array, targets: jax.Array, weights: jax.Array | None = None
+) -> Loss:
+    """Cross-entropy of the sigmoid of `logits` [...] with targets [...] between 0 and 1."""
+    weights = _item_weights(logits, targets, weights)
+    items = optax.sigmoid_binary_cross_entropy(logits.astype(jnp.float32), targets)
+    return jnp.sum(weights * items), jnp.sum(weights)
+
+
+def l2(predictions: jax.Array, targets: jax.Array, weights: jax.Array | None = None) -> Loss:
+    """Squared differences of `predictions` [...] and `targets` [...], without the factor ½."""
+    weights = _item_weights(predictions, targets, weights)
+    items = optax.squared_error(predictions.astype(jnp.float32), targets)
+    return jnp.sum(weights * items), jnp.sum(weights)
+
+
+def smooth_l1(predictions: jax.Array, targets: jax.Array, weights: jax.Array | None = None) -> Loss:
+    """½ d² for differences d below 1, |d| - ½ above (Huber 1964), of two arrays [...]."""
+    weights = _item_weights(predictions, targets, weights)
+    items = optax.huber_loss(predictions.astype(jnp.float32), targets)
+    return jnp.sum(weights * items), jnp.sum(weights)
+
+
+def accuracy(logits: jax.Array, targets: jax.Array, weights: jax.Array | None = None) -> Loss:
+    """The weight of the items whose class is right, and of all. Shapes and errors: cross_entropy."""
+    weights = class_weights(logits, targets, weights)
+    return jnp.sum(weights * (logits.argmax(axis=-1) == targets)), jnp.sum(weights)
+
+
+def sequence_accuracy(
+    logits: jax.Array, targets: jax.Array, weights: jax.Array | None = None
+) -> Loss:
+    """The number of sequences that are right in every position of non-zero weight, and of all.
+
+    A sequence is the last axis of `targets`. One without any weight is padding and counts nowhere
+    (trax's `MaskedSequenceAccuracy`, otherwise the same, counts it as right).
+    """
+    weights = class_weights(logits, targets, weights)
+    wrong = jnp.any((logits.argmax(axis=-1) != targets) & (weights != 0), axis=-1)
+    real = jnp.any(weights != 0, axis=-1)
+    return (
+        jnp.sum(real & ~wrong, dtype=jnp.float32),
+        jnp.sum(real, dtype=jnp.float32),
+    )
+
+
+def class_weights(logits: jax.Array, targets: jax.Array, weights: jax.Array | None) -> jax.Array:
+    """The weights [...] of targets [...] with logits [..., C]; none of them is ever broadcast."""
+    if not jnp.issubdtype(targets.dtype, jnp.integer):
+        raise TypeError(f"targets must be class numbers, integers, not {targets.dtype}")
+    if logits.ndim == 0 or logits.shape[:-1] != targets.shape:
+        raise ValueError(
+            f"logits have the shape {logits.shape} and targets {targets.shape}; "
+            "logits must have the shape of the targets and one more axis, the classes, at the end"
+        )
+    return _checked(weights, targets)
+
+
+def _item_weights(
+    predictions: jax.Array, targets: jax.Array, weights: jax.Array | None
+) -> jax.Array:
+    """The weights [...] of predictions [...] and targets [...]; none of them is ever broadcast."""
+    if predictions.shape != targets.shape:
+        raise ValueError(
+            f"predictions have the shape {predictions.shape} and targets {targets.shape}; "
+            "they must be the same"
+        )
+    return _checked(weights, targets)
+
+
+def _checked(weights: jax.Array | None, targets: jax.Array) -> jax.Array:
+    if weights is None:
+        return jnp.ones(targets.shape, jnp.float32)
+    if weights.shape != targets.shape:
+        raise ValueError(
+            f"weights have the shape {weights.shape} and targets {targets.shape}; they must be the "
+            "same, one weight for each target (or no weights at all)"
+        )
+    return weights.astype(jnp.float32)

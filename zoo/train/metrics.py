@@ -1,0 +1,164 @@
+"""Metrics as CLU collections, which add up on the device, inside the compiled step.
+
+    collection = Classification.single_from_model_output(logits=…, targets=…, weights=…)
+    collection = collection.merge(other)
+    collection.compute()  # {"loss": 0.31, "accuracy": 0.89, "f1": 0.88}, on the host
+
+The state of every metric is sums, so the collection to begin with is one of zeros, in the shapes
+that `jax.eval_shape` gives for `single_from_model_output`. Shapes, weights and errors are those of
+`losses`: an item of weight 0 is padding and counts nowhere. Sums are float32: items of weight 1 are
+counted exactly up to 16.7 million.
+
+The metrics are classes of our own, on CLU's interface. CLU's `Average` reads weights as true or
+false, and drops a mask of the wrong length with no more than a line in the log.
+"""
+
+# No `from __future__ import annotations` here: CLU takes the metrics of a collection from its
+# annotations, and cannot use them as strings.
+
+import math
+from typing import Any, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from clu import metrics
+from flax import struct
+
+from zoo.train import losses
+
+
+@struct.dataclass
+class Sums(metrics.Metric):
+    """A metric whose state is sums over the items."""
+
+    def merge(self, other: Self) -> Self:
+        """The metric of the items of both."""
+        return jax.tree.map(jnp.add, self, other)
+
+
+@struct.dataclass
+class Mean(Sums):
+    """A weighted mean; a subclass says of what."""
+
+    total: jax.Array
+    """Sum of weight · value, float32 []."""
+    weight: jax.Array
+    """Sum of the weights, float32 []."""
+
+    def compute(self) -> float:
+        """The mean, or a ValueError where nothing has any weight."""
+        return float(self.total) / _nonzero(float(self.weight))
+
+
+@struct.dataclass
+class Loss(Mean):
+    """Cross-entropy in nats, without label smoothing."""
+
+    @classmethod
+    def from_model_output(
+        cls, *, logits: jax.Array, targets: jax.Array, weights: jax.Array, **_: Any
+    ) -> Self:
+        return cls(*losses.cross_entropy(logits, targets, weights))
+
+
+@struct.dataclass
+class Perplexity(Loss):
+    """exp(cross-entropy), of a token; infinite where that is above the range of a float."""
+
+    def compute(self) -> float:
+        """The perplexity, or a ValueError where nothing has any weight."""
+        try:
+            return math.exp(super().compute())
+        except OverflowError:
+            return math.inf
+
+
+@struct.dataclass
+class Accuracy(Mean):
+    """Share of the items whose class is right."""
+
+    @classmethod
+    def from_model_output(
+        cls, *, logits: jax.Array, targets: jax.Array, weights: jax.Array, **_: Any
+    ) -> Self:
+        return cls(*losses.accuracy(logits, targets, weights))
+
+
+@struct.dataclass
+class F1(Sums):
+    """Macro F1: the mean over the classes of 2 · right / (predicted + actual).
+
+    A class that is neither a target nor predicted anywhere is left out of the mean, as in
+    scikit-learn's `f1_score(average="macro")`; trax's `MacroAveragedFScore` counts it as 0.
+    For the F1 of the positive class of a binary task take `per_class()[1]`.
+    """
+
+    right: jax.Array
+    """Weight of the items of each class that were recognised, float32 [C]."""
+    predicted: jax.Array
+    """Weight of the items that were taken for each class, float32 [C]."""
+    actual: jax.Array
+    """Weight of the items of each class, float32 [C]."""
+
+    @classmethod
+    def from_model_output(
+        cls, *, logits: jax.Array, targets: jax.Array, weights: jax.Array, **_: Any
+    ) -> Self:
+        weights = losses.class_weights(logits, targets, weights)
+        predictions = logits.argmax(axis=-1)
+
+        def by_class(classes: jax.Array, amounts: jax.Array) -> jax.Array:
+            return jnp.zeros(logits.shape[-1]).at[classes].add(amounts)
+
+        return cls(
+            right=by_class(targets, weights * (predictions == targets)),
+            predicted=by_class(predictions, weights),
+            actual=by_class(targets, weights),
+        )
+
+    def per_class(self) -> np.ndarray[Any, np.dtype[np.float32]]:
+        """The F1 of each class, [C]; 0 for a class that does not occur."""
+        occurrences = np.asarray(self.predicted + self.actual)
+        return 2 * np.asarray(self.right) / np.where(occurrences > 0, occurrences, 1)
+
+    def compute(self) -> float:
+        """The mean over the classes that occur, or a ValueError where nothing has any weight."""
+        occurring = np.count_nonzero(self.predicted + self.actual)
+        return float(self.per_class().sum() / _nonzero(occurring))
+
+
+def _nonzero(denominator: float) -> float:
+    if denominator == 0:
+        raise ValueError(
+            "there is nothing to average: every item counted had the weight 0, or none was counted; "
+            "look for an empty split, or for weights that are all padding"
+        )
+    return denominator
+
+
+@struct.dataclass
+class _OnHost(metrics.Collection):
+    """A collection that is fetched from the device in one go when it is computed."""
+
+    def compute(self) -> dict[str, float]:
+        """Name -> value of every metric, or a ValueError where nothing has any weight."""
+        return super(_OnHost, jax.device_get(self)).compute()
+
+
+@struct.dataclass
+class Classification(_OnHost):
+    """One of C classes an item: logits [..., C], integer targets [...], weights [...]."""
+
+    loss: Loss
+    accuracy: Accuracy
+    f1: F1
+
+
+@struct.dataclass
+class LanguageModeling(_OnHost):
+    """The next token: logits [B, T, V], integer targets [B, T], weights [B, T]."""
+
+    loss: Loss
+    perplexity: Perplexity
+    accuracy: Accuracy

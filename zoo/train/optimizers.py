@@ -1,0 +1,503 @@
+"""Optimizers and learning-rate schedules as frozen configs that build Optax transformations.
+
+An optimizer config says everything about the update: `build(total_steps)` gives the
+`optax.GradientTransformation`, `schedule_fn(total_steps)` the learning rate of each step.
+
+    optimizer = Adam(learning_rate=1e-3, schedule=Linear(warmup_steps=100), clip_norm=1.0)
+    update = optimizer.build(total_steps=2_000)
+    state = update.init(params)
+    updates, state = update.update(gradients, state, params)
+    params = optax.apply_updates(params, updates)
+
+The optimizers of trax (git HEAD 7c189c2c) are these. Each is tested against trax's own trajectory
+over five steps, begun at step number 0 and at 1.
+
+    trax                 here
+    SGD(lr)              Sgd(learning_rate=lr)
+    Momentum(lr)         Momentum(learning_rate=lr, **decay)
+    Adam(lr)             Adam(learning_rate=lr, eps=1e-5, **decay)
+    RMSProp(lr)          RMSProp(learning_rate=lr, initial_scale=1.0)
+    Adafactor(lr)        Adafactor(learning_rate=lr, eps=1e-16, min_dim_size_to_factor=0, **decay)
+    SM3(lr)              SM3(learning_rate=lr)
+    clip_grad_norm=c     clip_norm=c
+
+    decay = dict(weight_decay=1e-5, decay_with_learning_rate=False)
+
+* trax's weight decay multiplies the weights by `1 - weight_decay`, whatever the learning rate:
+  `decay_with_learning_rate=False`.
+* trax counts steps from 0 in `trainer_lib.Trainer` and from 1 in `training.Loop`. The number goes
+  into the schedule, Adam's bias correction and Adafactor's decay. `first_step=1` is the Loop's way.
+* trax's Adafactor factors the last two axes of an array, Optax's the two largest. They are the same
+  for matrices, and where the last two axes are the largest. trax adds `eps` to the averages of the
+  squares, Optax to the squares: it shows only where gradients are as small as √eps.
+* Not reproduced: `SM3(second_moment_averaging=…)` below 1. trax then gives each update the norm
+  that plain SM3 would have given it, and Optax has no such grafting.
+* Not a field: `SM3(weight_decay=…, momentum_type=…)`, which decays in front of the momentum, while
+  `optax.scale_by_sm3` has its averaging momentum inside. By hand it is `optax.chain(
+  scale_by_sm3(b1=0, b2=1, eps=0), add_decayed_weights(decay), trace(momentum), scale(-lr))`.
+"""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from zoo.config import ConfigError
+
+Params = Any
+"""A pytree of arrays, as `variables["params"]`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _WarmedUp(ABC):
+    """A curve over the whole run, behind an optional linear warm-up from 0."""
+
+    warmup_steps: int = 0
+    """Steps in which the learning rate rises linearly from 0 at step 0 to its peak; 0 for none."""
+
+    def __post_init__(self) -> None:
+        if self.warmup_steps < 0:
+            raise ConfigError(f"warmup_steps must be 0 or more, not {self.warmup_steps}")
+
+    def build(self, learning_rate: float, total_steps: int) -> optax.Schedule:
+        """Step -> learning rate in a run of `total_steps`, with `learning_rate` as the peak."""
+        curve = self._curve(learning_rate, total_steps)
+        if self.warmup_steps == 0:
+            return curve
+        return lambda step: curve(step) * jnp.minimum(1.0, step / self.warmup_steps)
+
+    def _steps_after_warmup(self, total_steps: int) -> int:
+        # A run cut short, as in a smoke test, may end inside its warm-up.
+        return max(total_steps - self.warmup_steps, 1)
+
+    @abstractmethod
+    def _curve(self, learning_rate: float, total_steps: int) -> optax.Schedule:
+        """The learning rate without the warm-up; steps count from the start of the run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Constant(_WarmedUp):
+    """The peak throughout. trax: `constant` is 0 at step 0, `warmup(n)` is `warmup_steps=n + 1`."""
+
+    def _curve(self, learning_rate: float, total_steps: int) -> optax.Schedule:
+        return optax.constant_schedule(learning_rate)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Linear(_WarmedUp):
+    """Falls in a straight line from the peak, after the warm-up, until the end of the run."""
+
+    end_factor: float = 0.0
+    """Part of the peak that is left at the end."""
+
+    def _curve(self, learning_rate: float, total_steps: int) -> optax.Schedule:
+        return optax.linear_schedule(
+            init_value=learning_rate,
+            end_value=learning_rate * self.end_factor,
+            transition_steps=self._steps_after_warmup(total_steps),
+            transition_begin=self.warmup_steps,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cosine(_WarmedUp):
+    """Falls along half a cosine, once or again and again (Loshchilov & Hutter 2017, section 3).
+
+    trax: `multifactor("constant * linear_warmup * cosine_decay")`, where `steps_per_cycle` is
+    `cycle_steps`; `_CosineSawtoothTail` is the same with an `end_factor`.
+    """
+
+    end_factor: float = 0.0
+    """Part of the peak that is left at the end."""
+    cycle_steps: int | None = None
+    """Start again from the peak every so many steps; None for one fall over the whole run."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.cycle_steps is not None and self.cycle_steps < 1:
+            raise ConfigError(f"cycle_steps must be 1 or more, or None; not {self.cycle_steps}")
+
+    def _curve(self, learning_rate: float, total_steps: int) -> optax.Schedule:
+        length = self.cycle_steps or self._steps_after_warmup(total_steps)
+        fall = optax.cosine_decay_schedule(learning_rate, length, alpha=self.end_factor)
+
+        def curve(step: jax.typing.ArrayLike) -> jax.Array:
+            since = jnp.maximum(step - jnp.asarray(self.warmup_steps), 0)
+            rate: jax.Array = fall(since % length if self.cycle_steps else since)
+            return rate
+
+        return curve
+
+
+@dataclass(frozen=True, kw_only=True)
+class Staircase(_WarmedUp):
+    """Multiplied by a factor every so many steps. trax: `multifactor("constant * decay_every")`."""
+
+    steps_per_stair: int
+    """Steps between two falls."""
+    factor: float = 0.5
+    """What each fall multiplies by."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.steps_per_stair < 1 or self.factor <= 0:
+            raise ConfigError(
+                "a staircase needs steps_per_stair of 1 or more and a factor above 0, "
+                f"not {self.steps_per_stair} and {self.factor}"
+            )
+
+    def _curve(self, learning_rate: float, total_steps: int) -> optax.Schedule:
+        return optax.exponential_decay(
+            learning_rate, self.steps_per_stair, self.factor, staircase=True
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Piecewise(_WarmedUp):
+    """Multiplied by a factor at each of the given steps, as ResNets are trained.
+
+    `Piecewise(boundaries=(30_000, 60_000), factors=(0.1, 0.1))` ends at a hundredth of the peak.
+    trax: `multifactor("two_constants")`.
+    """
+
+    boundaries: tuple[int, ...]
+    """Steps from which the next factor holds, rising."""
+    factors: tuple[float, ...]
+    """One factor for each boundary; they multiply up."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        rising = all(a < b for a, b in zip(self.boundaries, self.boundaries[1:], strict=False))
+        if len(self.boundaries) != len(self.factors) or not rising:
+            raise ConfigError(
+                "Piecewise needs boundaries in rising order and one factor for each, "
+                f"not boundaries={self.boundaries} and factors={self.factors}"
+            )
+
+    def _curve(self, learning_rate: float, total_steps: int) -> optax.Schedule:
+        return optax.piecewise_constant_schedule(
+            learning_rate, dict(zip(self.boundaries, self.factors, strict=True))
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class OneCycle:
+    """Up and down again along two half cosines (Smith & Topin 2019, "Super-Convergence")."""
+
+    warmup_fraction: float = 0.3
+    """Part of the run in which the learning rate rises."""
+    start_divisor: float = 25.0
+    """The first learning rate is the peak divided by this."""
+    end_divisor: float = 1e4
+    """The last learning rate is the first one divided by this."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.warmup_fraction < 1:
+            raise ConfigError(
+                f"warmup_fraction must lie between 0 and 1, not {self.warmup_fraction}"
+            )
+
+    def build(self, learning_rate: float, total_steps: int) -> optax.Schedule:
+        """Step -> learning rate in a run of `total_steps`, with `learning_rate` as the peak."""
+        return optax.cosine_onecycle_schedule(
+            total_steps, learning_rate, self.warmup_fraction, self.start_divisor, self.end_divisor
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class WarmupRsqrt:
+    """A linear warm-up to the peak, then 1 / √step (Vaswani et al. 2017, section 5.3).
+
+    trax: `warmup_and_rsqrt_decay(n, peak)` has `warmup_steps=n + 1`. `multifactor("constant *
+    linear_warmup * rsqrt_normalized_decay")` has `constant` as the peak; with `rsqrt_decay`, as in
+    its default, the peak is `constant / √warmup_steps`.
+    """
+
+    warmup_steps: int
+    """Steps in which the learning rate rises linearly from 0 at step 0 to its peak."""
+    minimum: float = 0.0
+    """The learning rate is never below this, not even in the warm-up."""
+
+    def __post_init__(self) -> None:
+        if self.warmup_steps < 1:
+            raise ConfigError(f"warmup_steps must be 1 or more, not {self.warmup_steps}")
+
+    def build(self, learning_rate: float, total_steps: int) -> optax.Schedule:
+        """Step -> learning rate, with `learning_rate` as the peak, however long the run."""
+
+        def schedule(step: jax.typing.ArrayLike) -> jax.Array:
+            decay = jnp.sqrt(self.warmup_steps / jnp.maximum(step, 1))
+            rate = learning_rate * jnp.minimum(step / jnp.asarray(self.warmup_steps), decay)
+            return jnp.maximum(rate, self.minimum)
+
+        return schedule
+
+
+Schedule = Constant | Linear | Cosine | Staircase | Piecewise | OneCycle | WarmupRsqrt
+"""How the learning rate changes over a run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optimizer(ABC):
+    """What all optimizers share: clipping, then the optimizer's own rule, then weight decay.
+
+    Patterns are regular expressions for the whole slash path of a parameter, as `".*/bias"` or
+    `"embedding/.*"`. One that matches no parameter is an error that lists the names.
+    """
+
+    learning_rate: float
+    """The peak of the schedule."""
+    schedule: Schedule = Constant()
+    """How the learning rate changes over the run."""
+    clip_norm: float | None = None
+    """Largest norm of the gradients of all parameters that train, taken together; None for any."""
+    weight_decay: float = 0.0
+    """Part of each weight that is taken away at each step; see `decay_with_learning_rate`."""
+    decay_with_learning_rate: bool = True
+    """Multiply the decay by the step's learning rate (AdamW), or take it as it stands (trax)."""
+    no_decay: tuple[str, ...] = ()
+    """Patterns of the parameters that weight decay leaves alone."""
+    freeze: tuple[str, ...] = ()
+    """Patterns of the parameters that do not train: no update, no optimizer state."""
+    first_step: int = 0
+    """The first update's number in schedule and bias correction; trax's Loop counted from 1."""
+
+    def __post_init__(self) -> None:
+        if self.learning_rate < 0 or self.weight_decay < 0 or self.first_step < 0:
+            raise ConfigError(
+                "learning_rate, weight_decay and first_step must be 0 or more, "
+                f"not {self.learning_rate}, {self.weight_decay} and {self.first_step}"
+            )
+        if self.clip_norm is not None and self.clip_norm <= 0:
+            raise ConfigError(
+                f"clip_norm must be above 0, or None for no clipping; not {self.clip_norm}"
+            )
+        for pattern in (*self.no_decay, *self.freeze):
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ConfigError(f"{pattern!r} is not a regular expression: {error}") from error
+
+    def schedule_fn(self, total_steps: int) -> optax.Schedule:
+        """Number of updates made so far -> learning rate of the next one."""
+        schedule = self.schedule.build(self.learning_rate, total_steps)
+        return lambda step: schedule(step + self.first_step)
+
+    def build(self, total_steps: int) -> optax.GradientTransformation:
+        """The transformation for a run of `total_steps`. Its `update` needs the parameters.
+
+        Raises:
+          ConfigError: from `init`: a pattern matches no parameter, or `freeze` matches them all.
+        """
+        learning_rate = self.schedule.build(self.learning_rate, total_steps)
+        steps = self._scaled_rule(learning_rate)
+        if self.clip_norm is not None:
+            steps = [_clip_by_global_norm(self.clip_norm), *steps]
+        if self.weight_decay:
+            steps = [*steps, optax.add_decayed_weights(self._decay(learning_rate), self._decays)]
+        update = _count_from(self.first_step, optax.chain(*steps, optax.scale(-1.0)))
+        if self.freeze:
+            # The clipping is inside, so that the norm is that of the trainable gradients.
+            update = optax.partition({"train": update, "freeze": optax.set_to_zero()}, self._labels)
+
+        def init(params: Params) -> optax.OptState:
+            self._check_patterns(params)
+            return update.init(params)
+
+        return optax.GradientTransformationExtraArgs(init, update.update)
+
+    @abstractmethod
+    def _rule(self) -> optax.GradientTransformation:
+        """Gradients -> the direction to be multiplied by the learning rate and subtracted."""
+
+    def _scaled_rule(self, learning_rate: optax.Schedule) -> list[optax.GradientTransformation]:
+        return [self._rule(), optax.scale_by_schedule(learning_rate)]
+
+    def _decay(self, learning_rate: optax.Schedule) -> float | optax.Schedule:
+        if not self.decay_with_learning_rate:
+            return self.weight_decay
+        return lambda step: self.weight_decay * learning_rate(step)
+
+    def _decays(self, params: Params) -> Params:
+        return _map_names(lambda name: not _matches(self.no_decay, name), params)
+
+    def _labels(self, params: Params) -> Params:
+        return _map_names(lambda name: "freeze" if _matches(self.freeze, name) else "train", params)
+
+    def _check_patterns(self, params: Params) -> None:
+        names = jax.tree.leaves(_map_names(lambda name: name, params))
+        for field, patterns in (("no_decay", self.no_decay), ("freeze", self.freeze)):
+            for pattern in patterns:
+                if not any(_matches((pattern,), name) for name in names):
+                    raise ConfigError(
+                        f"optimizer.{field}: {pattern!r} matches no parameter; a pattern is a "
+                        f"regular expression for a whole name, and the names are {', '.join(names)}"
+                    )
+        if names and all(_matches(self.freeze, name) for name in names):
+            raise ConfigError(
+                f"optimizer.freeze={self.freeze} leaves nothing to train; "
+                f"the parameters are {', '.join(names)}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sgd(Optimizer):
+    """Plain gradient descent; no state."""
+
+    def _rule(self) -> optax.GradientTransformation:
+        return optax.identity()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Momentum(Optimizer):
+    """Gradient descent with momentum (Sutskever et al. 2013, in the form of Bengio et al. 2012)."""
+
+    mass: float = 0.9
+    """Part of the velocity that is kept from step to step."""
+    nesterov: bool = True
+    """Look one step ahead, as trax does by default."""
+
+    def _rule(self) -> optax.GradientTransformation:
+        return optax.trace(self.mass, self.nesterov)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adam(Optimizer):
+    """Adam (Kingma & Ba 2015, algorithm 1), or with `weight_decay` AdamW (Loshchilov & Hutter 2019)."""
+
+    b1: float = 0.9
+    """Decay of the average of the gradients."""
+    b2: float = 0.999
+    """Decay of the average of their squares."""
+    eps: float = 1e-8
+    """Added to the root of that average; trax has 1e-5."""
+
+    def _rule(self) -> optax.GradientTransformation:
+        return optax.scale_by_adam(self.b1, self.b2, self.eps)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RMSProp(Optimizer):
+    """Gradients divided by the root of the average of their squares (Hinton 2012, lecture 6e)."""
+
+    decay: float = 0.9
+    """Decay of the average; trax calls it gamma."""
+    eps: float = 1e-8
+    """Added to the root of the average."""
+    initial_scale: float = 0.0
+    """The average before the first step; trax begins at 1, which keeps the first steps small."""
+
+    def _rule(self) -> optax.GradientTransformation:
+        return optax.scale_by_rms(self.decay, self.eps, self.initial_scale, eps_in_sqrt=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adafactor(Optimizer):
+    """A second moment in rows and columns (Shazeer & Stern 2018, algorithms 4 and 5)."""
+
+    factored: bool = True
+    """Keep row and column averages for matrices; False: an average for each weight."""
+    min_dim_size_to_factor: int = 128
+    """Factor where the two largest axes have at least this size; 0 for all matrices, as trax."""
+    decay_rate: float = 0.8
+    """The average's decay at step t is 1 - (t + 1) ** -decay_rate."""
+    momentum: float | None = None
+    """Decay of an average of the updates, trax's beta1; None for no such average."""
+    clipping_threshold: float | None = 1.0
+    """Largest root mean square of the update of one array; None for no limit."""
+    multiply_by_parameter_scale: bool = True
+    """Multiply each array's learning rate by its root mean square, or by 1e-3 if that is less."""
+    eps: float = 1e-30
+    """Added to the squared gradients; trax has 1e-16, added to their average."""
+    weight_decay_steps: int | None = None
+    """Let the weight decay fall linearly to 0 in so many steps, trax's weight_decay_n_steps."""
+
+    def _rule(self) -> optax.GradientTransformation:
+        return optax.scale_by_factored_rms(
+            self.factored,
+            self.decay_rate,
+            min_dim_size_to_factor=self.min_dim_size_to_factor,
+            epsilon=self.eps,
+        )
+
+    def _scaled_rule(self, learning_rate: optax.Schedule) -> list[optax.GradientTransformation]:
+        # The momentum averages updates that the learning rate has already scaled.
+        steps = [self._rule()]
+        if self.clipping_threshold is not None:
+            steps.append(optax.clip_by_block_rms(self.clipping_threshold))
+        steps.append(optax.scale_by_schedule(learning_rate))
+        if self.multiply_by_parameter_scale:
+            steps.append(optax.scale_by_param_block_rms())
+        if self.momentum is not None:
+            steps.append(optax.ema(self.momentum, debias=False))
+        return steps
+
+    def _decay(self, learning_rate: optax.Schedule) -> float | optax.Schedule:
+        decay = super()._decay(learning_rate)
+        if self.weight_decay_steps is None:
+            return decay
+        left = optax.linear_schedule(1.0, 0.0, self.weight_decay_steps)
+        return lambda step: left(step) * (decay(step) if callable(decay) else decay)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SM3(Optimizer):
+    """AdaGrad with one accumulator for each row, column, … (Anil et al. 2019, algorithm SM3-II)."""
+
+    momentum: float = 0.9
+    """Decay of an average of the updates."""
+
+    def _rule(self) -> optax.GradientTransformation:
+        # No epsilon: an accumulator of 0 means a gradient of 0, which stays 0.
+        return optax.scale_by_sm3(self.momentum, b2=1.0, eps=0.0)
+
+
+OptimizerConfig = Sgd | Momentum | Adam | RMSProp | Adafactor | SM3
+"""Every optimizer."""
+
+
+def _matches(patterns: tuple[str, ...], name: str) -> bool:
+    return any(re.fullmatch(pattern, name) for pattern in patterns)
+
+
+def _map_names(function: Callable[[str], Any], params: Params) -> Params:
+    """The tree of `function(slash path)` in the shape of `params`."""
+    return jax.tree_util.tree_map_with_path(
+        lambda path, _: function(jax.tree_util.keystr(path, simple=True, separator="/")), params
+    )
+
+
+def _clip_by_global_norm(max_norm: float) -> optax.GradientTransformation:
+    """`optax.clip_by_global_norm` by way of one factor for all arrays.
+
+    Optax selects between the gradient and the clipped gradient, for which XLA writes the clipped
+    one out: an Adam step on a table of 1.2 million x 8 then takes 33 ms instead of 17.
+    """
+
+    def clip(updates: optax.Updates, params: Params | None) -> optax.Updates:
+        factor = jnp.minimum(1.0, max_norm / optax.tree.norm(updates))
+        return jax.tree.map(lambda update: update * factor.astype(update.dtype), updates)
+
+    return optax.stateless(clip)
+
+
+def _count_from(
+    first_step: int, update: optax.GradientTransformation
+) -> optax.GradientTransformation:
+    """`update` with each of its step counters beginning at `first_step`."""
+
+    def start(path: tuple[Any, ...], leaf: jax.Array) -> jax.Array:
+        # A new array for each counter: a buffer that occurs twice in a state cannot be donated.
+        return leaf + first_step if path[-1] == jax.tree_util.GetAttrKey("count") else leaf
+
+    def init(params: Params) -> optax.OptState:
+        return jax.tree_util.tree_map_with_path(start, update.init(params))
+
+    return optax.GradientTransformationExtraArgs(init, update.update)

@@ -1,0 +1,159 @@
+"""A recipe: one frozen value that says everything a run depends on."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from zoo import config as configs
+from zoo import models, registry
+from zoo.config import ConfigError
+from zoo.models.base import ModelConfig
+from zoo.pipelines.base import DataConfig, Facts
+from zoo.train.optimizers import OptimizerConfig
+from zoo.train.sharding import MeshConfig
+from zoo.train.tasks import Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class InitFrom:
+    """Where the first weights come from, instead of chance."""
+
+    source: str
+    """A published name, a run's folder or an exported folder. Its architecture, tokenizer and labels are taken too."""
+    skip: tuple[str, ...] = ()
+    """Patterns of parameters to leave fresh, as `head/.*` (regular expressions on slash paths, whole match)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Everything a run depends on. Equal recipes and seeds give equal runs."""
+
+    name: str = ""
+    """The recipe's registered name."""
+    model: ModelConfig
+    """The model. What is None in it, the data decides."""
+    data: DataConfig
+    """The input pipeline."""
+    task: Task
+    """Loss, metrics and predictor."""
+    optimizer: OptimizerConfig
+    """The optimizer with its schedule."""
+    steps: int
+    """Updates in all."""
+    batch_size: int
+    """Examples an update, over all devices. Data that is bucketed by length may have sizes of its own."""
+    eval_every: int
+    """Evaluate on the validation split every so many steps."""
+    checkpoint_every: int
+    """Save every so many steps; a better validation metric is saved at once."""
+    eval_batches: int | None = None
+    """Evaluate on that many batches only, during training; None: on the whole split."""
+    log_every: int = 100
+    """Report the training metrics every so many steps."""
+    patience: int | None = None
+    """Stop after so many evaluations without a better validation metric."""
+    seed: int = 0
+    """Of the initial weights, the order of the data and dropout."""
+    init_from: InitFrom | None = None
+    """Fine-tune instead of starting afresh."""
+    mesh: MeshConfig = field(default_factory=MeshConfig)
+    """How the work is divided over devices."""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "eval_every", "checkpoint_every", "log_every", "eval_batches", "patience"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"{name} is {value}; it must be 1 or more")
+
+    def resolve(self, facts: Facts | None = None) -> Recipe:
+        """This recipe with the model's open fields (None) filled in from the data.
+
+        Args:
+          facts: what the data decides; None: opens the data to ask.
+        """
+        facts = facts if facts is not None else self.data.open().facts
+        known = {"vocab_size": facts.vocab_size, "num_classes": facts.num_classes, "input_shape": facts.input_shape}
+        open_fields = {
+            name: value
+            for name, value in known.items()
+            if value is not None and getattr(self.model, name, "absent") is None
+        }
+        return dataclasses.replace(self, model=dataclasses.replace(self.model, **open_fields))
+
+
+FILE = "recipe.json"
+"""Name of the resolved recipe in a run's folder."""
+
+MAY_CHANGE = ("steps", "eval_every", "checkpoint_every", "data.data_dir")
+"""Fields in which the recipe of a resumed run may differ from the one it began with."""
+
+
+def get(source: str, **parameters: Any) -> Recipe:
+    """The recipe of a registered name, of `FILE.py:FUNCTION`, or of a run's `recipe.json`.
+
+    Args:
+      source: which.
+      parameters: arguments of the recipe's function.
+
+    Raises:
+      UnknownNameError: no recipe has that name.
+      FileNotFoundError, LookupError, ConfigError: the file, or what it should hold, is not there or does not fit.
+    """
+    if source.endswith(".json"):
+        return read(Path(source))
+    function = find(source)
+    return named(function(**parameters), function)
+
+
+def named(recipe: Any, function: Any) -> Recipe:
+    """What a recipe function returned, with the function's name."""
+    if not isinstance(recipe, Recipe):
+        raise ConfigError(
+            f"{function.__name__} returned {type(recipe).__name__}; a recipe function returns a zoo.train.Recipe"
+        )
+    return recipe if recipe.name else dataclasses.replace(recipe, name=function.__name__)
+
+
+def find(source: str) -> Any:
+    """The function behind a registered name or `FILE.py:FUNCTION`."""
+    path, _, function = source.rpartition(":")
+    if not path.endswith(".py"):
+        return registry.recipes.get(source)
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path} does not exist; a recipe of your own is given as FILE.py:FUNCTION")
+    spec = importlib.util.spec_from_file_location(Path(path).stem, path)
+    if spec is None or spec.loader is None:
+        raise FileNotFoundError(f"{path} cannot be imported as Python")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[Path(path).stem] = module  # dataclasses defined there look their module up by name
+    spec.loader.exec_module(module)
+    if not callable(getattr(module, function, None)):
+        found = [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]
+        raise LookupError(f"{path} has no function {function!r}{configs.did_you_mean(function, found)}")
+    return getattr(module, function)
+
+
+def read(path: Path) -> Recipe:
+    """The recipe that a run's folder holds."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist; the folder of a run has a recipe.json")
+    import zoo.pipelines.images
+    import zoo.pipelines.text
+
+    models.import_families()
+    return configs.from_json(Recipe, path.read_text(encoding="utf-8"))
+
+
+def differences(old: Recipe, new: Recipe) -> dict[str, tuple[object, object]]:
+    """Where two recipes differ in what a resumed run may not change."""
+    return {path: values for path, values in configs.diff(old, new).items() if path not in MAY_CHANGE}
+
+
+def with_data_dir(recipe: Recipe, data_dir: str) -> Recipe:
+    """The recipe with its data sets looked for in another folder."""
+    return dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, data_dir=data_dir))

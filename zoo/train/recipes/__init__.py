@@ -1,0 +1,16 @@
+"""The recipes. Importing this package imports none of them: it says which module defines which name."""
+
+from zoo import registry
+
+registry.recipes.declare(
+    {
+        "zoo.train.recipes.text_classification": (
+            "bag_of_embeddings_ag_news",
+            "bag_of_embeddings_file",
+            "bag_of_embeddings_imdb",
+            "bag_of_embeddings_imdb_trax",
+            "text_classification",
+        ),
+        "zoo.train.recipes.image_classification": ("image_classification", "mlp_digits", "mlp_mnist"),
+    }
+)

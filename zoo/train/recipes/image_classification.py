@@ -1,0 +1,58 @@
+"""Recipes for images."""
+
+from __future__ import annotations
+
+from zoo import registry
+from zoo.models.mlp import MLPConfig
+from zoo.pipelines.images import ImageClassificationData
+from zoo.train.optimizers import Adam, Linear
+from zoo.train.recipe import Recipe
+from zoo.train.tasks import ImageClassification
+
+
+@registry.recipes.register
+def mlp_digits() -> Recipe:
+    """scikit-learn's 8 × 8 digits: the recipe that needs no download, and what `make demo` runs."""
+    return Recipe(
+        model=MLPConfig(hidden_sizes=(256, 256), dropout_rate=0.2),
+        data=ImageClassificationData(name="digits"),
+        task=ImageClassification(),
+        optimizer=Adam(learning_rate=2e-3, schedule=Linear(warmup_steps=50)),
+        steps=1_000,
+        batch_size=128,
+        eval_every=100,
+        checkpoint_every=500,
+    )
+
+
+@registry.recipes.register
+def mlp_mnist() -> Recipe:
+    """MNIST with the usual two layers of 512."""
+    return Recipe(
+        model=MLPConfig(hidden_sizes=(512, 512), dropout_rate=0.3),
+        data=ImageClassificationData(name="mnist"),
+        task=ImageClassification(),
+        optimizer=Adam(learning_rate=2e-3, schedule=Linear(warmup_steps=200)),
+        steps=9_000,
+        batch_size=128,
+        eval_every=445,  # an epoch
+        checkpoint_every=1_000,
+    )
+
+
+@registry.recipes.register
+def image_classification() -> Recipe:
+    """Any image data set of TFDS by its name, with any image model.
+
+    zoo train image_classification --model mlp --data.name mnist --steps 1000
+    """
+    return Recipe(
+        model=MLPConfig(),
+        data=ImageClassificationData(name="mnist"),
+        task=ImageClassification(),
+        optimizer=Adam(learning_rate=1e-3, schedule=Linear(warmup_steps=100)),
+        steps=5_000,
+        batch_size=128,
+        eval_every=500,
+        checkpoint_every=500,
+    )

@@ -1,0 +1,120 @@
+"""Recipes for texts."""
+
+from __future__ import annotations
+
+from zoo import registry
+from zoo.models.bag_of_embeddings import BagOfEmbeddingsConfig
+from zoo.pipelines.text import TextClassificationData
+from zoo.tokenizers import TokenizerConfig
+from zoo.train.optimizers import Adam, Linear
+from zoo.train.recipe import Recipe
+from zoo.train.tasks import TextClassification
+
+
+@registry.recipes.register
+def bag_of_embeddings_imdb() -> Recipe:
+    """Sentiment of film reviews with hashed word bigrams."""
+    return Recipe(
+        model=BagOfEmbeddingsConfig(
+            d_model=8, ngram_order=2, num_buckets=1_100_000, unique=True, pooling="sqrt", dropout_rate=0.5
+        ),
+        data=TextClassificationData(
+            name="imdb_reviews",
+            tokenizer=TokenizerConfig(kind="words", lowercase=True, min_count=2),
+            max_len=2048,
+        ),
+        task=TextClassification(),
+        optimizer=Adam(learning_rate=2e-3, schedule=Linear()),
+        steps=560,
+        batch_size=256,
+        eval_every=93,  # an epoch
+        checkpoint_every=560,
+        log_every=93,
+    )
+
+
+@registry.recipes.register
+def bag_of_embeddings_ag_news() -> Recipe:
+    """Topic of a news item from its title and description, with hashed word bigrams."""
+    return Recipe(
+        model=BagOfEmbeddingsConfig(
+            d_model=16, ngram_order=2, num_buckets=400_000, unique=True, pooling="sqrt", dropout_rate=0.5
+        ),
+        data=TextClassificationData(
+            name="ag_news_subset",
+            text_column=("title", "description"),
+            tokenizer=TokenizerConfig(kind="words", lowercase=True),
+            max_len=512,
+        ),
+        task=TextClassification(),
+        optimizer=Adam(learning_rate=2e-3, schedule=Linear()),
+        steps=780,
+        batch_size=256,
+        eval_every=52,  # an epoch
+        checkpoint_every=780,
+        log_every=52,
+    )
+
+
+@registry.recipes.register
+def bag_of_embeddings_imdb_trax(vocab: str = "en_8k.subword") -> Recipe:
+    """The sentiment tutorial of trax's README, number for number."""
+    return Recipe(
+        model=BagOfEmbeddingsConfig(vocab_size=8192, d_model=256, average_padding=True),
+        data=TextClassificationData(
+            name="imdb_reviews",
+            tokenizer=TokenizerConfig(kind="subwords", vocab=vocab),
+            max_len=2048,
+            overlong="drop",
+            boundaries=(32, 128, 512, 2048),
+            batch_sizes=(256, 64, 16, 4, 1),
+        ),
+        task=TextClassification(),
+        optimizer=Adam(learning_rate=0.01, eps=1e-5, weight_decay=1e-5, decay_with_learning_rate=False, first_step=1),
+        steps=2_000,
+        batch_size=16,
+        eval_every=500,
+        eval_batches=20,
+        checkpoint_every=500,
+        log_every=500,
+    )
+
+
+@registry.recipes.register
+def bag_of_embeddings_file() -> Recipe:
+    """A classifier from your own CSV, TSV or JSONL file, with hashed word bigrams.
+
+    zoo train bag_of_embeddings_file --data.train my.csv --data.text-column text --data.label-column label
+    """
+    return Recipe(
+        model=BagOfEmbeddingsConfig(
+            d_model=16, ngram_order=2, num_buckets=200_000, unique=True, pooling="sqrt", dropout_rate=0.5
+        ),
+        data=TextClassificationData(tokenizer=TokenizerConfig(kind="words", lowercase=True), max_len=2048),
+        task=TextClassification(),
+        optimizer=Adam(learning_rate=2e-3, schedule=Linear()),
+        steps=1_000,
+        batch_size=64,
+        eval_every=100,
+        checkpoint_every=500,
+    )
+
+
+@registry.recipes.register
+def text_classification() -> Recipe:
+    """Any text data set of TFDS by its name, with any text classifier.
+
+    zoo train text_classification --data.name imdb_reviews --steps 1000
+    """
+    return Recipe(
+        model=BagOfEmbeddingsConfig(d_model=64),
+        data=TextClassificationData(
+            name="ag_news_subset", tokenizer=TokenizerConfig(kind="words", lowercase=True), max_len=2048
+        ),
+        task=TextClassification(),
+        optimizer=Adam(learning_rate=2e-3, schedule=Linear()),
+        steps=2_000,
+        batch_size=128,
+        eval_every=200,
+        checkpoint_every=500,
+    )

@@ -1,0 +1,73 @@
+"""Several devices and hosts: the batch is divided over them, the parameters are copied to each.
+
+Everything runs under `jax.jit` with `NamedSharding`; on one device the same code is an ordinary jit. Each process
+builds the whole batch and keeps its own rows, so the order of the data does not depend on how many there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from zoo.config import ConfigError
+
+Batch = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeshConfig:
+    """How devices are laid out."""
+
+    data: int | None = None
+    """Devices that share a batch; None: all there are."""
+
+
+def make_mesh(config: MeshConfig) -> Mesh:
+    """A mesh with the axis `data`."""
+    available = jax.devices()
+    number = len(available) if config.data is None else config.data
+    if not 1 <= number <= len(available):
+        raise ConfigError(f"mesh.data is {number}, but {len(available)} device(s) are there: {available}")
+    # Linen's layers are written for axes whose sharding the compiler works out (Auto).
+    return jax.make_mesh((number,), ("data",), devices=available[:number], axis_types=(AxisType.Auto,))
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """The sharding of what every device holds whole."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def put_batch(batch: Batch, mesh: Mesh) -> dict[str, Any]:
+    """A batch of NumPy arrays on the devices of the mesh, divided along its first axis.
+
+    Rows are added until every device has the same number. All their entries are zero, `weights` included, so they
+    count in no loss and no metric.
+    """
+    devices = mesh.devices.size
+    if devices == 1:
+        return jax.device_put(dict(batch), replicated(mesh))
+    sharding = NamedSharding(mesh, PartitionSpec("data"))
+    placed = {}
+    for key, array in batch.items():
+        missing = -len(array) % devices
+        if missing:
+            array = np.concatenate([array, np.zeros((missing, *array.shape[1:]), array.dtype)])
+        placed[key] = jax.make_array_from_callback(array.shape, sharding, lambda index, whole=array: whole[index])
+    return placed
+
+
+def on_device(batches: Iterable[Batch], mesh: Mesh) -> Iterator[dict[str, Any]]:
+    """The batches on the devices, one ahead of its use, so that copying overlaps with computing."""
+    waiting: dict[str, Any] | None = None
+    for batch in batches:
+        placed = put_batch(batch, mesh)
+        if waiting is not None:
+            yield waiting
+        waiting = placed
+    if waiting is not None:
+        yield waiting

@@ -1,0 +1,65 @@
+"""The state of a training run, and how it begins."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+from flax import struct
+from jax.sharding import Mesh
+
+from zoo import weights
+from zoo.models.base import ModelConfig
+from zoo.train.sharding import replicated
+
+
+@struct.dataclass
+class TrainState:
+    """Everything a step changes."""
+
+    step: jax.Array
+    """int32 []: updates done so far."""
+    variables: dict[str, Any]
+    """What the module takes: `params`, and collections such as `batch_stats`."""
+    optimizer: Any
+    """The state of the optimizer."""
+    key: jax.Array
+    """The run's key; a step folds its number in."""
+
+    @property
+    def params(self) -> Any:
+        """The trainable part of `variables`."""
+        return self.variables["params"]
+
+
+def create(
+    module: nn.Module,
+    config: ModelConfig,
+    transformation: optax.GradientTransformation,
+    seed: int,
+    mesh: Mesh,
+    *,
+    source: weights.Tree | None = None,
+    skip: tuple[str, ...] = (),
+) -> TrainState:
+    """A fresh state, on every device of the mesh.
+
+    Weights come before the optimizer, whose state may depend on them. `source` replaces the random ones, save
+    the parameters that `skip` names (patterns on the paths below `params`).
+    """
+    init_key, key = jax.random.split(jax.random.key(seed))
+
+    def initialise(init_key: jax.Array) -> Any:
+        inputs = [jnp.zeros(item.shape, item.dtype) for item in config.example_inputs(1)]
+        return module.init(init_key, *inputs)
+
+    variables = jax.jit(initialise, out_shardings=replicated(mesh))(init_key)
+    if source is not None:
+        patterns = [f"params/{pattern}" for pattern in skip]
+        variables = jax.device_put(weights.merge(variables, source, skip=patterns), replicated(mesh))
+    optimizer = jax.jit(transformation.init, out_shardings=replicated(mesh))(variables["params"])
+    step, key = jax.device_put((jnp.zeros((), jnp.int32), key), replicated(mesh))
+    return TrainState(step, variables, optimizer, key)

@@ -1,0 +1,128 @@
+"""Parameter trees as flat names: slash paths, safetensors files, and a merge that refuses what does not fit."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+Tree = Mapping[str, Any]
+"""Nested dicts of arrays, as `module.init` gives them."""
+
+
+def flatten(tree: Tree, prefix: str = "") -> dict[str, Any]:
+    """A tree as slash path -> leaf, in the tree's order.
+
+    >>> flatten({"params": {"head": {"bias": 0}}})
+    {'params/head/bias': 0}
+    """
+    leaves: dict[str, Any] = {}
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            leaves |= flatten(value, f"{prefix}{name}/")
+        else:
+            leaves[f"{prefix}{name}"] = value
+    return leaves
+
+
+def unflatten(leaves: Mapping[str, Any]) -> dict[str, Any]:
+    """The tree that `flatten` came from."""
+    tree: dict[str, Any] = {}
+    for path, leaf in leaves.items():
+        *parents, name = path.split("/")
+        node = tree
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[name] = leaf
+    return tree
+
+
+def save(path: Path, variables: Tree) -> None:
+    """Writes a tree as one safetensors file whose names are slash paths. bfloat16 stays bfloat16."""
+    arrays = {name: np.ascontiguousarray(leaf).reshape(np.shape(leaf)) for name, leaf in flatten(variables).items()}
+    save_file(arrays, path)
+
+
+def load(path: Path) -> dict[str, Any]:
+    """The tree of a safetensors file, as NumPy arrays.
+
+    Raises:
+      ValueError: the file is not a whole safetensors file.
+    """
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return unflatten({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+    except OSError:
+        raise
+    except Exception as error:  # the library's own error type derives from Exception alone
+        raise ValueError(f"{path} is not a readable safetensors file ({error}); fetch or export it again") from error
+
+
+def merge(target: Tree, source: Tree, *, skip: Sequence[str] = ()) -> dict[str, Any]:
+    """`target` with every leaf taken from `source`, save those whose slash path fully matches a pattern of `skip`.
+
+    Args:
+      target: the tree of the new model: its leaves give shape and dtype, and the values of what is skipped.
+      source: the tree of the old one. Leaves that `skip` names may be absent or of any shape.
+      skip: regular expressions, as `("params/head/.*",)`.
+
+    Raises:
+      ValueError: a name or a shape differs; the message lists both sides.
+    """
+    wanted, given = flatten(target), flatten(source)
+
+    def skipped(name: str) -> bool:
+        return any(re.fullmatch(pattern, name) for pattern in skip)
+
+    problems = list(_differences(wanted, given, skipped))
+    if problems:
+        raise ValueError("the weights do not fit the model (+ the model has, - the weights have):\n" + "\n".join(problems))
+    merged = {
+        name: leaf if skipped(name) else _as_dtype(given[name], leaf.dtype) for name, leaf in wanted.items()
+    }
+    return unflatten(merged)
+
+
+def _differences(wanted: Mapping[str, Any], given: Mapping[str, Any], skipped: Any) -> Iterator[str]:
+    for name in [*wanted, *(name for name in given if name not in wanted)]:
+        if skipped(name):
+            continue
+        ours = _describe(wanted[name]) if name in wanted else None
+        theirs = _describe(given[name]) if name in given else None
+        if ours is None:
+            yield f"  - {name} {theirs}"
+        elif theirs is None:
+            yield f"  + {name} {ours}"
+        elif ours != theirs:
+            yield f"  + {name} {ours}\n  - {name} {theirs}"
+
+
+def _describe(leaf: Any) -> str:
+    return "[" + ", ".join(map(str, leaf.shape)) + "]"
+
+
+def _as_dtype(leaf: Any, dtype: Any) -> Any:
+    return leaf if leaf.dtype == dtype else leaf.astype(dtype)
+
+
+def count(tree: Any) -> tuple[int, int]:
+    """Number of values in a tree and their bytes."""
+    leaves = jax.tree.leaves(tree)
+    return sum(leaf.size for leaf in leaves), sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
+
+
+def cast(tree: Tree, dtype: Any) -> dict[str, Any]:
+    """The tree with its floating-point leaves in another precision."""
+    leaves = flatten(tree)
+    return unflatten(
+        {
+            name: leaf.astype(dtype) if jax.dtypes.issubdtype(leaf.dtype, np.floating) else leaf
+            for name, leaf in leaves.items()
+        }
+    )
