@@ -9,6 +9,9 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python;
 	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null \
 	&& echo $$python && break; done)
 
+# Data sets lie here beside the checkout, where there are any; a setting of your own goes before it.
+export ZOO_DATA_DIR ?= $(abspath $(wildcard ../shared/data))
+
 BIN := .venv/bin
 READY := .venv/ready
 BENCH_READY := .venv/bench-ready

@@ -15,7 +15,13 @@ BEST = Best("validation/accuracy", "max")
 def save(store, step, accuracy=None):
     metrics = None if accuracy is None else {"validation/accuracy": accuracy}
     variables = {"params": {"w": jnp.full((3,), float(step))}}
-    store.save(step, variables=variables, optimizer=(jnp.zeros(3),), progress={"step": step}, metrics=metrics)
+    store.save(
+        step,
+        variables=variables,
+        optimizer=(jnp.zeros(3),),
+        progress={"step": step},
+        metrics=metrics,
+    )
 
 
 def target():
@@ -43,7 +49,9 @@ def test_the_best_and_the_latest_are_both_kept_also_by_a_new_process(store):
     again = Checkpoints(store.folder, BEST)
     save(again, 5, 0.1)
     assert again.steps() == (2, 5)
-    step, variables, optimizer, progress = again.restore(variables=target(), optimizer=(jnp.ones(3),))
+    step, variables, optimizer, progress = again.restore(
+        variables=target(), optimizer=(jnp.ones(3),)
+    )
     assert (step, progress) == (5, {"step": 5})
     np.testing.assert_array_equal(variables["params"]["w"], 5.0)
     np.testing.assert_array_equal(optimizer[0], 0.0)
@@ -76,7 +84,10 @@ def test_a_half_written_checkpoint_is_put_aside_and_the_one_before_is_used(store
     for step, accuracy in [(1, 0.9), (2, 0.5)]:
         save(store, step, accuracy)
     truncate(store.folder / "2")
-    with pytest.warns(CheckpointWarning, match="the checkpoint of step 2 in .* cannot be read .*; trying an older one"):
+    with pytest.warns(
+        CheckpointWarning,
+        match="the checkpoint of step 2 in .* cannot be read .*; trying an older one",
+    ):
         step, *_ = store.restore(variables=target(), optimizer=(jnp.ones(3),))
     assert step == 1
     assert (store.folder / "2.unreadable").is_dir()
@@ -88,12 +99,19 @@ def test_no_checkpoint_restores_nothing_and_no_readable_one_is_an_error(store):
     assert store.restore(variables=target(), optimizer=(jnp.ones(3),)) is None
     save(store, 1, 0.5)
     truncate(store.folder / "1")
-    with pytest.warns(CheckpointWarning), pytest.raises(FileNotFoundError, match="has no readable checkpoint; found 1"):
+    with (
+        pytest.warns(CheckpointWarning),
+        pytest.raises(FileNotFoundError, match="has no readable checkpoint; found 1"),
+    ):
         store.variables(target())
 
 
 @pytest.mark.parametrize(
-    "error", [OSError(errno.ENOSPC, "No space left on device"), ValueError("RESOURCE_EXHAUSTED: No space left on device")]
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        ValueError("RESOURCE_EXHAUSTED: No space left on device"),
+    ],
 )
 def test_a_full_disk_names_the_step_and_leaves_the_last_checkpoint(store, monkeypatch, error):
     save(store, 1, 0.5)
@@ -102,7 +120,10 @@ def test_a_full_disk_names_the_step_and_leaves_the_last_checkpoint(store, monkey
         raise error
 
     monkeypatch.setattr(store._manager, "save", fail)
-    with pytest.raises(OSError, match="the checkpoint of step 2 could not be written to .*No space left.*step 1 is unharmed"):
+    with pytest.raises(
+        OSError,
+        match="the checkpoint of step 2 could not be written to .*No space left.*step 1 is unharmed",
+    ):
         save(store, 2, 0.6)
     assert store.steps() == (1,)
 

@@ -33,8 +33,12 @@ class Plan:
 
 def test_override_reaches_nested_fields_and_leaves_the_original_alone():
     plan = Plan()
-    changed = override(plan, {"optimizer.learning_rate": 3e-3, "steps": 500, "shape": [28, 28], "mode": "min"})
-    assert changed == Plan(steps=500, mode="min", optimizer=Adam(learning_rate=3e-3), shape=(28, 28))
+    changed = override(
+        plan, {"optimizer.learning_rate": 3e-3, "steps": 500, "shape": [28, 28], "mode": "min"}
+    )
+    assert changed == Plan(
+        steps=500, mode="min", optimizer=Adam(learning_rate=3e-3), shape=(28, 28)
+    )
     assert plan == Plan()
 
 
@@ -55,7 +59,10 @@ def test_override_takes_an_int_for_a_float_and_keeps_strings_strings():
         ({"steps": 1.5}, "steps: 1.5 is not of type int"),
         ({"steps": True}, "steps: True is not of type int"),
         ({"steps": "500"}, "steps: '500' is not of type int"),
-        ({"optimizer.learning_rate": "fast"}, "optimizer.learning_rate: 'fast' is not of type float"),
+        (
+            {"optimizer.learning_rate": "fast"},
+            "optimizer.learning_rate: 'fast' is not of type float",
+        ),
         ({"mode": "best"}, "mode: 'best' is not of type 'max' | 'min'"),
         ({"shape": (1, "a")}, "shape: (1, 'a') is not of type tuple[int, ...] | None"),
         (
@@ -90,7 +97,10 @@ def test_a_field_that_a_file_lacks_takes_its_default():
             "Plan.optimizer: no configuration class 'Adm' is known here; did you mean 'Adam'? (known: Adam, Sgd); "
             "import the module that defines it first",
         ),
-        ({"type": "Plan", "step": 3}, "Plan: Plan has no field 'step'; did you mean 'steps'? (fields: "),
+        (
+            {"type": "Plan", "step": 3},
+            "Plan: Plan has no field 'step'; did you mean 'steps'? (fields: ",
+        ),
         ({"type": "Plan", "steps": "many"}, "Plan.steps: 'many' is not of type int"),
     ],
 )

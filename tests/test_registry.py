@@ -28,7 +28,10 @@ def test_an_unknown_name_is_answered_with_the_closest_and_the_number_known():
     with pytest.raises(UnknownNameError) as error:
         registry.models.get("bag_of_embedings")
     known = len(registry.list_models())
-    assert str(error.value) == f"no model named 'bag_of_embedings'; did you mean 'bag_of_embeddings'? ({known} known)"
+    assert (
+        str(error.value)
+        == f"no model named 'bag_of_embedings'; did you mean 'bag_of_embeddings'? ({known} known)"
+    )
     assert isinstance(error.value, LookupError)
 
 
@@ -39,7 +42,9 @@ def test_a_duplicate_names_both_modules():
     def cat():
         return None
 
-    with pytest.raises(ValueError, match=f"two pets are named 'cat': in zoo.cats and in {__name__}; rename one"):
+    with pytest.raises(
+        ValueError, match=f"two pets are named 'cat': in zoo.cats and in {__name__}; rename one"
+    ):
         known.register(cat)
 
 

@@ -38,7 +38,10 @@ def test_a_broken_safetensors_file_is_refused_by_name(tmp_path):
     path = tmp_path / "w.safetensors"
     weights.save(path, tree())
     path.write_bytes(path.read_bytes()[:40])
-    with pytest.raises(ValueError, match=r"w.safetensors is not a readable safetensors file \(.*fetch or export it again"):
+    with pytest.raises(
+        ValueError,
+        match=r"w.safetensors is not a readable safetensors file \(.*fetch or export it again",
+    ):
         weights.load(path)
 
 
@@ -51,7 +54,10 @@ def test_merge_takes_the_source_and_converts_to_the_dtype_of_the_target():
 
 def test_merge_lists_both_sides_of_every_difference():
     source = tree()
-    source["params"]["head"] = {"kernel": np.ones((2, 9), np.float32), "scale": np.ones(9, np.float32)}
+    source["params"]["head"] = {
+        "kernel": np.ones((2, 9), np.float32),
+        "scale": np.ones(9, np.float32),
+    }
     with pytest.raises(ValueError) as error:
         weights.merge(tree(), source)
     assert str(error.value) == (

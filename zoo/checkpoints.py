@@ -55,7 +55,14 @@ class Checkpoints:
         if best is not None:
             score = lambda metrics: metrics[best.metric]  # noqa: E731
             reverse = best.mode == "min"
-            keep.append(policies.BestN(get_metric_fn=score, reverse=reverse, n=1, keep_checkpoints_without_metrics=False))
+            keep.append(
+                policies.BestN(
+                    get_metric_fn=score,
+                    reverse=reverse,
+                    n=1,
+                    keep_checkpoints_without_metrics=False,
+                )
+            )
         with _quiet():
             self._manager = ocp.CheckpointManager(
                 folder.absolute(),
@@ -78,7 +85,13 @@ class Checkpoints:
         return self._manager.best_step() if self.best else None
 
     def save(
-        self, step: int, *, variables: Any, optimizer: Any, progress: Mapping[str, Any], metrics: Mapping[str, float] | None
+        self,
+        step: int,
+        *,
+        variables: Any,
+        optimizer: Any,
+        progress: Mapping[str, Any],
+        metrics: Mapping[str, float] | None,
     ) -> None:
         """Writes the checkpoint of `step`. `metrics` are those measured at this very step, if any were.
 
@@ -97,17 +110,25 @@ class Checkpoints:
                     metrics=dict(metrics) if metrics is not None else None,
                     force=True,
                 )
-        except Exception as error:  # TensorStore raises ValueError with the system's message for a full disk
+        except (
+            Exception
+        ) as error:  # TensorStore raises ValueError with the system's message for a full disk
             if not _is_write_error(error):
                 raise
             last = self.steps()[-1:]
-            kept = f"the checkpoint of step {last[0]} is unharmed" if last else "there was no earlier one"
+            kept = (
+                f"the checkpoint of step {last[0]} is unharmed"
+                if last
+                else "there was no earlier one"
+            )
             raise OSError(
                 f"the checkpoint of step {step} could not be written to {self.folder}: {_reason(error)}; {kept}. "
                 "Free some space and run the same command again"
             ) from error
 
-    def restore(self, *, variables: Any, optimizer: Any) -> tuple[int, Any, Any, dict[str, Any]] | None:
+    def restore(
+        self, *, variables: Any, optimizer: Any
+    ) -> tuple[int, Any, Any, dict[str, Any]] | None:
         """The latest checkpoint that can be read, or None where there is none.
 
         Args:
@@ -132,7 +153,9 @@ class Checkpoints:
             self._manager.reload()
         return None
 
-    def variables(self, target: Any, step: int | Literal["best", "latest"] = "best") -> tuple[int, Any]:
+    def variables(
+        self, target: Any, step: int | Literal["best", "latest"] = "best"
+    ) -> tuple[int, Any]:
         """The variables of one checkpoint for a predictor: the best, the latest, or that of a step.
 
         `best` means the latest where the run keeps no best one. Only an automatic choice falls back to another
@@ -144,11 +167,15 @@ class Checkpoints:
         steps = self.steps()
         if isinstance(step, int):
             if step not in steps:
-                raise FileNotFoundError(f"{self.folder} has no checkpoint of step {step}; it has {_listed(steps)}")
+                raise FileNotFoundError(
+                    f"{self.folder} has no checkpoint of step {step}; it has {_listed(steps)}"
+                )
             candidates = [step]
         else:
             best = self.best_step() if step == "best" else None
-            candidates = ([best] if best is not None else []) + [s for s in reversed(steps) if s != best]
+            candidates = ([best] if best is not None else []) + [
+                s for s in reversed(steps) if s != best
+            ]
         args = ocp.args.Composite(variables=ocp.args.StandardRestore(_abstract(target)))
         for candidate in candidates:
             restored = self._try(candidate, args)
@@ -175,7 +202,10 @@ class Checkpoints:
 
 def _abstract(tree: Any) -> Any:
     return jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=getattr(leaf, "sharding", None)), tree
+        lambda leaf: jax.ShapeDtypeStruct(
+            leaf.shape, leaf.dtype, sharding=getattr(leaf, "sharding", None)
+        ),
+        tree,
     )
 
 
@@ -190,7 +220,12 @@ def _reason(error: BaseException) -> str:
 
 def _is_write_error(error: BaseException) -> bool:
     text = str(error)
-    return isinstance(error, OSError) or "No space left" in text or "File too large" in text or "quota" in text
+    return (
+        isinstance(error, OSError)
+        or "No space left" in text
+        or "File too large" in text
+        or "quota" in text
+    )
 
 
 @contextlib.contextmanager

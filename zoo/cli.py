@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"zoo: {stop}" if str(stop) else "zoo: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:  # `zoo list | head`
-        sys.stdout = None  # type: ignore[assignment]
+        sys.stdout = None
         return 0
     except MISTAKES as error:
         if os.environ.get("ZOO_DEBUG"):
@@ -54,7 +54,9 @@ def _parse(target: Any, words: Sequence[str], *, prog: str, **options: Any) -> A
     try:
         with contextlib.redirect_stderr(said):
             if isinstance(target, dict):
-                return tyro.extras.subcommand_cli_from_dict(target, args=list(words), prog=prog, **options)
+                return tyro.extras.subcommand_cli_from_dict(
+                    target, args=list(words), prog=prog, **options
+                )
             return tyro.cli(target, args=list(words), prog=prog, **options)
     except SystemExit as end:
         if end.code == 2:
@@ -70,8 +72,14 @@ def _one_line(text: str, prog: str) -> str:
     """
     lines = [line.strip(" │╭╮╰╯─-") for line in text.splitlines()]
     lines = [line for line in lines if line]
-    message = next((line for line in lines[1:] if line), "the arguments cannot be understood").rstrip(".")
-    hints = [after for line, after in zip(lines, lines[1:], strict=False) if line.startswith("Perhaps you meant")]
+    message = next(
+        (line for line in lines[1:] if line), "the arguments cannot be understood"
+    ).rstrip(".")
+    hints = [
+        after
+        for line, after in zip(lines, lines[1:], strict=False)
+        if line.startswith("Perhaps you meant")
+    ]
     hint = f"; did you mean --{hints[0].split()[0].lstrip('-')}?" if hints else ""
     return f"{message}{hint} (`{prog} --help` lists what there is)"
 
@@ -99,7 +107,9 @@ def train(words: list[str]) -> int:
     from zoo.train import recipe as recipes
 
     if not words or words[0].startswith("-"):
-        print("usage: zoo train RECIPE [--workdir DIR] [--steps N …]; `zoo train RECIPE --help` lists every flag,")
+        print(
+            "usage: zoo train RECIPE [--workdir DIR] [--steps N …]; `zoo train RECIPE --help` lists every flag,"
+        )
         print("`zoo list` the recipes. RECIPE may also be FILE.py:FUNCTION or a run's recipe.json.")
         return 0 if words[:1] in (["-h"], ["--help"]) else 2
     source, *rest = words
@@ -115,7 +125,9 @@ def train(words: list[str]) -> int:
     if options.model:
         recipe = dataclasses.replace(recipe, model=registered_model(options.model))
     if asks_help:
-        print("flags beside those of the recipe: --workdir --model --init-from --skip --profile-at --quiet\n")
+        print(
+            "flags beside those of the recipe: --workdir --model --init-from --skip --profile-at --quiet\n"
+        )
     recipe = _parse(
         type(recipe),
         [*rest, *(["--help"] if asks_help else [])],
@@ -130,7 +142,13 @@ def _fit(recipe: Recipe, options: TrainOptions) -> int:
     from zoo.train import InitFrom, run
 
     init_from = InitFrom(source=options.init_from, skip=options.skip) if options.init_from else None
-    run(recipe, options.workdir, init_from=init_from, profile_at=options.profile_at, quiet=options.quiet)
+    run(
+        recipe,
+        options.workdir,
+        init_from=init_from,
+        profile_at=options.profile_at,
+        quiet=options.quiet,
+    )
     return 0
 
 
@@ -180,7 +198,9 @@ def evaluate(
         print(f"{name}  {value:.5f}")
 
 
-def export(run: Annotated[str, tyro.conf.Positional], out: Path, dtype: str = "float32", step: str = "best") -> None:
+def export(
+    run: Annotated[str, tyro.conf.Positional], out: Path, dtype: str = "float32", step: str = "best"
+) -> None:
     """Makes of a run what zoo.load reads anywhere: card, safetensors, vocabulary, check values.
 
     Args:
@@ -214,7 +234,9 @@ def predict(
     predictor: Any = hub.load(name, step=_step(step))
     items = list(inputs) or [line.rstrip("\n") for line in sys.stdin]
     for item, prediction in zip(items, predictor(items, top_k=top_k), strict=True):
-        classes = "  ".join(f"{label} {probability:.4f}" for label, probability in prediction.probabilities.items())
+        classes = "  ".join(
+            f"{label} {probability:.4f}" for label, probability in prediction.probabilities.items()
+        )
         print(f"{classes}\t{item}")
 
 
@@ -227,7 +249,9 @@ def _step(text: str) -> Any:
 
 
 def train_vocab(
-    files: Annotated[tuple[Path, ...], tyro.conf.Positional], size: int = 8000, out: Path = Path("vocabulary.model")
+    files: Annotated[tuple[Path, ...], tyro.conf.Positional],
+    size: int = 8000,
+    out: Path = Path("vocabulary.model"),
 ) -> None:
     """Trains a SentencePiece vocabulary from text files.
 
@@ -236,9 +260,9 @@ def train_vocab(
       size: number of pieces.
       out: the file to write.
     """
-    from zoo.tokenizers import SentencePieceTokenizer
+    from zoo.tokenizers import SentencePieceTokenizer, read_lines
 
-    tokenizer = SentencePieceTokenizer.train(files, size)
+    tokenizer = SentencePieceTokenizer.train(read_lines(files), size=size)
     tokenizer.save(out)
     print(f"{out}: {tokenizer.vocab_size} pieces")
 

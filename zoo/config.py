@@ -59,7 +59,9 @@ def _override(config: Any, names: list[str], value: object, path: str) -> Any:
     name, *rest = names
     if not dataclasses.is_dataclass(config):
         at = path[: -len(".".join(names)) - 1]
-        raise ConfigError(f"{at!r} is {config!r} and has no fields, so {path!r} cannot be set; set {at!r} as a whole")
+        raise ConfigError(
+            f"{at!r} is {config!r} and has no fields, so {path!r} cannot be set; set {at!r} as a whole"
+        )
     known = field_types(type(config))
     if name not in known:
         raise ConfigError(unknown_field(type(config), name))
@@ -129,7 +131,9 @@ def type_name(annotation: Any) -> str:
 
 def to_dict(config: Any) -> dict[str, Any]:
     """A dataclass as a JSON-ready dict; each dataclass in it is a dict that names its class under `type`."""
-    fields = {field.name: _plain(getattr(config, field.name)) for field in dataclasses.fields(config)}
+    fields = {
+        field.name: _plain(getattr(config, field.name)) for field in dataclasses.fields(config)
+    }
     return {TYPE_KEY: type(config).__name__, **fields}
 
 
@@ -175,7 +179,11 @@ def _structure(data: Any, annotation: Any, path: str) -> Any:
             raise ConfigError(f"{path}: {error}") from error
     origin, args = get_origin(annotation), get_args(annotation)
     if isinstance(data, list):
-        tuples = [a for a in (args if origin in (Union, types.UnionType) else (annotation,)) if get_origin(a) is tuple]
+        tuples = [
+            a
+            for a in (args if origin in (Union, types.UnionType) else (annotation,))
+            if get_origin(a) is tuple
+        ]
         if tuples:
             inner = get_args(tuples[0])[0]
             data = tuple(_structure(item, inner, path) for item in data)
@@ -213,7 +221,11 @@ def diff(old: Any, new: Any) -> dict[str, tuple[object, object]]:
     """
     left, right = flatten(to_dict(old)), flatten(to_dict(new))
     paths = [*left, *(path for path in right if path not in left)]
-    return {path: (left.get(path), right.get(path)) for path in paths if left.get(path) != right.get(path)}
+    return {
+        path: (left.get(path), right.get(path))
+        for path in paths
+        if left.get(path) != right.get(path)
+    }
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -115,7 +115,9 @@ class Card:
         known = {item.name for item in dataclasses.fields(cls)}
         for key in content:
             if key not in known:
-                raise CardError(f"{path}: a card has no entry {key!r}{configs.did_you_mean(key, known)}")
+                raise CardError(
+                    f"{path}: a card has no entry {key!r}{configs.did_you_mean(key, known)}"
+                )
         for key in ("name", "task", "config"):
             if key not in content:
                 raise CardError(f"{path}: the entry {key!r} is missing")
@@ -163,7 +165,9 @@ def list_pretrained(pattern: str = "*") -> tuple[str, ...]:
     """The names of the published models that match a shell pattern, sorted: the cards in `pretrained/`."""
     import fnmatch
 
-    return tuple(sorted(path.stem for path in _published() if fnmatch.fnmatchcase(path.stem, pattern)))
+    return tuple(
+        sorted(path.stem for path in _published() if fnmatch.fnmatchcase(path.stem, pattern))
+    )
 
 
 def _published() -> Iterator[Path]:
@@ -224,15 +228,23 @@ def load_variables(
 
     module = card.config.build()
     arguments = card.config.example_inputs(1)
-    expected = dict(jax.eval_shape(lambda *inputs: module.init(jax.random.key(0), *inputs), *arguments))
+    expected = dict(
+        jax.eval_shape(lambda *inputs: module.init(jax.random.key(0), *inputs), *arguments)
+    )
     if not card.files:
         from zoo import checkpoints
 
-        best = checkpoints.Best(card.best["metric"], cast(Any, card.best["mode"])) if card.best else None
+        best = (
+            checkpoints.Best(card.best["metric"], cast(Any, card.best["mode"]))
+            if card.best
+            else None
+        )
         store = checkpoints.Checkpoints(folder / checkpoints.FOLDER, best, read_only=True)
         on_device = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(
-                leaf.shape, leaf.dtype, sharding=jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+                leaf.shape,
+                leaf.dtype,
+                sharding=jax.sharding.SingleDeviceSharding(jax.local_devices()[0]),
             ),
             expected,
         )
@@ -241,7 +253,9 @@ def load_variables(
         return variables, found
     path = folder / card.files[0].name
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing: the card {card.name!r} names it; put it beside the card")
+        raise FileNotFoundError(
+            f"{path} is missing: the card {card.name!r} names it; put it beside the card"
+        )
     return jax.tree.map(jax.numpy.asarray, weights.merge(expected, weights.load(path))), None
 
 
@@ -266,7 +280,13 @@ def load(source: str | Path, *, step: int | Literal["best", "latest"] = "best") 
     variables, found = load_variables(details, path.parent, step)
     if found is not None:
         details = dataclasses.replace(details, checkpoint=found)
-        why = f"best {details.best['metric']}" if details.best and step == "best" else "as asked" if step != "best" else "latest"
+        why = (
+            f"best {details.best['metric']}"
+            if details.best and step == "best"
+            else "as asked"
+            if step != "best"
+            else "latest"
+        )
         print(f"zoo: {path.parent} at step {found} ({why})", file=sys.stderr)
     return predictors.create(details, variables, load_tokenizer(details, path.parent))
 
@@ -307,7 +327,9 @@ def export(
     name = folder.name
     others = [path.name for path in folder.glob("*.toml") if path.stem != name]
     if others:
-        raise FileExistsError(f"{folder} holds another model already ({', '.join(others)}); choose an empty folder")
+        raise FileExistsError(
+            f"{folder} holds another model already ({', '.join(others)}); choose an empty folder"
+        )
     original = Card.read(source)
     variables, _ = load_variables(original, source.parent, step)
     tokenizer = load_tokenizer(original, source.parent)
@@ -324,7 +346,9 @@ def export(
         original,
         name=name,
         tokenizer=described,
-        files=tuple(File(name=n, sha256=sha256(folder / n), size=(folder / n).stat().st_size) for n in names),
+        files=tuple(
+            File(name=n, sha256=sha256(folder / n), size=(folder / n).stat().st_size) for n in names
+        ),
         best={},
         description=description or original.description,
         licence=licence or original.licence,

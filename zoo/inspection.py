@@ -32,10 +32,14 @@ def describe(name: str) -> str:
         parts.append(_recipe(name))
     if name in registry.list_models():
         function = registry.models.get(name)
-        parts.append(f"model {name}\n{_doc(function)}\n\n{_config(function())}\n{_parameters(function())}")
+        parts.append(
+            f"model {name}\n{_doc(function)}\n\n{_config(function())}\n{_parameters(function())}"
+        )
     if not parts:
         known = {*hub.list_pretrained(), *registry.list_recipes(), *registry.list_models()}
-        raise registry.UnknownNameError("model, recipe, published weights or run", name, tuple(sorted(known)))
+        raise registry.UnknownNameError(
+            "model, recipe, published weights or run", name, tuple(sorted(known))
+        )
     return "\n\n".join(parts)
 
 
@@ -79,21 +83,43 @@ def _parameters(config: Any) -> str:
 
     try:
         module, inputs = config.build(), config.example_inputs(1)
-        variables = jax.eval_shape(lambda *arguments: module.init(jax.random.key(0), *arguments), *inputs)
+        variables = jax.eval_shape(
+            lambda *arguments: module.init(jax.random.key(0), *arguments), *inputs
+        )
     except configs.ConfigError as error:
         return f"parameters: {error}"
     leaves = weights.flatten(variables["params"])
     rows = [(path, str(list(leaf.shape)), f"{leaf.size:,}") for path, leaf in leaves.items()]
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    lines = [f"  {path:<{widths[0]}}  {shape:<{widths[1]}}  {size:>{widths[2]}}" for path, shape, size in rows[:SHOWN]]
+    lines = [
+        f"  {path:<{widths[0]}}  {shape:<{widths[1]}}  {size:>{widths[2]}}"
+        for path, shape, size in rows[:SHOWN]
+    ]
     if len(rows) > SHOWN:
         lines.append(f"  … and {len(rows) - SHOWN} more")
     number, size = weights.count(variables["params"])
     return "\n".join([f"parameters: {number:,} ({size / 1e6:.1f} MB as float32)", *lines])
 
 
-PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "safetensors", "sentencepiece", "numpy")
-TRAINING = ("tensorflow-cpu", "tensorflow", "tensorflow-datasets", "clu", "matplotlib", "scikit-learn", "sacrebleu")
+PACKAGES = (
+    "jax",
+    "jaxlib",
+    "flax",
+    "optax",
+    "orbax-checkpoint",
+    "safetensors",
+    "sentencepiece",
+    "numpy",
+)
+TRAINING = (
+    "tensorflow-cpu",
+    "tensorflow",
+    "tensorflow-datasets",
+    "clu",
+    "matplotlib",
+    "scikit-learn",
+    "sacrebleu",
+)
 
 
 def diagnose() -> str:
@@ -108,7 +134,9 @@ def _diagnosis() -> Iterator[str]:
 
     yield f"zoo {zoo.__version__}, Python {platform.python_version()}, {platform.platform()}, {os.cpu_count()} cores"
     yield "packages:  " + ", ".join(f"{name} {_version(name)}" for name in PACKAGES)
-    yield "training:  " + ", ".join(f"{name} {_version(name)}" for name in TRAINING if _version(name) != "absent")
+    yield "training:  " + ", ".join(
+        f"{name} {_version(name)}" for name in TRAINING if _version(name) != "absent"
+    )
     yield f"devices:   {', '.join(str(device) for device in jax.devices())} ({jax.devices()[0].device_kind})"
     if importlib.util.find_spec("tensorflow") is None:
         yield 'tensorflow: not installed; predictors work, training needs pip install "flax-zoo[train]"'
@@ -117,9 +145,9 @@ def _diagnosis() -> Iterator[str]:
 
         visible = base.tensorflow().config.get_visible_devices("GPU")
         yield f"tensorflow: sees {'no accelerator (as it should)' if not visible else f'{visible}: hide it'}"
-        from zoo.pipelines import sources
+        from zoo.pipelines import folders
 
-        for folder, exists in sources.data_folders().items():
+        for folder, exists in folders.data_folders().items():
             yield f"data:      {folder} {'found' if exists else 'absent'}"
     yield f"published: {len(hub.list_pretrained())} models"
 

@@ -69,7 +69,9 @@ def _probabilities(module: nn.Module, variables: Any, inputs: jax.Array) -> jax.
 class _Classifier(Predictor):
     """What the classifiers share: from arrays, one an item, to predictions by the name of the class."""
 
-    def _predict(self, arrays: Sequence[np.ndarray[Any, Any]], top_k: int | None) -> list[Prediction]:
+    def _predict(
+        self, arrays: Sequence[np.ndarray[Any, Any]], top_k: int | None
+    ) -> list[Prediction]:
         if top_k is not None and top_k < 1:
             raise ValueError(f"top_k is {top_k}; it is the number of classes to show, 1 or more")
         predictions: list[Prediction | None] = [None] * len(arrays)
@@ -80,8 +82,12 @@ class _Classifier(Predictor):
             for start in range(0, len(indices), ROWS):
                 chunk = indices[start : start + ROWS]
                 rows = np.stack([arrays[index] for index in chunk])
-                padding = np.zeros((_power_of_two(len(chunk)) - len(chunk), *rows.shape[1:]), rows.dtype)
-                probabilities = _probabilities(self.module, self.variables, np.concatenate([rows, padding]))
+                padding = np.zeros(
+                    (_power_of_two(len(chunk)) - len(chunk), *rows.shape[1:]), rows.dtype
+                )
+                probabilities = _probabilities(
+                    self.module, self.variables, np.concatenate([rows, padding])
+                )
                 for index, row in zip(chunk, np.asarray(probabilities), strict=False):
                     predictions[index] = self._named(row, top_k)
         return [prediction for prediction in predictions if prediction is not None]
@@ -103,24 +109,30 @@ class TextClassifier(_Classifier):
     @overload
     def __call__(self, texts: str, *, top_k: int | None = None) -> Prediction: ...
     @overload
-    def __call__(self, texts: Sequence[str], *, top_k: int | None = None) -> list[Prediction]: ...
-    def __call__(self, texts: str | Sequence[str], *, top_k: int | None = None) -> Prediction | list[Prediction]:
+    def __call__(self, texts: list[str] | tuple[str, ...], *, top_k: int | None = None) -> list[Prediction]: ...
+    def __call__(
+        self, texts: str | list[str] | tuple[str, ...], *, top_k: int | None = None
+    ) -> Prediction | list[Prediction]:
         """The class of a text, or of each text of a list.
 
         A text longer than the training's `max_len` (`card.preprocessing`) is cut there, as in training.
         """
-        single = isinstance(texts, str)
-        predictions = self._predict([self._ids(text) for text in ([texts] if single else texts)], top_k)
-        return predictions[0] if single else predictions
+        if isinstance(texts, str):
+            return self._predict([self._ids(texts)], top_k)[0]
+        return self._predict([self._ids(text) for text in texts], top_k)
 
     def check(self) -> dict[str, Any]:
         return self._check(CHECK_TEXT, self._ids(CHECK_TEXT))
 
     def _ids(self, text: str) -> np.ndarray[Any, Any]:
         if not isinstance(text, str):
-            raise TypeError(f"a text classifier takes a string or a list of strings; got {type(text).__name__} ({text!r})")
+            raise TypeError(
+                f"a text classifier takes a string or a list of strings; got {type(text).__name__} ({text!r})"
+            )
         if self.tokenizer is None:
-            raise ValueError(f"the card {self.card.name!r} has no tokenizer, so it cannot read text")
+            raise ValueError(
+                f"the card {self.card.name!r} has no tokenizer, so it cannot read text"
+            )
         ids = self.tokenizer.encode(text)[: self.card.preprocessing.get("max_len")]
         padded = np.zeros(max(_power_of_two(len(ids)), SHORTEST), np.int32)
         padded[: len(ids)] = ids
@@ -142,7 +154,9 @@ class ImageClassifier(_Classifier):
     @overload
     def __call__(self, images: ImageLike, *, top_k: int | None = None) -> Prediction: ...
     @overload
-    def __call__(self, images: Sequence[ImageLike], *, top_k: int | None = None) -> list[Prediction]: ...
+    def __call__(
+        self, images: list[ImageLike] | tuple[ImageLike, ...], *, top_k: int | None = None
+    ) -> list[Prediction]: ...
     def __call__(self, images: Any, *, top_k: int | None = None) -> Prediction | list[Prediction]:
         """The class of an image, or of each image of a list.
 
@@ -150,7 +164,9 @@ class ImageClassifier(_Classifier):
         one axis more) is several.
         """
         single = isinstance(images, str | os.PathLike) or not _is_list(images)
-        predictions = self._predict([self._prepare(image) for image in ([images] if single else images)], top_k)
+        predictions = self._predict(
+            [self._prepare(image) for image in ([images] if single else images)], top_k
+        )
         return predictions[0] if single else predictions
 
 
@@ -172,5 +188,9 @@ PREDICTORS: Mapping[str, type[Predictor]] = {
 def create(card: Card, variables: Mapping[str, Any], tokenizer: Tokenizer | None) -> Predictor:
     """The predictor of the card's task."""
     if card.task not in PREDICTORS:
-        raise ValueError(f"the card {card.name!r} is for the task {card.task!r}; known are {', '.join(PREDICTORS)}")
-    return PREDICTORS[card.task](module=card.config.build(), variables=variables, tokenizer=tokenizer, card=card)
+        raise ValueError(
+            f"the card {card.name!r} is for the task {card.task!r}; known are {', '.join(PREDICTORS)}"
+        )
+    return PREDICTORS[card.task](
+        module=card.config.build(), variables=variables, tokenizer=tokenizer, card=card
+    )

@@ -20,7 +20,9 @@ class UnknownNameError(LookupError):
     """A name that nothing is known under; the message has the closest one that is."""
 
     def __init__(self, kind: str, name: str, known: tuple[str, ...]) -> None:
-        super().__init__(f"no {kind} named {name!r}{did_you_mean(name, known)} ({len(known)} known)")
+        super().__init__(
+            f"no {kind} named {name!r}{did_you_mean(name, known)} ({len(known)} known)"
+        )
         self.kind, self.name, self.known = kind, name, known
 
 
@@ -55,7 +57,9 @@ class Registry(Generic[F]):
     def _claim(self, name: str, module: str) -> None:
         owner = self._modules.setdefault(name, module)
         if owner != module:
-            raise ValueError(f"two {self.kind}s are named {name!r}: in {owner} and in {module}; rename one")
+            raise ValueError(
+                f"two {self.kind}s are named {name!r}: in {owner} and in {module}; rename one"
+            )
 
     def get(self, name: str) -> F:
         """The function of that name.

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from safetensors import safe_open
 from safetensors.numpy import save_file
@@ -45,7 +46,10 @@ def unflatten(leaves: Mapping[str, Any]) -> dict[str, Any]:
 
 def save(path: Path, variables: Tree) -> None:
     """Writes a tree as one safetensors file whose names are slash paths. bfloat16 stays bfloat16."""
-    arrays = {name: np.ascontiguousarray(leaf).reshape(np.shape(leaf)) for name, leaf in flatten(variables).items()}
+    arrays = {
+        name: np.ascontiguousarray(leaf).reshape(np.shape(leaf))
+        for name, leaf in flatten(variables).items()
+    }
     save_file(arrays, path)
 
 
@@ -57,11 +61,13 @@ def load(path: Path) -> dict[str, Any]:
     """
     try:
         with safe_open(path, framework="numpy") as file:
-            return unflatten({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+            return unflatten({name: file.get_tensor(name) for name in file.keys()})
     except OSError:
         raise
     except Exception as error:  # the library's own error type derives from Exception alone
-        raise ValueError(f"{path} is not a readable safetensors file ({error}); fetch or export it again") from error
+        raise ValueError(
+            f"{path} is not a readable safetensors file ({error}); fetch or export it again"
+        ) from error
 
 
 def merge(target: Tree, source: Tree, *, skip: Sequence[str] = ()) -> dict[str, Any]:
@@ -82,14 +88,20 @@ def merge(target: Tree, source: Tree, *, skip: Sequence[str] = ()) -> dict[str, 
 
     problems = list(_differences(wanted, given, skipped))
     if problems:
-        raise ValueError("the weights do not fit the model (+ the model has, - the weights have):\n" + "\n".join(problems))
+        raise ValueError(
+            "the weights do not fit the model (+ the model has, - the weights have):\n"
+            + "\n".join(problems)
+        )
     merged = {
-        name: leaf if skipped(name) else _as_dtype(given[name], leaf.dtype) for name, leaf in wanted.items()
+        name: leaf if skipped(name) else _as_dtype(given[name], leaf.dtype)
+        for name, leaf in wanted.items()
     }
     return unflatten(merged)
 
 
-def _differences(wanted: Mapping[str, Any], given: Mapping[str, Any], skipped: Any) -> Iterator[str]:
+def _differences(
+    wanted: Mapping[str, Any], given: Mapping[str, Any], skipped: Any
+) -> Iterator[str]:
     for name in [*wanted, *(name for name in given if name not in wanted)]:
         if skipped(name):
             continue
@@ -114,7 +126,9 @@ def _as_dtype(leaf: Any, dtype: Any) -> Any:
 def count(tree: Any) -> tuple[int, int]:
     """Number of values in a tree and their bytes."""
     leaves = jax.tree.leaves(tree)
-    return sum(leaf.size for leaf in leaves), sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
+    return sum(leaf.size for leaf in leaves), sum(
+        leaf.size * leaf.dtype.itemsize for leaf in leaves
+    )
 
 
 def cast(tree: Tree, dtype: Any) -> dict[str, Any]:
@@ -122,7 +136,7 @@ def cast(tree: Tree, dtype: Any) -> dict[str, Any]:
     leaves = flatten(tree)
     return unflatten(
         {
-            name: leaf.astype(dtype) if jax.dtypes.issubdtype(leaf.dtype, np.floating) else leaf
+            name: leaf.astype(dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
             for name, leaf in leaves.items()
         }
     )

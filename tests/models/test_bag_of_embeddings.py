@@ -21,16 +21,24 @@ def family():
 def trax_model(family):
     """The tutorial's model with trax's weights; (golden arrays, module, variables)."""
     golden = {name: jnp.asarray(array) for name, array in np.load(GOLDEN).items()}
-    config = family.BagOfEmbeddingsConfig(vocab_size=50, num_classes=3, d_model=16, average_padding=True)
+    config = family.BagOfEmbeddingsConfig(
+        vocab_size=50, num_classes=3, d_model=16, average_padding=True
+    )
     head = {"kernel": golden["w1"], "bias": golden["w2"]}
-    return golden, config.build(), {"params": {"embedding": golden["w0"], "head": head}}
+    return (
+        golden,
+        config.build(),
+        {"params": {"embedding": {"embedding": golden["w0"]}, "head": head}},
+    )
 
 
 @pytest.mark.parametrize("case", ["", "_more_padding"])
 def test_logits_are_trax_s_also_with_more_padding_which_trax_averages(family, case):
     golden, module, variables = trax_model(family)
     logits = module.apply(variables, golden[f"tokens{case}"])
-    np.testing.assert_allclose(jax.nn.log_softmax(logits), golden[f"log_probs{case}"], rtol=1e-4, atol=2e-5)
+    np.testing.assert_allclose(
+        jax.nn.log_softmax(logits), golden[f"log_probs{case}"], rtol=1e-4, atol=2e-5
+    )
 
 
 def test_loss_and_gradients_are_trax_s(family):
@@ -43,7 +51,11 @@ def test_loss_and_gradients_are_trax_s(family):
 
     value, gradients = jax.value_and_grad(loss)(variables["params"])
     np.testing.assert_allclose(value, golden["grad_loss"], rtol=1e-5)
-    found = [gradients["embedding"], gradients["head"]["kernel"], gradients["head"]["bias"]]
+    found = [
+        gradients["embedding"]["embedding"],
+        gradients["head"]["kernel"],
+        gradients["head"]["bias"],
+    ]
     for index, gradient in enumerate(found):
         expected = golden[f"grad_g{index:03d}"]
         assert np.linalg.norm(gradient - expected) <= 1e-4 * np.linalg.norm(expected)
@@ -55,7 +67,9 @@ def configs(family):
     return {
         "mean": family.BagOfEmbeddingsConfig(**sizes),
         "bigrams": family.BagOfEmbeddingsConfig(**sizes, **bigrams),
-        "set of bigrams": family.BagOfEmbeddingsConfig(**sizes, **bigrams, unique=True, pooling="sqrt"),
+        "set of bigrams": family.BagOfEmbeddingsConfig(
+            **sizes, **bigrams, unique=True, pooling="sqrt"
+        ),
     }
 
 
@@ -65,7 +79,9 @@ def test_padding_cannot_change_an_answer(family, key, name):
     module = config.build()
     tokens = jax.random.randint(key(), (3, 6), 1, 20)
     variables = module.init(key(), tokens)
-    padded = jnp.pad(tokens, ((0, 2), (0, 90)))  # rows and positions; long enough for the product with counts
+    padded = jnp.pad(
+        tokens, ((0, 2), (0, 90))
+    )  # rows and positions; long enough for the product with counts
     np.testing.assert_allclose(
         module.apply(variables, padded)[:3], module.apply(variables, tokens), rtol=1e-5, atol=1e-6
     )
@@ -75,7 +91,9 @@ def test_a_text_without_tokens_is_the_bias(family, key):
     module = configs(family)["set of bigrams"].build()
     variables = module.init(key(), jnp.ones((1, 4), jnp.int32))
     variables["params"]["head"]["bias"] = jnp.arange(3.0)
-    np.testing.assert_array_equal(module.apply(variables, jnp.zeros((1, 4), jnp.int32)), [[0.0, 1.0, 2.0]])
+    np.testing.assert_array_equal(
+        module.apply(variables, jnp.zeros((1, 4), jnp.int32)), [[0.0, 1.0, 2.0]]
+    )
 
 
 def test_each_ngram_counts_once_and_the_pool_is_divided_by_the_root_of_their_number(family, key):
@@ -83,7 +101,7 @@ def test_each_ngram_counts_once_and_the_pool_is_divided_by_the_root_of_their_num
     module = config.build()
     tokens = jnp.array([[5, 7, 5, 7, 5, 0, 0]])  # words {5, 7}, bigrams {5 7, 7 5}
     variables = module.init(key(), tokens)
-    table = np.asarray(variables["params"]["embedding"])
+    table = np.asarray(variables["params"]["embedding"]["embedding"])
     rows = np.asarray(family.ngram_ids(tokens, config))[0]
     bigrams = rows[7:11]
     assert bigrams[0] == bigrams[2] and bigrams[1] == bigrams[3] and bigrams[0] != bigrams[1]
@@ -91,12 +109,17 @@ def test_each_ngram_counts_once_and_the_pool_is_divided_by_the_root_of_their_num
     pooled = table[[5, 7, bigrams[0], bigrams[1]]].sum(axis=0) / np.sqrt(4)
     head = variables["params"]["head"]
     np.testing.assert_allclose(
-        module.apply(variables, tokens)[0], pooled @ head["kernel"] + head["bias"], rtol=1e-5, atol=1e-6
+        module.apply(variables, tokens)[0],
+        pooled @ head["kernel"] + head["bias"],
+        rtol=1e-5,
+        atol=1e-6,
     )
 
 
 def test_hashed_bigrams_spread_evenly_over_the_buckets(family):
-    config = family.BagOfEmbeddingsConfig(vocab_size=1000, num_classes=2, ngram_order=2, num_buckets=256)
+    config = family.BagOfEmbeddingsConfig(
+        vocab_size=1000, num_classes=2, ngram_order=2, num_buckets=256
+    )
     first, second = jnp.meshgrid(jnp.arange(1, 201), jnp.arange(1, 201))
     rows = family.ngram_ids(jnp.stack([first.ravel(), second.ravel()], axis=1), config)[:, 2]
     counts = np.bincount(np.asarray(rows) - 1000, minlength=256)
@@ -118,8 +141,12 @@ def test_both_ways_to_sum_give_the_same_values_and_gradients(family, key):
     long_ids = jnp.concatenate([ids, filler], axis=1)  # 40 rows ≤ 32 · 63: by counts
     wide = jnp.concatenate([table, jnp.zeros((60, 4))])  # 100 rows > 32 · 3: by gather
     absent = jnp.where(ids < 40, ids, 100)
-    value, gradient = jax.value_and_grad(total)(table, long_ids, jnp.pad(weights, ((0, 0), (0, 60))))
-    other, other_gradient = jax.value_and_grad(total)(wide, absent, jnp.where(ids < 40, weights, 0.0))
+    value, gradient = jax.value_and_grad(total)(
+        table, long_ids, jnp.pad(weights, ((0, 0), (0, 60)))
+    )
+    other, other_gradient = jax.value_and_grad(total)(
+        wide, absent, jnp.where(ids < 40, weights, 0.0)
+    )
     np.testing.assert_allclose(value, other, rtol=1e-5)
     np.testing.assert_allclose(gradient, other_gradient[:40], rtol=1e-5, atol=1e-6)
 
@@ -138,8 +165,14 @@ def test_training_leaves_out_ngrams_at_random_and_keeps_the_expectation(family, 
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"ngram_order": 2}, "ngram_order=2 needs num_buckets, the number of rows for hashed n-grams; got 0"),
-        ({"average_padding": True, "unique": True}, "average_padding=True reproduces trax's mean over all positions"),
+        (
+            {"ngram_order": 2},
+            "ngram_order=2 needs num_buckets, the number of rows for hashed n-grams; got 0",
+        ),
+        (
+            {"average_padding": True, "unique": True},
+            "average_padding=True reproduces trax's mean over all positions",
+        ),
     ],
 )
 def test_a_config_that_makes_no_sense_is_refused(family, fields, message):

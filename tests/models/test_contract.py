@@ -18,7 +18,9 @@ COUNTS = {"bag_of_embeddings": 11 * 256 + 257 * 3, "mlp": 17 * 512 + 513 * 512 +
 
 def config_of(name):
     config = registry.models.get(name)()
-    missing = {field: value for field, value in OPEN.items() if getattr(config, field, "absent") is None}
+    missing = {
+        field: value for field, value in OPEN.items() if getattr(config, field, "absent") is None
+    }
     return dataclasses.replace(config, **missing)
 
 
@@ -66,7 +68,9 @@ def test_what_the_data_decides_is_never_guessed(name, key):
 
     config = registry.models.get(name)()
     with pytest.raises(ConfigError, match=r"is not set: give"):
-        config.build().init(key(), *[jnp.zeros(item.shape, item.dtype) for item in config.example_inputs(1)])
+        config.build().init(
+            key(), *[jnp.zeros(item.shape, item.dtype) for item in config.example_inputs(1)]
+        )
 
 
 def test_create_changes_fields_and_refuses_unknown_ones():
@@ -75,5 +79,7 @@ def test_create_changes_fields_and_refuses_unknown_ones():
 
     module = zoo.create("mlp", input_shape=(2, 2, 1), num_classes=3, hidden_sizes=(5,))
     assert module.config.hidden_sizes == (5,)
-    with pytest.raises(ConfigError, match="MLPConfig has no field 'dropout'; did you mean 'dropout_rate'?"):
+    with pytest.raises(
+        ConfigError, match="MLPConfig has no field 'dropout'; did you mean 'dropout_rate'?"
+    ):
         zoo.create("mlp", dropout=0.1)

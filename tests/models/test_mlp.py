@@ -13,7 +13,12 @@ GOLDEN = Path(__file__).parents[1] / "golden" / "vision"
 CASES = {
     "mlp": {"hidden_sizes": (20,), "num_classes": 10},
     "mlp_outact": {"hidden_sizes": (9, 7), "num_classes": 5, "activate_output": True},
-    "mlp_tanh_noflatten": {"hidden_sizes": (6,), "num_classes": 4, "activation": "tanh", "flatten": False},
+    "mlp_tanh_noflatten": {
+        "hidden_sizes": (6,),
+        "num_classes": 4,
+        "activation": "tanh",
+        "flatten": False,
+    },
 }
 
 
@@ -33,7 +38,9 @@ def trax_model(name):
 @pytest.mark.parametrize("name", CASES)
 def test_outputs_are_trax_s(name):
     golden, module, params, _ = trax_model(name)
-    np.testing.assert_allclose(module.apply({"params": params}, golden["x"]), golden["y"], rtol=1e-4, atol=2e-5)
+    np.testing.assert_allclose(
+        module.apply({"params": params}, golden["x"]), golden["y"], rtol=1e-4, atol=2e-5
+    )
 
 
 def test_loss_and_gradients_are_trax_s():

@@ -42,6 +42,8 @@ class BagOfEmbeddingsConfig(ModelConfig):
     """`mean` divides the sum of the vectors by their number n, `sqrt` by √n, so that long texts speak louder."""
     dropout_rate: float = 0.0
     """Share of a text's n-grams that is left out in a training step."""
+    init_scale: float = 1.0
+    """Of the first embeddings, as a share of unit variance over the width (trax's √(3/D) is 1)."""
     average_padding: bool = False
     """Average over all L positions, padding included: what trax computed. More padding then changes the answer."""
     pad_id: int = 0
@@ -72,17 +74,21 @@ class BagOfEmbeddings(nn.Module):
     def __call__(self, tokens: Int[Array, "B L"], *, train: bool = False) -> Float[Array, "B C"]:
         config = self.config
         vocab_size, num_classes = config.required("vocab_size"), config.required("num_classes")
-        shape = (vocab_size + config.num_buckets, config.d_model)
-        # Unit variance over the width (trax's limit, √(3/D)): a text's pooled vector starts at a norm near 1.
-        table = self.param("embedding", nn.initializers.variance_scaling(1.0, "fan_out", "uniform"), shape)
+        initializer = nn.initializers.variance_scaling(config.init_scale**2, "fan_out", "uniform")
+        rows = vocab_size + config.num_buckets
+        table = nn.Embed(
+            rows, config.d_model, embedding_init=initializer, name="embedding"
+        ).embedding
 
         ids = ngram_ids(tokens, config)
         if config.unique:
             ids = jnp.sort(ids, axis=1)  # repetitions are neighbours then
-            first = jnp.concatenate([jnp.ones_like(ids[:, :1], bool), ids[:, 1:] != ids[:, :-1]], axis=1)
-            counted = first & (ids < shape[0])
+            first = jnp.concatenate(
+                [jnp.ones_like(ids[:, :1], bool), ids[:, 1:] != ids[:, :-1]], axis=1
+            )
+            counted = first & (ids < rows)
         else:
-            counted = ids < shape[0]
+            counted = ids < rows
         weights = counted.astype(table.dtype)
         number = weights.sum(axis=1)
         if train and config.dropout_rate > 0:
@@ -92,7 +98,9 @@ class BagOfEmbeddings(nn.Module):
         number = jnp.maximum(number, 1.0)  # a text without tokens is a vector of zeros
         divisor = number if config.pooling == "mean" else jnp.sqrt(number)
         pooled = weighted_sum(table, ids, weights) / divisor[:, None]
-        return nn.Dense(num_classes, name="head", kernel_init=nn.initializers.glorot_uniform())(pooled)
+        return nn.Dense(num_classes, name="head", kernel_init=nn.initializers.glorot_uniform())(
+            pooled
+        )
 
 
 def ngram_ids(tokens: Int[Array, "B L"], config: BagOfEmbeddingsConfig) -> Int[Array, "B N"]:
@@ -120,10 +128,13 @@ def _mix(x: UInt[Array, "..."]) -> UInt[Array, "..."]:
     """Lets every bit of a number reach every other (MurmurHash3's 32-bit finaliser), so that `%` spreads evenly."""
     x = (x ^ (x >> jnp.uint32(16))) * jnp.uint32(0x85EBCA6B)
     x = (x ^ (x >> jnp.uint32(13))) * jnp.uint32(0xC2B2AE35)
-    return x ^ (x >> jnp.uint32(16))
+    mixed: jax.Array = x ^ (x >> jnp.uint32(16))
+    return mixed
 
 
-def weighted_sum(table: Float[Array, "V D"], ids: Int[Array, "B N"], weights: Float[Array, "B N"]) -> Float[Array, "B D"]:
+def weighted_sum(
+    table: Float[Array, "V D"], ids: Int[Array, "B N"], weights: Float[Array, "B N"]
+) -> Float[Array, "B D"]:
     """Σₙ weights[b, n] · table[ids[b, n]], with ids ≥ V worth nothing.
 
     For long texts and a small table the sum is a product with the matrix of counts: the gradient of a gather is
@@ -133,7 +144,9 @@ def weighted_sum(table: Float[Array, "V D"], ids: Int[Array, "B N"], weights: Fl
     size, width = table.shape
     if size <= 32 * ids.shape[1]:
         rows = jnp.arange(ids.shape[0])[:, None]
-        counts = jnp.zeros((ids.shape[0], size), table.dtype).at[rows, ids].add(weights, mode="drop")
+        counts = (
+            jnp.zeros((ids.shape[0], size), table.dtype).at[rows, ids].add(weights, mode="drop")
+        )
         return jnp.dot(counts, table, precision=jax.lax.Precision.HIGHEST)
     vectors = jnp.take(table, ids, axis=0, mode="clip")  # [B, N, D]
     return jnp.einsum("bnd,bn->bd", vectors, weights)

@@ -25,7 +25,9 @@ if set(ACTIVATIONS) != set(get_args(Activation)):
     raise TypeError("Activation and ACTIVATIONS must name the same functions")
 
 
-def keep_mask(key: PRNGKeyArray, rate: float, shape: tuple[int, ...]) -> tuple[Bool[Array, "..."], float]:
+def keep_mask(
+    key: PRNGKeyArray, rate: float, shape: tuple[int, ...]
+) -> tuple[Bool[Array, "..."], float]:
     """A random mask that keeps about 1 - `rate` of the entries, and the share that it keeps exactly.
 
     Each 32-bit draw serves four entries, read as bytes: on a CPU the generator is most of what dropout costs.

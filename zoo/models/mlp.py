@@ -43,7 +43,9 @@ class MLPConfig(ModelConfig):
 
     def example_inputs(self, batch: int) -> tuple[jax.ShapeDtypeStruct, ...]:
         if self.input_shape is None:
-            raise ConfigError("MLPConfig.input_shape is not set: give the shape of one input, as (28, 28, 1)")
+            raise ConfigError(
+                "MLPConfig.input_shape is not set: give the shape of one input, as (28, 28, 1)"
+            )
         return (jax.ShapeDtypeStruct((batch, *self.input_shape), jnp.float32),)
 
 
@@ -53,14 +55,26 @@ class MLP(nn.Module):
     config: MLPConfig
 
     @nn.compact
-    def __call__(self, inputs: Num[Array, "B ..."], *, train: bool = False) -> Float[Array, "B ..."]:
+    def __call__(
+        self, inputs: Num[Array, "B ..."], *, train: bool = False
+    ) -> Float[Array, "B ..."]:
         config = self.config
         activate = ACTIVATIONS[config.activation]
-        x = inputs.reshape(inputs.shape[0], math.prod(inputs.shape[1:])) if config.flatten else inputs
+        x = (
+            inputs.reshape(inputs.shape[0], math.prod(inputs.shape[1:]))
+            if config.flatten
+            else inputs
+        )
         for i, size in enumerate(config.hidden_sizes):
-            x = activate(nn.Dense(size, name=f"hidden_{i}", kernel_init=nn.initializers.glorot_uniform())(x))
+            x = activate(
+                nn.Dense(size, name=f"hidden_{i}", kernel_init=nn.initializers.glorot_uniform())(x)
+            )
             x = Dropout(config.dropout_rate)(x, train=train)
-        x = nn.Dense(config.required("num_classes"), name="head", kernel_init=nn.initializers.glorot_uniform())(x)
+        x = nn.Dense(
+            config.required("num_classes"),
+            name="head",
+            kernel_init=nn.initializers.glorot_uniform(),
+        )(x)
         return activate(x) if config.activate_output else x
 
 

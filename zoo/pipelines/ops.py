@@ -16,7 +16,7 @@ BucketByLength -> AddLossWeights`, is
 
 An element is a dict of tensors, one example or one batch of examples along the first axis. In the
 examples below `{"inputs": [5, 6]}` stands for such a dict. The length of a feature is that of its
-first axis; a scalar is itself a length, so that row numbers with lengths can be bucketed too.
+first axis.
 
 Letters: B examples in a batch, L length, N rows of a split.
 """
@@ -25,22 +25,22 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from zoo.pipelines.base import tensorflow
+from zoo.pipelines.base import Array, Dataset, Tensor, tensorflow
 
 if TYPE_CHECKING:
-    import tensorflow as tf
-
     from zoo.tokenizers import Tokenizer
 
-    Dataset = tf.data.Dataset
-    Op = Callable[[Dataset], Dataset]
+Op: TypeAlias = Callable[[Dataset], Dataset]
+"""A step of a pipeline."""
 
 CHUNK = 256
 """Examples that are handed to Python at once."""
+
+INPUTS = ("inputs",)
 
 
 def pipe(dataset: Dataset, *ops: Op) -> Dataset:
@@ -58,20 +58,20 @@ def select(**columns: str) -> Op:
     return _map(lambda example: {new: example[old] for new, old in columns.items()})
 
 
-def tokenize(tokenizer: Tokenizer, *keys: str) -> Op:
-    """Texts become ids (int32); by default those of `inputs`.
+def tokenize(tokenizer: Tokenizer, keys: Sequence[str] = INPUTS) -> Op:
+    """Texts become ids (int32).
 
     `tokenize(ByteTokenizer())`: {"inputs": "Hi"} -> {"inputs": [74, 107]}
     """
     tf = tensorflow()
 
-    def encode(texts: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    def encode(texts: Array) -> tuple[Array, Array]:
         rows = [tokenizer.encode(text.decode()) for text in texts]
         ids = np.fromiter(itertools.chain.from_iterable(rows), np.int32)
         return ids, np.array([len(row) for row in rows], np.int64)
 
     def run(batch: dict[str, Any]) -> dict[str, Any]:
-        for key in keys or ("inputs",):
+        for key in keys:
             ids, lengths = tf.numpy_function(encode, [batch[key]], [tf.int32, tf.int64])
             ids, lengths = tf.ensure_shape(ids, [None]), tf.ensure_shape(lengths, [None])
             batch = {**batch, key: tf.RaggedTensor.from_row_lengths(ids, lengths)}
@@ -85,8 +85,28 @@ def tokenize(tokenizer: Tokenizer, *keys: str) -> Op:
     return lambda dataset: dataset.ragged_batch(CHUNK).map(run).unbatch().map(dense)
 
 
-def append_eos(*keys: str, eos_id: int = 1) -> Op:
-    """Ends sequences, by default `inputs`, with an id.
+def look_up(key: str, table: Mapping[Any, int]) -> Op:
+    """Replaces texts or numbers by numbers (int32).
+
+    `look_up("targets", {b"neg": 0, b"pos": 1})`: {"targets": "pos"} -> {"targets": 1}; what is not
+    in the table stops the pipeline.
+    """
+    tf = tensorflow()
+    keys = tf.constant(list(table), tf.string if isinstance(next(iter(table)), bytes) else tf.int64)
+    values = tf.constant(list(table.values()), tf.int64)
+    numbers = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(keys, values), -1)
+
+    def replace(example: dict[str, Any]) -> dict[str, Any]:
+        number = numbers.lookup(tf.cast(example[key], keys.dtype))
+        known = tf.debugging.assert_non_negative(number, f"{key}: a value is not in the table")
+        with tf.control_dependencies([known]):
+            return {**example, key: tf.cast(number, tf.int32)}
+
+    return _map(replace)
+
+
+def append_eos(keys: Sequence[str] = INPUTS, *, eos_id: int = 1) -> Op:
+    """Ends sequences with an id.
 
     {"inputs": [5, 6]} -> {"inputs": [5, 6, 1]}
     """
@@ -95,21 +115,23 @@ def append_eos(*keys: str, eos_id: int = 1) -> Op:
     def append(example: dict[str, Any]) -> dict[str, Any]:
         ended = {
             key: tf.concat([example[key], tf.constant([eos_id], example[key].dtype)], 0)
-            for key in keys or ("inputs",)
+            for key in keys
         }
         return {**example, **ended}
 
     return _map(append)
 
 
-def filter_by_length(max_len: int | None = None, min_len: int = 0, *keys: str) -> Op:
-    """Drops examples whose length, the longest of the `keys` (by default `inputs`), is out of bounds.
+def filter_by_length(
+    max_len: int | None = None, min_len: int = 0, keys: Sequence[str] = INPUTS
+) -> Op:
+    """Drops examples whose length, the longest of the `keys`, is out of bounds.
 
     Both bounds are inclusive. `filter_by_length(3, 2)`: lengths 1, 2, 3, 4 -> 2, 3
     """
 
     def within(example: dict[str, Any]) -> Any:
-        length = _length(example, keys or ("inputs",))
+        length = _length(example, keys)
         enough = length >= min_len
         return enough if max_len is None else enough & (length <= max_len)
 
@@ -129,15 +151,15 @@ def truncate(**lengths: int) -> Op:
     )
 
 
-def shuffle(buffer_size: int, *, seed: int, epoch: int | tf.Tensor = 0) -> Op:
-    """Draws each element from the next `buffer_size` ones; the same order for the same seed and epoch.
+def shuffle(buffer_size: int, *, seed: int, epoch: int | Tensor = 0) -> Op:
+    """Draws each element from the next `buffer_size` ones.
 
-    A buffer as large as the data set gives every order the same chance.
+    The order is a function of seed and epoch. Only a buffer as large as the data mixes all of it.
     """
     tf = tensorflow()
 
-    def mixed(epoch: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        return np.random.default_rng((seed, int(epoch))).integers(2**62)
+    def mixed(epoch: Array) -> np.int64:
+        return generator(seed, int(epoch)).integers(2**62)
 
     def run(dataset: Dataset) -> Dataset:
         number = tf.numpy_function(mixed, [tf.cast(epoch, tf.int64)], tf.int64)
@@ -146,7 +168,12 @@ def shuffle(buffer_size: int, *, seed: int, epoch: int | tf.Tensor = 0) -> Op:
     return run
 
 
-def epochs(make: Callable[[tf.Tensor], Dataset], first: int = 0) -> Dataset:
+def generator(seed: int, epoch: int) -> np.random.Generator:
+    """NumPy's random numbers for an epoch."""
+    return np.random.default_rng((seed % 2**64, epoch))
+
+
+def epochs(make: Callable[[Tensor], Dataset], first: int = 0) -> Dataset:
     """`make(first)`, `make(first + 1)`, … one after the other without end.
 
     What depends on the epoch's number alone can be resumed at any epoch.
@@ -155,29 +182,11 @@ def epochs(make: Callable[[tf.Tensor], Dataset], first: int = 0) -> Dataset:
     return tf.data.Dataset.range(first, tf.int64.max).flat_map(make)
 
 
-def row_numbers(rows: int, *, seed: int, first: int = 0) -> Dataset:
-    """Row numbers 0 … N - 1, each once an epoch, in an order that epoch e takes from (seed, e).
-
-    It is endless and begins with number `first`: `row_numbers(3, seed=0)` might be 2, 0, 1, 1, 2, 0, …;
-    `row_numbers(3, seed=0, first=4)` is then 2, 0, … and costs no more.
-    """
-    tf = tensorflow()
-
-    def order(epoch: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        return np.random.default_rng((seed, int(epoch))).permutation(rows)
-
-    def make(epoch: tf.Tensor) -> Dataset:
-        numbers = tf.numpy_function(order, [epoch], tf.int64)
-        return tf.data.Dataset.from_tensor_slices(tf.ensure_shape(numbers, [rows]))
-
-    return epochs(make, first // rows).skip(first % rows)
-
-
 def batch(batch_size: int, *, drop_remainder: bool = True) -> Op:
     """Batches of consecutive examples, each feature padded with 0 to the longest in the batch.
 
-    `batch(2)`: {"inputs": [5, 6]}, {"inputs": [7]}, {"inputs": [8]} -> {"inputs": [[5, 6], [7, 0]]};
-    without `drop_remainder` {"inputs": [[8]]} comes after it.
+    `batch(2)`: {"inputs": [5, 6]}, {"inputs": [7]}, {"inputs": [8]} ->
+    {"inputs": [[5, 6], [7, 0]]}; without `drop_remainder` {"inputs": [[8]]} comes after it.
     """
     return lambda dataset: dataset.padded_batch(batch_size, drop_remainder=drop_remainder)
 
@@ -185,45 +194,75 @@ def batch(batch_size: int, *, drop_remainder: bool = True) -> Op:
 def bucket_by_length(
     boundaries: Sequence[int],
     batch_sizes: Sequence[int],
-    *keys: str,
+    keys: Sequence[str] = INPUTS,
+    *,
     strict: bool = False,
     drop_remainder: bool = True,
 ) -> Op:
-    """Batches of examples of similar length, each bucket with a batch size of its own (trax: BucketByLength).
+    """Batches of similar length, each bucket with a batch size of its own (trax: BucketByLength).
 
-    The length is the longest of the `keys` (by default `inputs`). Bucket i holds lengths up to and
-    including `boundaries[i]`, one more bucket those beyond. A batch leaves as soon as it is full, and
-    is padded by `pad_to_bucket`.
+    `group_by_length`, then `pad_to_bucket`, which say what the arguments mean.
 
     With boundaries (2, 4) and batch sizes (2, 1, 1), {"inputs": [5]}, {"inputs": [6, 7, 8]},
     {"inputs": [9, 9]} -> {"inputs": [[6, 7, 8, 0]]}, {"inputs": [[5, 0], [9, 9]]}
 
-    Args:
-      boundaries: rising lengths.
-      batch_sizes: one more than the boundaries.
-      keys: the features whose length counts.
-      strict: pad as `pad_to_bucket` says.
-      drop_remainder: leave out the batches that are not full when the dataset ends, as trax does.
-
     Raises:
       ValueError: boundaries that do not rise, too few or too many batch sizes, a size below 1.
     """
-    tf = tensorflow()
-    keys = keys or ("inputs",)
-    check_buckets(boundaries, batch_sizes)
-    edges, sizes = tf.constant(boundaries, tf.int64), tf.constant(batch_sizes, tf.int64)
+    group = group_by_length(boundaries, batch_sizes, keys, drop_remainder=drop_remainder)
+    pad = pad_to_bucket(boundaries, keys, strict=strict)
+    return lambda dataset: pipe(dataset, group, pad)
 
-    def bucket(example: dict[str, Any]) -> Any:
+
+def group_by_length(
+    boundaries: Sequence[int],
+    batch_sizes: Sequence[int],
+    keys: Sequence[str] = INPUTS,
+    *,
+    drop_remainder: bool = True,
+) -> Op:
+    """Batches of similar length, padded with 0 to the longest in the batch.
+
+    Bucket i holds lengths up to and including `boundaries[i]`, one more bucket those beyond. A
+    batch leaves as soon as its bucket is full.
+
+    Args:
+      boundaries: rising lengths.
+      batch_sizes: one more than the boundaries.
+      keys: the features whose length counts; the longest decides.
+      drop_remainder: leave out the batches that are not full when the dataset ends, as trax does.
+
+    Raises:
+      ValueError: as `bucket_by_length`.
+    """
+    tf = tensorflow()
+    check_buckets(boundaries, batch_sizes)
+    edges = tf.constant(boundaries, tf.int64)
+
+    def bucket(example: dict[str, Any]) -> Tensor:
         return _bucket(tf.cast(_length(example, keys), tf.int64), edges)
 
-    def gather(bucket: tf.Tensor, examples: Dataset) -> Dataset:
-        return examples.padded_batch(sizes[bucket], drop_remainder=drop_remainder)
+    return _group(bucket, batch_sizes, drop_remainder)
 
-    def run(dataset: Dataset) -> Dataset:
-        batches = dataset.group_by_window(bucket, gather, window_size_func=lambda i: sizes[i])
-        return pad_to_bucket(boundaries, *keys, strict=strict)(batches)
 
-    return run
+def group_by_bucket(batch_sizes: Sequence[int], *, drop_remainder: bool = True) -> Op:
+    """Batches of examples with the same `bucket`, where that is known already.
+
+    With batch sizes (2, 1) {"row": 7, "bucket": 0}, {"row": 8, "bucket": 1},
+    {"row": 9, "bucket": 0} -> {"row": [8], "bucket": [1]}, {"row": [7, 9], "bucket": [0, 0]}
+    """
+    return _group(lambda example: example["bucket"], batch_sizes, drop_remainder)
+
+
+def _group(
+    bucket: Callable[[dict[str, Any]], Tensor], batch_sizes: Sequence[int], drop_remainder: bool
+) -> Op:
+    sizes = tensorflow().constant(batch_sizes, tensorflow().int64)
+    return lambda dataset: dataset.group_by_window(
+        bucket,
+        lambda key, examples: examples.padded_batch(sizes[key], drop_remainder=drop_remainder),
+        window_size_func=lambda key: sizes[key],
+    )
 
 
 def check_buckets(boundaries: Sequence[int], batch_sizes: Sequence[int] | None) -> None:
@@ -235,7 +274,7 @@ def check_buckets(boundaries: Sequence[int], batch_sizes: Sequence[int] | None) 
         return
     buckets = [f"lengths up to {boundary}" for boundary in boundaries]
     buckets.append(f"lengths above {boundaries[-1]}" if boundaries else "all lengths")
-    count = f"{len(boundaries)} boundaries make {len(buckets)} buckets"
+    count = f"{len(boundaries)} bucket boundaries make {len(buckets)} bucket(s)"
     missing = buckets[len(batch_sizes) :]
     if missing:
         raise ValueError(
@@ -252,7 +291,11 @@ def check_buckets(boundaries: Sequence[int], batch_sizes: Sequence[int] | None) 
 
 
 def bucket_by_tokens(
-    max_tokens: int, boundaries: Sequence[int], *keys: str, drop_remainder: bool = True
+    max_tokens: int,
+    boundaries: Sequence[int],
+    keys: Sequence[str] = INPUTS,
+    *,
+    drop_remainder: bool = True,
 ) -> Op:
     """`bucket_by_length` whose batches have at most `max_tokens` positions, padding included.
 
@@ -271,26 +314,27 @@ def bucket_by_tokens(
             "max_tokens or lower the last boundary"
         )
     sizes = [*(max_tokens // boundary for boundary in boundaries), 1]
-    return bucket_by_length(boundaries, sizes, *keys, drop_remainder=drop_remainder)
+    return bucket_by_length(boundaries, sizes, keys, drop_remainder=drop_remainder)
 
 
-def pad_to_bucket(boundaries: Sequence[int], *keys: str, strict: bool = False) -> Op:
+def pad_to_bucket(
+    boundaries: Sequence[int], keys: Sequence[str] = INPUTS, *, strict: bool = False
+) -> Op:
     """Pads batches with 0, so that few shapes occur and a program is compiled for few.
 
-    The boundary b of a batch is the smallest that is not below its length (`keys` as in
-    `bucket_by_length`). An axis of size n is padded to b, or, if that more than doubles it, to the
-    next power of two, or stays if it is longer. `strict` pads it to the next multiple of b. Beyond
-    the last boundary nothing is padded. Both rules are trax's.
+    The boundary b of a batch is the smallest that is not below its length, the longest of `keys`.
+    An axis of size n is padded to b, or, if that more than doubles it, to the next power of two, or
+    stays if it is longer. `strict` pads it to the next multiple of b instead. Beyond the last
+    boundary nothing is padded. All of this is trax's.
 
-    With boundaries (16,): n = 9 -> 16, n = 5 -> 8, n = 20 -> 20; strict: 16, 16, and 32 for a
-    feature of length 20 that is not among the keys.
+    With boundaries (16,): n = 9 -> 16, n = 5 -> 8. A feature that is not among the keys may be
+    longer than b: n = 20 -> 20, or 32 if strict.
     """
     tf = tensorflow()
-    keys = keys or ("inputs",)
     edges = tf.constant([*boundaries, 0], tf.int32)
     powers = tf.constant([2**i for i in range(31)], tf.int32)
 
-    def padded(sizes: tf.Tensor, boundary: tf.Tensor) -> tf.Tensor:
+    def padded(sizes: Tensor, boundary: Tensor) -> Tensor:
         sizes = tf.maximum(sizes, 1)  # trax fails here
         if strict:
             return -(-sizes // boundary) * boundary
@@ -298,12 +342,11 @@ def pad_to_bucket(boundaries: Sequence[int], *keys: str, strict: bool = False) -
         return tf.where(2 * sizes < boundary, powers_above, tf.maximum(sizes, boundary))
 
     def pad(batch: dict[str, Any]) -> dict[str, Any]:
-        lengths = [batch[key] for key in keys]
-        longest = [tf.reduce_max(x) if x.shape.rank == 1 else tf.shape(x)[1] for x in lengths]
-        boundary = edges[_bucket(tf.cast(_most(longest), tf.int32), edges[:-1])]
+        longest = _most([tf.shape(batch[key])[1] for key in keys])
+        boundary = edges[_bucket(longest, edges[:-1])]
         return {key: pad_feature(value, boundary) for key, value in batch.items()}
 
-    def pad_feature(value: tf.Tensor, boundary: tf.Tensor) -> tf.Tensor:
+    def pad_feature(value: Tensor, boundary: Tensor) -> Tensor:
         if value.shape.rank == 1:
             return value
         sizes = tf.shape(value)[1:]
@@ -312,6 +355,14 @@ def pad_to_bucket(boundaries: Sequence[int], *keys: str, strict: bool = False) -
         return tf.pad(value, tf.stack([tf.zeros_like(missing), missing], 1))
 
     return _map(pad)
+
+
+def unbatch(dataset: Dataset) -> Dataset:
+    """Examples one by one, from batches of any size.
+
+    {"row": [7, 8]} -> {"row": 7}, {"row": 8}
+    """
+    return dataset.unbatch()
 
 
 def pad_to_length(value: int = 0, **lengths: int) -> Op:
@@ -351,7 +402,7 @@ def add_weights(id_to_mask: int | None = None) -> Op:
 
 
 def pad_last_batch(batch_size: int) -> Op:
-    """Fills batches that are not full with rows of zeros: their weights are 0, so they count nowhere.
+    """Fills batches that are not full with rows of zeros; weights of 0 make them count nowhere.
 
     `pad_last_batch(3)`: {"targets": [4, 5], "weights": [1, 1]} ->
     {"targets": [4, 5, 0], "weights": [1, 1, 0]}
@@ -361,7 +412,7 @@ def pad_last_batch(batch_size: int) -> Op:
     def pad(batch: dict[str, Any]) -> dict[str, Any]:
         return {key: pad_feature(value) for key, value in batch.items()}
 
-    def pad_feature(value: tf.Tensor) -> tf.Tensor:
+    def pad_feature(value: Tensor) -> Tensor:
         missing = batch_size - tf.shape(value)[0]
         padded = tf.pad(value, [[0, missing]] + [[0, 0]] * (value.shape.rank - 1))
         return tf.ensure_shape(padded, [batch_size, *value.shape[1:]])
@@ -370,9 +421,9 @@ def pad_last_batch(batch_size: int) -> Op:
 
 
 def call(
-    function: Callable[..., Mapping[str, np.ndarray[Any, Any]]],
-    signature: Mapping[str, tf.TensorSpec],
-    *keys: str,
+    function: Callable[..., Mapping[str, Array]],
+    signature: Mapping[str, Any],
+    keys: Sequence[str] = (),
 ) -> Op:
     """Replaces each element by what a NumPy function makes of some of its features.
 
@@ -383,7 +434,7 @@ def call(
     """
     tf = tensorflow()
 
-    def flat(*arrays: np.ndarray[Any, Any]) -> list[np.ndarray[Any, Any]]:
+    def flat(*arrays: Array) -> list[Array]:
         made = function(*arrays)
         return [made[key] for key in signature]
 
@@ -413,18 +464,17 @@ def _map(function: Callable[[Any], Any]) -> Op:
     return lambda dataset: dataset.map(function)
 
 
-def _length(example: Mapping[str, tf.Tensor], keys: Sequence[str]) -> tf.Tensor:
+def _length(example: Mapping[str, Tensor], keys: Sequence[str]) -> Tensor:
     tf = tensorflow()
-    features = [example[key] for key in keys]
-    return _most([x if x.shape.rank == 0 else tf.shape(x)[0] for x in features])
+    return _most([tf.shape(example[key])[0] for key in keys])
 
 
-def _most(lengths: Sequence[tf.Tensor]) -> tf.Tensor:
+def _most(lengths: Sequence[Tensor]) -> Tensor:
     tf = tensorflow()
     return lengths[0] if len(lengths) == 1 else tf.reduce_max(tf.stack(lengths))
 
 
-def _bucket(length: tf.Tensor, edges: tf.Tensor) -> tf.Tensor:
+def _bucket(length: Tensor, edges: Tensor) -> Tensor:
     """The number of boundaries that are below a length."""
     tf = tensorflow()
     return tf.reduce_sum(tf.cast(length > edges, tf.int64))

@@ -10,7 +10,17 @@ if TYPE_CHECKING:
     from zoo.train.loop import Callback, Interrupted, Report, Result, run
     from zoo.train.recipe import InitFrom, Recipe
 
-__all__ = ["Callback", "InitFrom", "Interrupted", "NonFiniteError", "Recipe", "Report", "Result", "evaluate", "run"]
+__all__ = [
+    "Callback",
+    "InitFrom",
+    "Interrupted",
+    "NonFiniteError",
+    "Recipe",
+    "Report",
+    "Result",
+    "evaluate",
+    "run",
+]
 
 __getattr__ = attach(
     __name__,

@@ -67,7 +67,9 @@ def evaluate(
     if data_dir is not None:
         plan = recipe.with_data_dir(plan, data_dir)
     variables, _ = hub.load_variables(card, path.parent, step)
-    examples = plan.data.open(data, tokenizer=hub.load_tokenizer(card, path.parent), labels=card.labels)
+    examples = plan.data.open(
+        data, tokenizer=hub.load_tokenizer(card, path.parent), labels=card.labels
+    )
     available = examples.facts.num_examples
     chosen = split or ("test" if "test" in available else "validation")
     if chosen not in available:
@@ -84,5 +86,7 @@ def recipe_of(card: hub.Card, folder: Path) -> Recipe:
     if (folder / recipe.FILE).is_file():
         return recipe.read(folder / recipe.FILE)
     if not card.recipe:
-        raise LookupError(f"the card {card.name!r} names no recipe, so it is not known what to evaluate on")
+        raise LookupError(
+            f"the card {card.name!r} names no recipe, so it is not known what to evaluate on"
+        )
     return recipe.get(card.recipe)

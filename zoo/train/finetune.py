@@ -10,7 +10,7 @@ from typing import Any
 from zoo import hub, weights
 from zoo.config import ConfigError
 from zoo.hub import Card
-from zoo.pipelines.base import Data
+from zoo.pipelines.base import Data, LabelError
 from zoo.tokenizers import Tokenizer
 from zoo.train.recipe import InitFrom, Recipe
 
@@ -50,7 +50,13 @@ def open_data(plan: Recipe, origin: Origin | None, rows: Any) -> Data:
         return plan.data.open(rows)
     if origin.fresh_head or not origin.card.labels:
         return plan.data.open(rows, tokenizer=origin.tokenizer)
-    return plan.data.open(rows, tokenizer=origin.tokenizer, labels=origin.card.labels)
+    try:
+        return plan.data.open(rows, tokenizer=origin.tokenizer, labels=origin.card.labels)
+    except LabelError as error:
+        raise ConfigError(
+            f"{error}. Those are the classes of {origin.card.name!r}; for others leave its head fresh: "
+            "InitFrom(source=…, skip=('head/.*',)), or --skip 'head/.*'"
+        ) from error
 
 
 def adopt(plan: Recipe, origin: Origin | None) -> Recipe:

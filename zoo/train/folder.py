@@ -29,7 +29,9 @@ def claim(folder: Path, recipe: Recipe) -> None:
     if path.is_file():
         changed = differences(read(path), recipe)
         if changed:
-            lines = [f"  {name}: {old!r} there, {new!r} now" for name, (old, new) in changed.items()]
+            lines = [
+                f"  {name}: {old!r} there, {new!r} now" for name, (old, new) in changed.items()
+            ]
             raise ConfigError(
                 f"{folder} holds a run of another recipe, so it cannot be resumed with this one:\n"
                 + "\n".join(lines)
@@ -41,12 +43,13 @@ def claim(folder: Path, recipe: Recipe) -> None:
 
 def write_card(folder: Path, recipe: Recipe, facts: Facts) -> Card:
     """Writes `card.toml` and the vocabulary, before the first step."""
-    described: Mapping[str, Any] = {}
+    described: dict[str, Any] = {}
     if facts.tokenizer is not None:
-        file = "vocabulary" + tokenizers.suffix(facts.tokenizer)
-        if not (folder / file).exists():
-            facts.tokenizer.save(folder / file)
-        described = {**tokenizers.describe(facts.tokenizer), "file": file}
+        described = tokenizers.describe(facts.tokenizer)
+        if described["kind"] not in tokenizers.WITHOUT_VOCABULARY:
+            suffix = ".model" if described["kind"] == "sentencepiece" else ".vocab"
+            described["file"] = f"vocabulary{suffix}"
+            facts.tokenizer.save(folder / described["file"])
     card = Card(
         name=folder.name,
         task=recipe.task.name,
@@ -61,7 +64,13 @@ def write_card(folder: Path, recipe: Recipe, facts: Facts) -> Card:
     return card
 
 
-def finish(folder: Path, card: Card, recipe: Recipe, metrics: Mapping[str, float], progress: Mapping[str, Any]) -> None:
+def finish(
+    folder: Path,
+    card: Card,
+    recipe: Recipe,
+    metrics: Mapping[str, float],
+    progress: Mapping[str, Any],
+) -> None:
     """Adds to the card what the run reached and what it took."""
     training = {
         "steps": int(progress["step"]),
@@ -73,7 +82,9 @@ def finish(folder: Path, card: Card, recipe: Recipe, metrics: Mapping[str, float
         "python": platform.python_version(),
     }
     rounded = {name: round(value, 5) for name, value in metrics.items()}
-    dataclasses.replace(card, metrics=rounded, training=training, command=f"zoo eval {folder}").save(folder / RUN_CARD)
+    dataclasses.replace(
+        card, metrics=rounded, training=training, command=f"zoo eval {folder}"
+    ).save(folder / RUN_CARD)
 
 
 def _write(path: Path, text: str) -> None:

@@ -75,12 +75,18 @@ class Job:
     def batches(self) -> Iterator[Mapping[str, Any]]:
         """The training batches from the current step on."""
         plan = self.plan
-        return iter(self.data.train(plan.batch_size, seed=plan.seed, start=self.progress.step).as_numpy_iterator())
+        return iter(
+            self.data.train(
+                plan.batch_size, seed=plan.seed, start=self.progress.step
+            ).as_numpy_iterator()
+        )
 
     def empty_window(self, batch: dict[str, Any]) -> step.Window:
         """A window with nothing in it."""
         if self._empty is None:
-            self._empty = jax.device_get(step.empty_window(self.module, self.plan.task, self.state.variables, batch))
+            self._empty = jax.device_get(
+                step.empty_window(self.module, self.plan.task, self.state.variables, batch)
+            )
         window: step.Window = jax.device_put(self._empty, sharding.replicated(self.mesh))
         return window
 
@@ -107,7 +113,9 @@ class Job:
         else:
             progress.evaluations_since_best += 1
         if self.plan.patience is not None and progress.evaluations_since_best >= self.plan.patience:
-            progress.stopped = f"{progress.evaluations_since_best} evaluations without a better {best.metric}"
+            progress.stopped = (
+                f"{progress.evaluations_since_best} evaluations without a better {best.metric}"
+            )
 
     def check_finite(self, window: step.Window | None, variables: Any = None) -> None:
         """Stops the run where the loss of a step, or a parameter that would be saved, is not finite."""
@@ -116,19 +124,23 @@ class Job:
             return
         what = f"the loss of step {bad}" if bad else f"a parameter after step {self.progress.step}"
         saved = self.checkpoints.steps()
-        kept = f"the checkpoint of step {saved[-1]} in {self.workdir} is good" if saved else "nothing was saved yet"
+        kept = (
+            f"the checkpoint of step {saved[-1]} in {self.workdir} is good"
+            if saved
+            else "nothing was saved yet"
+        )
         raise NonFiniteError(
             f"{what} is not finite; {kept}. A lower optimizer.learning_rate, a warm-up or optimizer.clip_norm may help"
         )
 
     def save(self, measured: Mapping[str, float] | None) -> None:
-        """Writes a checkpoint, with the metrics of this step if there are any."""
+        """Writes a checkpoint, with the metrics of this step if they are the best so far."""
         self.checkpoints.save(
             self.progress.step,
             variables=self.state.variables,
             optimizer=self.state.optimizer,
             progress=dataclasses.asdict(self.progress),
-            metrics=measured,
+            metrics=measured if self.improved(measured) else None,
         )
 
     def introduce(self, reporter: reporting.Reporter) -> None:
@@ -136,8 +148,12 @@ class Job:
         from clu import parameter_overview
 
         number, size = weights.count(self.state.params)
-        examples = ", ".join(f"{count:,} {split}" for split, count in self.data.facts.num_examples.items())
-        reporter.say(parameter_overview.get_parameter_overview(self.state.params, include_stats=False))
+        examples = ", ".join(
+            f"{count:,} {split}" for split, count in self.data.facts.num_examples.items()
+        )
+        reporter.say(
+            parameter_overview.get_parameter_overview(self.state.params, include_stats=False)
+        )
         reporter.say(
             f"{self.plan.name or 'unnamed recipe'}: {number:,} parameters ({size / 1e6:.1f} MB), {examples} examples, "
             f"{self.mesh.devices.size} device(s), steps {self.progress.step} to {self.plan.steps} in {self.workdir}"
@@ -146,7 +162,9 @@ class Job:
     def conclude(self, reporter: reporting.Reporter, *, trained: bool) -> dict[str, float]:
         """Reads the test split once, with the weights that `zoo.load` takes, and completes the folder."""
         if not trained and self.card.metrics:
-            reporter.say(f"{self.workdir} is finished already (step {self.progress.step}); nothing to do")
+            reporter.say(
+                f"{self.workdir} is finished already (step {self.progress.step}); nothing to do"
+            )
             return dict(self.card.metrics)
         metrics = dict(self.progress.best)
         if "test" in self.data.facts.num_examples:
@@ -154,18 +172,26 @@ class Job:
             measured = self.evaluate(variables, "test")
             reporter.evaluation(self.progress.step, measured, note=f"weights of step {chosen}")
             metrics |= measured
-        folder.finish(self.workdir, self.card, self.plan, metrics, dataclasses.asdict(self.progress))
+        folder.finish(
+            self.workdir, self.card, self.plan, metrics, dataclasses.asdict(self.progress)
+        )
         reporter.finish()
         why = f" ({self.progress.stopped})" if self.progress.stopped else ""
-        reporter.say(f"{self.workdir}: {self.progress.step} steps in {self.progress.seconds:.0f} s{why}")
+        reporter.say(
+            f"{self.workdir}: {self.progress.step} steps in {self.progress.seconds:.0f} s{why}"
+        )
         return metrics
 
 
-def assemble(source: str | Recipe, workdir: str | Path | None, init_from: str | InitFrom | None, data: Any) -> Job:
+def assemble(
+    source: str | Recipe, workdir: str | Path | None, init_from: str | InitFrom | None, data: Any
+) -> Job:
     """Everything between a recipe and the first step, in the order in which one part needs the other."""
     plan = recipe.get(source) if isinstance(source, str) else source
     if init_from is not None:
-        plan = dataclasses.replace(plan, init_from=InitFrom(source=init_from) if isinstance(init_from, str) else init_from)
+        plan = dataclasses.replace(
+            plan, init_from=InitFrom(source=init_from) if isinstance(init_from, str) else init_from
+        )
     path = Path(workdir) if workdir is not None else Path("runs") / (plan.name or "unnamed")
 
     # Data first: it decides what the model's config leaves open. What is fine-tuned brings its own reading of text.
@@ -193,7 +219,17 @@ def assemble(source: str | Recipe, workdir: str | Path | None, init_from: str | 
     state, progress = _restore(checkpoints, state)
     evaluator = Evaluator(module, plan.task, mesh)
     return Job(
-        plan, path, examples, mesh, card, module, transformation, evaluator, checkpoints, state, progress
+        plan,
+        path,
+        examples,
+        mesh,
+        card,
+        module,
+        transformation,
+        evaluator,
+        checkpoints,
+        state,
+        progress,
     )
 
 
@@ -203,4 +239,4 @@ def _restore(checkpoints: Checkpoints, state: TrainState) -> tuple[TrainState, P
         return state, Progress()
     number, variables, optimizer, progress = restored
     moved = jax.device_put(jax.numpy.asarray(number, jax.numpy.int32), state.step.sharding)
-    return state.replace(step=moved, variables=variables, optimizer=optimizer), Progress(**progress)
+    return TrainState(moved, variables, optimizer, state.key), Progress(**progress)

@@ -79,9 +79,18 @@ def run(
     plan, progress = job.plan, job.progress
     train_step = step.make_train_step(job.module, plan.task, job.transformation)
     reporter = reporting.Reporter(
-        job.workdir, start=progress.step, steps=plan.steps, log_every=plan.log_every, profile_at=profile_at, quiet=quiet
+        job.workdir,
+        start=progress.step,
+        steps=plan.steps,
+        log_every=plan.log_every,
+        profile_at=profile_at,
+        quiet=quiet,
     )
-    with contextlib.closing(reporter), contextlib.closing(job.checkpoints), _signals() as interrupted:
+    with (
+        contextlib.closing(reporter),
+        contextlib.closing(job.checkpoints),
+        _signals() as interrupted,
+    ):
         if not job.finished:
             job.introduce(reporter)
         batches = sharding.on_device(job.batches(), job.mesh)
@@ -112,7 +121,12 @@ def run(
                 job.note(measured)
                 _call(callbacks, Report(progress.step, measured, job.state), job)
 
-            if job.improved(measured) or job.finished or interrupted.is_set() or job.due(plan.checkpoint_every):
+            if (
+                job.improved(measured)
+                or job.finished
+                or interrupted.is_set()
+                or job.due(plan.checkpoint_every)
+            ):
                 with reporter.pause():
                     job.check_finite(window, job.state.variables)
                     progress.seconds = time.monotonic() - began
@@ -137,7 +151,9 @@ def _call(callbacks: Sequence[Callback], report: Report, job: Job) -> None:
 def _signals() -> Iterator[threading.Event]:
     """An event that Ctrl-C and SIGTERM set, so that a run ends between two steps. A second one ends it at once."""
     interrupted = threading.Event()
-    if threading.current_thread() is not threading.main_thread():  # only the main thread may handle signals
+    if (
+        threading.current_thread() is not threading.main_thread()
+    ):  # only the main thread may handle signals
         yield interrupted
         return
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}

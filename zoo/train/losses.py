@@ -31,7 +31,7 @@ def cross_entropy(
 ) -> Loss:
     """Cross-entropy of the softmax of `logits`; the denominator is the sum of the weights.
 
-    A target outside 0 … C - 1 makes the sum NaN, which stops a run, rather than being clipped.
+    A target of C or more makes the sum NaN, which stops a run; it is not clipped.
 
     Args:
       logits: [..., C].
@@ -54,7 +54,7 @@ def cross_entropy(
     items = jax.nn.logsumexp(logits, axis=-1) - expected
     if cutoff:
         items = jnp.maximum(items, cutoff) - cutoff
-    return jnp.sum(weights * items), jnp.sum(weights)
+    return _sum(items, weights)
 
 
 def binary_cross_entropy(
@@ -63,27 +63,27 @@ def binary_cross_entropy(
     """Cross-entropy of the sigmoid of `logits` [...] with targets [...] between 0 and 1."""
     weights = _item_weights(logits, targets, weights)
     items = optax.sigmoid_binary_cross_entropy(logits.astype(jnp.float32), targets)
-    return jnp.sum(weights * items), jnp.sum(weights)
+    return _sum(items, weights)
 
 
 def l2(predictions: jax.Array, targets: jax.Array, weights: jax.Array | None = None) -> Loss:
     """Squared differences of `predictions` [...] and `targets` [...], without the factor ½."""
     weights = _item_weights(predictions, targets, weights)
     items = optax.squared_error(predictions.astype(jnp.float32), targets)
-    return jnp.sum(weights * items), jnp.sum(weights)
+    return _sum(items, weights)
 
 
 def smooth_l1(predictions: jax.Array, targets: jax.Array, weights: jax.Array | None = None) -> Loss:
     """½ d² for differences d below 1, |d| - ½ above (Huber 1964), of two arrays [...]."""
     weights = _item_weights(predictions, targets, weights)
     items = optax.huber_loss(predictions.astype(jnp.float32), targets)
-    return jnp.sum(weights * items), jnp.sum(weights)
+    return _sum(items, weights)
 
 
 def accuracy(logits: jax.Array, targets: jax.Array, weights: jax.Array | None = None) -> Loss:
-    """The weight of the items whose class is right, and of all. Shapes and errors: cross_entropy."""
+    """Weight of the items whose class is right, and of all. Shapes, errors: `cross_entropy`."""
     weights = class_weights(logits, targets, weights)
-    return jnp.sum(weights * (logits.argmax(axis=-1) == targets)), jnp.sum(weights)
+    return _sum(logits.argmax(axis=-1) == targets, weights)
 
 
 def sequence_accuracy(
@@ -101,6 +101,10 @@ def sequence_accuracy(
         jnp.sum(real & ~wrong, dtype=jnp.float32),
         jnp.sum(real, dtype=jnp.float32),
     )
+
+
+def _sum(items: jax.Array, weights: jax.Array) -> Loss:
+    return jnp.sum(weights * items), jnp.sum(weights)
 
 
 def class_weights(logits: jax.Array, targets: jax.Array, weights: jax.Array | None) -> jax.Array:

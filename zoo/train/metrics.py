@@ -22,6 +22,7 @@ from typing import Any, Self
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpy.typing as npt
 from clu import metrics
 from flax import struct
 
@@ -29,12 +30,13 @@ from zoo.train import losses
 
 
 @struct.dataclass
-class Sums(metrics.Metric):
+class Sums(metrics.Metric):  # type: ignore[misc]  # CLU ships no types
     """A metric whose state is sums over the items."""
 
     def merge(self, other: Self) -> Self:
         """The metric of the items of both."""
-        return jax.tree.map(jnp.add, self, other)
+        merged: Self = jax.tree.map(jnp.add, self, other)
+        return merged
 
 
 @struct.dataclass
@@ -117,33 +119,34 @@ class F1(Sums):
             actual=by_class(targets, weights),
         )
 
-    def per_class(self) -> np.ndarray[Any, np.dtype[np.float32]]:
+    def per_class(self) -> npt.NDArray[np.floating]:
         """The F1 of each class, [C]; 0 for a class that does not occur."""
         occurrences = np.asarray(self.predicted + self.actual)
         return 2 * np.asarray(self.right) / np.where(occurrences > 0, occurrences, 1)
 
     def compute(self) -> float:
         """The mean over the classes that occur, or a ValueError where nothing has any weight."""
-        occurring = np.count_nonzero(self.predicted + self.actual)
-        return float(self.per_class().sum() / _nonzero(occurring))
+        occurring = int(np.count_nonzero(self.predicted + self.actual))
+        return float(self.per_class().sum()) / _nonzero(occurring)
 
 
 def _nonzero(denominator: float) -> float:
     if denominator == 0:
         raise ValueError(
-            "there is nothing to average: every item counted had the weight 0, or none was counted; "
+            "nothing to average: no item was counted, or every one had the weight 0; "
             "look for an empty split, or for weights that are all padding"
         )
     return denominator
 
 
 @struct.dataclass
-class _OnHost(metrics.Collection):
+class _OnHost(metrics.Collection):  # type: ignore[misc]  # CLU ships no types
     """A collection that is fetched from the device in one go when it is computed."""
 
     def compute(self) -> dict[str, float]:
         """Name -> value of every metric, or a ValueError where nothing has any weight."""
-        return super(_OnHost, jax.device_get(self)).compute()
+        values: dict[str, float] = super(_OnHost, jax.device_get(self)).compute()
+        return values
 
 
 @struct.dataclass

@@ -370,7 +370,7 @@ class Momentum(Optimizer):
 
 @dataclass(frozen=True, kw_only=True)
 class Adam(Optimizer):
-    """Adam (Kingma & Ba 2015, algorithm 1), or with `weight_decay` AdamW (Loshchilov & Hutter 2019)."""
+    """Adam (Kingma & Ba 2015), or with `weight_decay` AdamW (Loshchilov & Hutter 2019)."""
 
     b1: float = 0.9
     """Decay of the average of the gradients."""

@@ -65,7 +65,15 @@ class Recipe:
     """How the work is divided over devices."""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "eval_every", "checkpoint_every", "log_every", "eval_batches", "patience"):
+        for name in (
+            "steps",
+            "batch_size",
+            "eval_every",
+            "checkpoint_every",
+            "log_every",
+            "eval_batches",
+            "patience",
+        ):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"{name} is {value}; it must be 1 or more")
@@ -77,7 +85,11 @@ class Recipe:
           facts: what the data decides; None: opens the data to ask.
         """
         facts = facts if facts is not None else self.data.open().facts
-        known = {"vocab_size": facts.vocab_size, "num_classes": facts.num_classes, "input_shape": facts.input_shape}
+        known = {
+            "vocab_size": facts.vocab_size,
+            "num_classes": facts.num_classes,
+            "input_shape": facts.input_shape,
+        }
         open_fields = {
             name: value
             for name, value in known.items()
@@ -125,7 +137,9 @@ def find(source: str) -> Any:
     if not path.endswith(".py"):
         return registry.recipes.get(source)
     if not Path(path).is_file():
-        raise FileNotFoundError(f"{path} does not exist; a recipe of your own is given as FILE.py:FUNCTION")
+        raise FileNotFoundError(
+            f"{path} does not exist; a recipe of your own is given as FILE.py:FUNCTION"
+        )
     spec = importlib.util.spec_from_file_location(Path(path).stem, path)
     if spec is None or spec.loader is None:
         raise FileNotFoundError(f"{path} cannot be imported as Python")
@@ -133,8 +147,14 @@ def find(source: str) -> Any:
     sys.modules[Path(path).stem] = module  # dataclasses defined there look their module up by name
     spec.loader.exec_module(module)
     if not callable(getattr(module, function, None)):
-        found = [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]
-        raise LookupError(f"{path} has no function {function!r}{configs.did_you_mean(function, found)}")
+        found = [
+            name
+            for name, value in vars(module).items()
+            if callable(value) and not name.startswith("_")
+        ]
+        raise LookupError(
+            f"{path} has no function {function!r}{configs.did_you_mean(function, found)}"
+        )
     return getattr(module, function)
 
 
@@ -142,8 +162,6 @@ def read(path: Path) -> Recipe:
     """The recipe that a run's folder holds."""
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; the folder of a run has a recipe.json")
-    import zoo.pipelines.images
-    import zoo.pipelines.text
 
     models.import_families()
     return configs.from_json(Recipe, path.read_text(encoding="utf-8"))
@@ -151,7 +169,9 @@ def read(path: Path) -> Recipe:
 
 def differences(old: Recipe, new: Recipe) -> dict[str, tuple[object, object]]:
     """Where two recipes differ in what a resumed run may not change."""
-    return {path: values for path, values in configs.diff(old, new).items() if path not in MAY_CHANGE}
+    return {
+        path: values for path, values in configs.diff(old, new).items() if path not in MAY_CHANGE
+    }
 
 
 def with_data_dir(recipe: Recipe, data_dir: str) -> Recipe:

@@ -27,13 +27,25 @@ class Reporter:
     """Writes what the loop measured. In a job of several processes only the first one writes."""
 
     def __init__(
-        self, folder: Path, *, start: int, steps: int, log_every: int, profile_at: int | None, quiet: bool
+        self,
+        folder: Path,
+        *,
+        start: int,
+        steps: int,
+        log_every: int,
+        profile_at: int | None,
+        quiet: bool,
     ) -> None:
         # These import TensorFlow, which takes seconds: only a process that trains should pay for it.
         from clu import metric_writers, periodic_actions
 
         writes = jax.process_index() == 0
-        self._folder, self._steps, self._quiet, self._writes = folder, steps, quiet or not writes, writes
+        self._folder, self._steps, self._quiet, self._writes = (
+            folder,
+            steps,
+            quiet or not writes,
+            writes,
+        )
         self._rate = _Rate()
         self._waited = 0.0
         self._since = time.monotonic()
@@ -58,7 +70,12 @@ class Reporter:
         console = Console()
         self._bar: Progress | None = None
         if console.is_terminal and not self._quiet:
-            columns = (TextColumn("step"), MofNCompleteColumn(), BarColumn(None), TimeRemainingColumn())
+            columns = (
+                TextColumn("step"),
+                MofNCompleteColumn(),
+                BarColumn(None),
+                TimeRemainingColumn(),
+            )
             self._bar = Progress(*columns, console=console, transient=True)
             self._bar_task = self._bar.add_task("", total=steps, completed=start)
             self._bar.start()
@@ -94,8 +111,12 @@ class Reporter:
         share = self._waited / max(now - self._since, 1e-9)
         self._waited, self._since = 0.0, now
         speed = {"steps_per_second": self._rate.steps_per_second, "data_wait": share}
-        self._write(step, {**metrics, "train/learning_rate": learning_rate, **prefixed("train", speed)})
-        left = (self._steps - step) / speed["steps_per_second"] if speed["steps_per_second"] else 0.0
+        self._write(
+            step, {**metrics, "train/learning_rate": learning_rate, **prefixed("train", speed)}
+        )
+        left = (
+            (self._steps - step) / speed["steps_per_second"] if speed["steps_per_second"] else 0.0
+        )
         note = f"{speed['steps_per_second']:.1f} steps/s, {share:.0%} waiting for data, {_clock(left)} left"
         self.say(_line(step, self._steps, metrics, note))
 
@@ -151,7 +172,9 @@ def prefixed(split: str, metrics: Metrics) -> dict[str, float]:
 def _line(step: int, steps: int, metrics: Metrics, note: str) -> str:
     split = next(iter(metrics)).split("/")[0]
     values = "  ".join(f"{name.split('/')[1]} {value:.4f}" for name, value in metrics.items())
-    return f"step {step:>{len(str(steps))}} | {split:<10} | {values}" + (f" | {note}" if note else "")
+    return f"step {step:>{len(str(steps))}} | {split:<10} | {values}" + (
+        f" | {note}" if note else ""
+    )
 
 
 def _clock(seconds: float) -> str:
@@ -163,7 +186,9 @@ def _clock(seconds: float) -> str:
 def keep_until(path: Path, step: int) -> None:
     """Drops the lines of a metrics file that lie behind a step: a resumed run writes them again."""
     if path.is_file():
-        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if _step_of(line) <= step]
+        lines = [
+            line for line in path.read_text(encoding="utf-8").splitlines() if _step_of(line) <= step
+        ]
         path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
 
 
@@ -185,14 +210,25 @@ def learning_curve(folder: Path) -> None:
 
     records = read_metrics(folder / METRICS)
     hidden = {"learning_rate", "steps_per_second", "data_wait"}
-    names = sorted({key.split("/")[1] for record in records for key in record if "/" in key} - hidden)
+    names = sorted(
+        {key.split("/")[1] for record in records for key in record if "/" in key} - hidden
+    )
     names.sort(key=lambda name: name != "loss")
     figure = matplotlib.figure.Figure(figsize=(7, 2.6 * len(names)), layout="constrained")
     for axes, name in zip(figure.subplots(len(names), squeeze=False)[:, 0], names, strict=True):
         for split in ("train", "validation", "test"):
-            points = [(record["step"], record[f"{split}/{name}"]) for record in records if f"{split}/{name}" in record]
+            points = [
+                (record["step"], record[f"{split}/{name}"])
+                for record in records
+                if f"{split}/{name}" in record
+            ]
             if points:
-                axes.plot(*zip(*points, strict=True), label=split, marker="o" if len(points) < 30 else None, markersize=3)
+                axes.plot(
+                    *zip(*points, strict=True),
+                    label=split,
+                    marker="o" if len(points) < 30 else None,
+                    markersize=3,
+                )
         axes.set_ylabel(name)
         axes.grid(alpha=0.3)
         axes.legend()

@@ -32,9 +32,13 @@ def make_mesh(config: MeshConfig) -> Mesh:
     available = jax.devices()
     number = len(available) if config.data is None else config.data
     if not 1 <= number <= len(available):
-        raise ConfigError(f"mesh.data is {number}, but {len(available)} device(s) are there: {available}")
+        raise ConfigError(
+            f"mesh.data is {number}, but {len(available)} device(s) are there: {available}"
+        )
     # Linen's layers are written for axes whose sharding the compiler works out (Auto).
-    return jax.make_mesh((number,), ("data",), devices=available[:number], axis_types=(AxisType.Auto,))
+    return jax.make_mesh(
+        (number,), ("data",), devices=available[:number], axis_types=(AxisType.Auto,)
+    )
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -49,16 +53,18 @@ def put_batch(batch: Batch, mesh: Mesh) -> dict[str, Any]:
     count in no loss and no metric.
     """
     devices = mesh.devices.size
-    if devices == 1:
-        return jax.device_put(dict(batch), replicated(mesh))
     sharding = NamedSharding(mesh, PartitionSpec("data"))
-    placed = {}
-    for key, array in batch.items():
+
+    def place(array: np.ndarray[Any, Any]) -> jax.Array:
         missing = -len(array) % devices
         if missing:
-            array = np.concatenate([array, np.zeros((missing, *array.shape[1:]), array.dtype)])
-        placed[key] = jax.make_array_from_callback(array.shape, sharding, lambda index, whole=array: whole[index])
-    return placed
+            filler = np.zeros((missing, *array.shape[1:]), array.dtype)
+            array = np.concatenate([array, filler])
+        return jax.make_array_from_callback(array.shape, sharding, array.__getitem__)
+
+    if devices == 1:
+        return {key: jax.device_put(array, sharding) for key, array in batch.items()}
+    return {key: place(array) for key, array in batch.items()}
 
 
 def on_device(batches: Iterable[Batch], mesh: Mesh) -> Iterator[dict[str, Any]]:

@@ -59,7 +59,9 @@ def create(
     variables = jax.jit(initialise, out_shardings=replicated(mesh))(init_key)
     if source is not None:
         patterns = [f"params/{pattern}" for pattern in skip]
-        variables = jax.device_put(weights.merge(variables, source, skip=patterns), replicated(mesh))
+        variables = jax.device_put(
+            weights.merge(variables, source, skip=patterns), replicated(mesh)
+        )
     optimizer = jax.jit(transformation.init, out_shardings=replicated(mesh))(variables["params"])
     step, key = jax.device_put((jnp.zeros((), jnp.int32), key), replicated(mesh))
     return TrainState(step, variables, optimizer, key)

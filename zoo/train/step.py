@@ -43,19 +43,27 @@ def zeros(tree: Any) -> Any:
     return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), tree)
 
 
-def make_train_step(module: nn.Module, task: Task, transformation: optax.GradientTransformation) -> TrainStep:
+def make_train_step(
+    module: nn.Module, task: Task, transformation: optax.GradientTransformation
+) -> TrainStep:
     """One update: (state, window, batch) -> (state, window). State and window are consumed (donated)."""
 
-    def train_step(state: TrainState, window: Window, batch: dict[str, Any]) -> tuple[TrainState, Window]:
+    def train_step(
+        state: TrainState, window: Window, batch: dict[str, Any]
+    ) -> tuple[TrainState, Window]:
         rngs = {"dropout": jax.random.fold_in(state.key, state.step)}
         collections = {name: value for name, value in state.variables.items() if name != "params"}
 
         def loss_of(params: Any) -> tuple[jax.Array, tuple[Any, Any]]:
-            logits, changed = task.train_logits(module, {"params": params, **collections}, batch, rngs)
+            logits, changed = task.train_logits(
+                module, {"params": params, **collections}, batch, rngs
+            )
             total, denominator = task.loss(logits, batch)
             return total / denominator, (logits, changed)
 
-        (loss, (logits, changed)), gradients = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+        (loss, (logits, changed)), gradients = jax.value_and_grad(loss_of, has_aux=True)(
+            state.params
+        )
         updates, optimizer = transformation.update(gradients, state.optimizer, state.params)
         params = optax.apply_updates(state.params, updates)
         step = state.step + 1
@@ -65,7 +73,9 @@ def make_train_step(module: nn.Module, task: Task, transformation: optax.Gradien
             window.metrics.merge(task.measure(logits, batch)),
             jnp.where(bad, step, window.nonfinite_step),
         )
-        return TrainState(step, {**collections, **changed, "params": params}, optimizer, state.key), window
+        return TrainState(
+            step, {**collections, **changed, "params": params}, optimizer, state.key
+        ), window
 
     return jax.jit(train_step, donate_argnums=(0, 1))
 

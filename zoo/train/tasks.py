@@ -33,12 +33,17 @@ class Task(abc.ABC):
 
     def logits(self, module: nn.Module, variables: Any, batch: Batch) -> jax.Array:
         """The model's answer, as a predictor would have it."""
-        return module.apply(variables, *self.arguments(batch), train=False)
+        logits: jax.Array = module.apply(variables, *self.arguments(batch), train=False)  # type: ignore[assignment]
+        return logits
 
-    def train_logits(self, module: nn.Module, variables: Any, batch: Batch, rngs: Any) -> tuple[jax.Array, Any]:
+    def train_logits(
+        self, module: nn.Module, variables: Any, batch: Batch, rngs: Any
+    ) -> tuple[jax.Array, Any]:
         """The model's answer in training, and the collections that it changed."""
         mutable = [name for name in variables if name != "params"]
-        return module.apply(variables, *self.arguments(batch), train=True, rngs=rngs, mutable=mutable)
+        return module.apply(
+            variables, *self.arguments(batch), train=True, rngs=rngs, mutable=mutable
+        )
 
     @abc.abstractmethod
     def loss(self, logits: jax.Array, batch: Batch) -> tuple[jax.Array, jax.Array]:
@@ -59,7 +64,9 @@ class Classification(Task):
     """Share of the target's probability that is spread over all classes; in the loss that is minimised only."""
 
     def loss(self, logits: jax.Array, batch: Batch) -> tuple[jax.Array, jax.Array]:
-        return losses.cross_entropy(logits, batch["targets"], batch["weights"], label_smoothing=self.label_smoothing)
+        return losses.cross_entropy(
+            logits, batch["targets"], batch["weights"], label_smoothing=self.label_smoothing
+        )
 
     def measure(self, logits: jax.Array, batch: Batch) -> Any:
         return metrics.Classification.single_from_model_output(

@@ -11,6 +11,10 @@ registry.recipes.declare(
             "bag_of_embeddings_imdb_trax",
             "text_classification",
         ),
-        "zoo.train.recipes.image_classification": ("image_classification", "mlp_digits", "mlp_mnist"),
+        "zoo.train.recipes.image_classification": (
+            "image_classification",
+            "mlp_digits",
+            "mlp_mnist",
+        ),
     }
 )

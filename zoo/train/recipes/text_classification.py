@@ -16,7 +16,12 @@ def bag_of_embeddings_imdb() -> Recipe:
     """Sentiment of film reviews with hashed word bigrams."""
     return Recipe(
         model=BagOfEmbeddingsConfig(
-            d_model=8, ngram_order=2, num_buckets=1_100_000, unique=True, pooling="sqrt", dropout_rate=0.5
+            d_model=8,
+            ngram_order=2,
+            num_buckets=1_100_000,
+            unique=True,
+            pooling="sqrt",
+            dropout_rate=0.5,
         ),
         data=TextClassificationData(
             name="imdb_reviews",
@@ -38,7 +43,12 @@ def bag_of_embeddings_ag_news() -> Recipe:
     """Topic of a news item from its title and description, with hashed word bigrams."""
     return Recipe(
         model=BagOfEmbeddingsConfig(
-            d_model=16, ngram_order=2, num_buckets=400_000, unique=True, pooling="sqrt", dropout_rate=0.5
+            d_model=16,
+            ngram_order=2,
+            num_buckets=400_000,
+            unique=True,
+            pooling="sqrt",
+            dropout_rate=0.5,
         ),
         data=TextClassificationData(
             name="ag_news_subset",
@@ -66,11 +76,19 @@ def bag_of_embeddings_imdb_trax(vocab: str = "en_8k.subword") -> Recipe:
             tokenizer=TokenizerConfig(kind="subwords", vocab=vocab),
             max_len=2048,
             overlong="drop",
+            validation="test",
+            holdout=0.0,
             boundaries=(32, 128, 512, 2048),
             batch_sizes=(256, 64, 16, 4, 1),
         ),
         task=TextClassification(),
-        optimizer=Adam(learning_rate=0.01, eps=1e-5, weight_decay=1e-5, decay_with_learning_rate=False, first_step=1),
+        optimizer=Adam(
+            learning_rate=0.01,
+            eps=1e-5,
+            weight_decay=1e-5,
+            decay_with_learning_rate=False,
+            first_step=1,
+        ),
         steps=2_000,
         batch_size=16,
         eval_every=500,
@@ -88,9 +106,16 @@ def bag_of_embeddings_file() -> Recipe:
     """
     return Recipe(
         model=BagOfEmbeddingsConfig(
-            d_model=16, ngram_order=2, num_buckets=200_000, unique=True, pooling="sqrt", dropout_rate=0.5
+            d_model=16,
+            ngram_order=2,
+            num_buckets=200_000,
+            unique=True,
+            pooling="sqrt",
+            dropout_rate=0.5,
         ),
-        data=TextClassificationData(tokenizer=TokenizerConfig(kind="words", lowercase=True), max_len=2048),
+        data=TextClassificationData(
+            tokenizer=TokenizerConfig(kind="words", lowercase=True), max_len=2048
+        ),
         task=TextClassification(),
         optimizer=Adam(learning_rate=2e-3, schedule=Linear()),
         steps=1_000,
@@ -109,7 +134,9 @@ def text_classification() -> Recipe:
     return Recipe(
         model=BagOfEmbeddingsConfig(d_model=64),
         data=TextClassificationData(
-            name="ag_news_subset", tokenizer=TokenizerConfig(kind="words", lowercase=True), max_len=2048
+            name="ag_news_subset",
+            tokenizer=TokenizerConfig(kind="words", lowercase=True),
+            max_len=2048,
         ),
         task=TextClassification(),
         optimizer=Adam(learning_rate=2e-3, schedule=Linear()),

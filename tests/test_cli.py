@@ -1,0 +1,243 @@
+"""The command: what it prints, and one line for each mistake."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).parents[1]
+CSV = "text,label\n" + "".join(
+    f"the ship number {i} sails,sea\na plane number {i} flies,sky\n" for i in range(20)
+)
+
+
+@pytest.fixture
+def zoo_command(capsys):
+    """Runs the command in this process: (exit code, standard output, standard error)."""
+
+    def call(*words: str | Path) -> tuple[int, str, str]:
+        from zoo.cli import main
+
+        code = main([str(word) for word in words])
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return call
+
+
+@pytest.fixture
+def csv(tmp_path):
+    path = tmp_path / "my.csv"
+    path.write_text(CSV)
+    return path
+
+
+@pytest.fixture
+def trained(zoo_command, csv, tmp_path):
+    """A run of a few steps on a user's own file."""
+    code, _, err = zoo_command(
+        *("train", "bag_of_embeddings_file", "--data.train", csv, "--workdir", tmp_path / "run"),
+        *(
+            "--model.num-buckets",
+            "64",
+            "--steps",
+            "20",
+            "--optimizer.learning-rate",
+            "0.05",
+            "--quiet",
+        ),
+    )
+    assert (code, err) == (0, "")
+    return tmp_path / "run"
+
+
+def test_list_shows_models_recipes_and_weights(zoo_command):
+    code, out, err = zoo_command("list", "mlp*")
+    assert (code, err) == (0, "")
+    assert out.splitlines()[:4] == ["models (1)", "  mlp", "recipes (2)", "  mlp_digits"]
+
+
+def test_a_file_of_one_s_own_is_trained_evaluated_shown_exported_and_used(
+    zoo_command, trained, tmp_path
+):
+    code, out, _ = zoo_command("eval", trained)
+    assert code == 0
+    assert out.splitlines()[1] == "validation/accuracy  1.00000"
+    code, out, _ = zoo_command(
+        "export", trained, "--out", tmp_path / "topics", "--dtype", "bfloat16"
+    )
+    assert code == 0
+    assert "topics.safetensors" in out
+    code, out, _ = zoo_command("show", tmp_path / "topics")
+    assert code == 0
+    assert "config.num_buckets = 64" in out
+    assert "embedding" in out
+    code, out, _ = zoo_command(
+        "predict", tmp_path / "topics", "the ship sails", "a plane flies", "--top-k", "2"
+    )
+    assert code == 0
+    first, second = out.splitlines()
+    assert re.fullmatch(r"sea \d\.\d{4}  sky \d\.\d{4}\tthe ship sails", first)
+    assert second.startswith("sky ")
+
+
+def test_a_recipe_of_one_s_own_and_a_run_s_json_are_recipes_too(
+    zoo_command, csv, trained, tmp_path
+):
+    own = tmp_path / "mine.py"
+    own.write_text(
+        "import dataclasses, zoo\n"
+        "def small(width: int = 4):\n"
+        "    recipe = zoo.recipe('bag_of_embeddings_file')\n"
+        f"    return zoo.override(recipe, {{'data.train': {str(csv)!r}, 'model.d_model': width, 'steps': 2}})\n"
+    )
+    code, _, err = zoo_command(
+        "train", f"{own}:small", "--width", "3", "--workdir", tmp_path / "own", "--quiet"
+    )
+    assert (code, err) == (0, "")
+    code, out, _ = zoo_command("show", tmp_path / "own")
+    assert "config.d_model = 3" in out
+    code, _, err = zoo_command(
+        "train", trained / "recipe.json", "--steps", "3", "--workdir", tmp_path / "again", "--quiet"
+    )
+    assert (code, err) == (0, "")
+
+
+def test_model_replaces_the_recipe_s_model(zoo_command, csv, tmp_path):
+    code, _, err = zoo_command(
+        *("train", "bag_of_embeddings_file", "--model", "bag_of_embeddings", "--data.train", csv),
+        *("--steps", "2", "--workdir", tmp_path / "run", "--quiet"),
+    )
+    assert (code, err) == (0, "")
+    _, out, _ = zoo_command("show", tmp_path / "run")
+    assert "config.d_model = 256" in out
+
+
+def test_a_vocabulary_is_trained_from_text(zoo_command, tmp_path):
+    text = tmp_path / "text.txt"
+    text.write_text(
+        "\n".join(f"the quick brown fox jumps over the lazy dog {i}" for i in range(200))
+    )
+    code, out, err = zoo_command("train-vocab", text, "--size", "40", "--out", tmp_path / "v.model")
+    assert (code, err, out) == (0, "", f"{tmp_path / 'v.model'}: 40 pieces\n")
+
+
+def test_doctor_finds_what_is_there(zoo_command):
+    code, out, _ = zoo_command("doctor")
+    assert code == 0
+    for word in ("jax", "devices", "no accelerator (as it should)", "data:", "published"):
+        assert word in out
+
+
+def test_show_knows_models_recipes_and_data_that_is_not_there(zoo_command, monkeypatch, tmp_path):
+    monkeypatch.setenv("ZOO_DATA_DIR", str(tmp_path))
+    code, out, _ = zoo_command("show", "mlp_mnist")
+    assert code == 0
+    assert "not resolved, as the data cannot be read here" in out
+    code, out, _ = zoo_command("show", "bag_of_embeddings")
+    assert code == 0
+    assert "vocab_size is not set" in out
+
+
+MISTAKES = [
+    (
+        ("show", "mlp_minst"),
+        "no model, recipe, published weights or run named 'mlp_minst'; did you mean 'mlp_mnist'?",
+    ),
+    (("train", "mlp_digit"), "no recipe named 'mlp_digit'; did you mean 'mlp_digits'? ("),
+    (
+        ("train", "mlp_digits", "--stepz", "3"),
+        "Unrecognized options: --stepz, 3; did you mean --steps?",
+    ),
+    (
+        ("train", "mlp_digits", "--steps", "many"),
+        "Error parsing --steps: invalid literal for int() with base 10: 'many'",
+    ),
+    (("train", "mlp_digits", "--steps", "0"), "steps is 0; it must be 1 or more"),
+    (("train", "mlp_digits", "--model", "mpl"), "no model named 'mpl'; did you mean 'mlp'?"),
+    (
+        ("train", "mlp_digits", "--init-from", "nothing"),
+        "no published model or run folder named 'nothing'",
+    ),
+    (
+        ("train", "nothing.py:recipe"),
+        "nothing.py does not exist; a recipe of your own is given as FILE.py:FUNCTION",
+    ),
+    (("predict", "nothing", "text"), "no published model or run folder named 'nothing'"),
+    (("eval", "nothing"), "no published model or run folder named 'nothing'"),
+    (
+        ("predict", "nothing", "--step", "first"),
+        "--step is 'first'; it takes best, latest or the number of a step",
+    ),
+    (("lisst",), "invalid choice 'lisst'"),
+]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    MISTAKES,
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_a_mistake_is_one_line_and_exit_code_2(zoo_command, words, message):
+    code, _, err = zoo_command(*words)
+    assert code == 2
+    assert err.startswith("zoo: ")
+    assert message in err
+    assert len(err.splitlines()) == 1
+
+
+BAD_FILES = {
+    "a missing column": ("text,topic\na,b\n", "'label'"),
+    "an empty file": ("", "is empty"),
+    "bytes that are not UTF-8": (b"text,label\n\xff\xfe,sea\n", "UTF-8"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_FILES)
+def test_a_bad_file_is_one_line_and_exit_code_2(zoo_command, tmp_path, case):
+    content, message = BAD_FILES[case]
+    path = tmp_path / "my.csv"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    code, _, err = zoo_command(
+        "train", "bag_of_embeddings_file", "--data.train", path, "--workdir", tmp_path / "run"
+    )
+    assert code == 2
+    assert message in err
+    assert str(path) in err
+    assert len(err.splitlines()) == 1
+
+
+def test_a_missing_data_set_says_where_it_was_looked_for(zoo_command, tmp_path):
+    code, _, err = zoo_command(
+        "train", "mlp_mnist", "--data.data-dir", tmp_path / "here", "--workdir", tmp_path / "run"
+    )
+    assert code == 2
+    assert "mnist" in err
+    assert str(tmp_path / "here") in err
+    assert len(err.splitlines()) == 1
+
+
+def test_debug_shows_the_traceback(zoo_command, monkeypatch):
+    from zoo.registry import UnknownNameError
+
+    monkeypatch.setenv("ZOO_DEBUG", "1")
+    with pytest.raises(UnknownNameError):
+        zoo_command("train", "mlp_digit")
+
+
+def test_the_installed_command_ends_without_a_traceback():
+    ended = subprocess.run(
+        [sys.executable, "-m", "zoo.cli", "train", "mlp_digit"],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
+    )
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("zoo: no recipe named 'mlp_digit'")
+    assert "Traceback" not in ended.stderr

@@ -1,0 +1,138 @@
+"""Predictors: one item or a list, the same answer alone and in any batch, and errors that say what is wanted."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+
+@pytest.fixture
+def text_classifier(key):
+    from zoo import predictors, tokenizers
+    from zoo.hub import Card
+    from zoo.models.bag_of_embeddings import BagOfEmbeddingsConfig
+
+    tokenizer = tokenizers.ByteTokenizer()
+    config = BagOfEmbeddingsConfig(
+        vocab_size=258, num_classes=3, d_model=4, ngram_order=2, num_buckets=32
+    )
+    card = Card(
+        name="toy",
+        task="text_classification",
+        config=config,
+        labels=("a", "b", "c"),
+        tokenizer=tokenizers.describe(tokenizer),
+        preprocessing={"max_len": 40},
+    )
+    variables = config.build().init(
+        key(), *[jax.numpy.ones(item.shape, item.dtype) for item in config.example_inputs(1)]
+    )
+    return predictors.create(card, variables, tokenizer)
+
+
+@pytest.fixture
+def image_classifier(key):
+    from zoo import predictors
+    from zoo.hub import Card
+    from zoo.models.mlp import MLPConfig
+
+    config = MLPConfig(input_shape=(8, 8, 1), num_classes=2, hidden_sizes=(4,))
+    preprocessing = {"height": 8, "width": 8, "channels": 1}
+    card = Card(
+        name="toy",
+        task="image_classification",
+        config=config,
+        labels=("no", "yes"),
+        preprocessing=preprocessing,
+    )
+    variables = config.build().init(key(), jax.numpy.ones((1, 8, 8, 1)))
+    return predictors.create(card, variables, None)
+
+
+def test_one_item_gives_one_prediction_and_a_list_a_list(text_classifier):
+    one = text_classifier("hello")
+    assert one.label == max(one.probabilities, key=one.probabilities.get)
+    assert one.probability == one.probabilities[one.label]
+    assert list(one.probabilities.values()) == sorted(one.probabilities.values(), reverse=True)
+    assert sum(one.probabilities.values()) == pytest.approx(1)
+    assert text_classifier(["hello"]) == [one]
+    assert text_classifier([]) == []
+
+
+def test_an_answer_is_the_same_alone_in_any_batch_and_twice(text_classifier):
+    texts = [
+        "hello",
+        "",
+        "x" * 39,
+        "a longer text, of some words",
+        "ü",
+    ] * 15  # more than one forward pass
+    together = text_classifier(texts)
+    for text, prediction in zip(texts[:5], together, strict=False):
+        alone = text_classifier(text)
+        assert alone == text_classifier(text)
+        assert alone.label == prediction.label
+        for label, probability in alone.probabilities.items():
+            assert prediction.probabilities[label] == pytest.approx(probability, abs=1e-6)
+
+
+def test_top_k_cuts_the_probabilities(text_classifier):
+    whole = text_classifier("hello")
+    cut = text_classifier("hello", top_k=2)
+    assert list(cut.probabilities.items()) == list(whole.probabilities.items())[:2]
+    with pytest.raises(
+        ValueError, match="top_k is 0; it is the number of classes to show, 1 or more"
+    ):
+        text_classifier("hello", top_k=0)
+
+
+def test_a_text_is_cut_where_training_cut_it(text_classifier):
+    assert text_classifier("a" * 40) == text_classifier("a" * 40 + "b")
+    assert text_classifier("a" * 40) != text_classifier("a" * 39 + "b")
+
+
+def test_what_is_not_text_is_refused(text_classifier):
+    with pytest.raises(
+        TypeError, match=r"a text classifier takes a string or a list of strings; got int \(3\)"
+    ):
+        text_classifier(["fine", 3])
+
+
+def test_images_come_as_arrays_files_and_lists(image_classifier, tmp_path):
+    from PIL import Image
+
+    pixels = (np.arange(64) * 3).astype(np.uint8).reshape(8, 8)
+    Image.fromarray(pixels).save(tmp_path / "x.png")
+    one = image_classifier(pixels)
+    assert one.label in ("no", "yes")
+    assert image_classifier(tmp_path / "x.png") == one
+    assert image_classifier(str(tmp_path / "x.png")) == one
+    assert image_classifier(Image.open(tmp_path / "x.png")) == one
+    several = image_classifier([pixels, 255 - pixels])
+    assert several[0].probability == pytest.approx(one.probability, abs=1e-6)
+    assert image_classifier(np.stack([pixels, 255 - pixels])[..., None]) == several
+
+
+def test_check_values_repeat(text_classifier, image_classifier):
+    for predictor in (text_classifier, image_classifier):
+        assert predictor.check() == predictor.check()
+        assert set(predictor.check()) == {"input", "output"}
+
+
+def test_a_task_without_predictor_is_named(text_classifier):
+    from zoo import predictors
+
+    card = dataclasses.replace(text_classifier.card, task="juggling")
+    with pytest.raises(
+        ValueError,
+        match="the card 'toy' is for the task 'juggling'; known are text_classification, image",
+    ):
+        predictors.create(card, text_classifier.variables, None)
+
+
+def test_predictors_are_frozen(text_classifier):
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        text_classifier.tokenizer = None

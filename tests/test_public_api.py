@@ -1,0 +1,72 @@
+"""What a user sees first: the public names, and how soon they are there."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).parents[1]
+HEAVY = ("tensorflow", "jax", "flax", "orbax", "matplotlib")
+
+
+def python(program):
+    ended = subprocess.run(
+        [sys.executable, "-c", program], cwd=CHECKOUT, capture_output=True, text=True
+    )
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout.split()
+
+
+def test_every_public_name_resolves_and_is_documented():
+    import zoo
+
+    assert sorted(zoo.__all__) == [
+        "card",
+        "create",
+        "evaluate",
+        "export",
+        "fit",
+        "list_models",
+        "list_pretrained",
+        "list_recipes",
+        "load",
+        "override",
+        "pipelines",
+        "recipe",
+        "tokenizers",
+        "train",
+    ]
+    for name in zoo.__all__:
+        assert getattr(zoo, name).__doc__, name
+    assert zoo.fit is zoo.train.run
+
+
+def test_a_name_that_is_not_there_is_an_attribute_error():
+    import zoo
+
+    with pytest.raises(AttributeError, match="module 'zoo' has no attribute 'laod'"):
+        zoo.laod  # noqa: B018
+
+
+def test_listing_imports_nothing_heavy():
+    program = f"""
+import sys, zoo
+zoo.list_models(), zoo.list_recipes(), zoo.list_pretrained()
+print(*(name for name in {HEAVY} if name in sys.modules))
+"""
+    assert python(program) == []
+
+
+def test_recipes_and_pipelines_are_made_without_tensorflow():
+    program = """
+import sys
+sys.modules["tensorflow"] = None
+import zoo
+for name in zoo.list_recipes():
+    zoo.recipe(name)
+print("made")
+"""
+    assert python(program) == ["made"]

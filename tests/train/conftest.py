@@ -1,0 +1,84 @@
+"""A tiny run: sentences of two topics, a bag of words, a few steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from zoo.train import Recipe
+
+SEA = [
+    "the ship sails the sea",
+    "waves and wind at sea",
+    "a boat on deep water",
+    "the harbour and its boats",
+]
+SKY = [
+    "the plane flies high",
+    "clouds and wind in the sky",
+    "a bird above the hills",
+    "the airport and its planes",
+]
+ROWS = [(text, "sea") for text in SEA] + [(text, "sky") for text in SKY]
+
+
+@pytest.fixture
+def rows() -> list[tuple[str, str]]:
+    return list(ROWS)
+
+
+@pytest.fixture
+def recipe() -> Callable[..., Recipe]:
+    """Makes a recipe for `rows`, with some fields changed by dotted path."""
+
+    def make(**changes: object) -> Recipe:
+        import zoo
+        from zoo.models.bag_of_embeddings import BagOfEmbeddingsConfig
+        from zoo.pipelines import TextClassificationData
+        from zoo.tokenizers import TokenizerConfig
+        from zoo.train import Recipe
+        from zoo.train.optimizers import Adam
+        from zoo.train.tasks import TextClassification
+
+        made = Recipe(
+            name="tiny",
+            model=BagOfEmbeddingsConfig(d_model=8, dropout_rate=0.2),
+            data=TextClassificationData(
+                tokenizer=TokenizerConfig(kind="words", lowercase=True), holdout=0.25
+            ),
+            task=TextClassification(),
+            optimizer=Adam(learning_rate=0.05),
+            steps=4,
+            batch_size=4,
+            eval_every=2,
+            checkpoint_every=2,
+            log_every=1,
+        )
+        return zoo.override(
+            made, {path.replace("__", "."): value for path, value in changes.items()}
+        )
+
+    return make
+
+
+@pytest.fixture
+def run(recipe, rows, tmp_path: Path):
+    """Trains quietly on `rows` and gives the result."""
+
+    def train(workdir: str = "run", callbacks=(), data=None, init_from=None, **changes: object):
+        import zoo
+
+        return zoo.fit(
+            recipe(**changes),
+            tmp_path / workdir,
+            data=rows if data is None else data,
+            callbacks=callbacks,
+            init_from=init_from,
+            quiet=True,
+        )
+
+    return train

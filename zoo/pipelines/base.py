@@ -1,0 +1,162 @@
+"""What every pipeline shares: its config, what it hands to training, and the facts it finds out.
+
+A pipeline works in this order, save where one says why not:
+
+1. read the rows of a split (`sources.py`);
+2. filter, so that nothing later works on what is thrown away;
+3. cache, after the slow and before the random steps (tokenizing, decoding: once a row);
+4. shuffle, each epoch by its own number: order is a function of (seed, step), and a run can be
+   resumed at any step without a saved iterator;
+5. repeat, so that training batches never end and span epochs;
+6. map what is random or makes the rows larger (augmentation, float32 images);
+7. batch, bucketed by length where lengths differ, and pad;
+8. prefetch, so that the next batch is ready when a step ends.
+
+With `cache=True` the rows lie in memory, and the steps from 4 on move row numbers, until the rows
+of a batch are fetched. With `cache=False` the rows themselves stream through a shuffle buffer.
+"""
+
+from __future__ import annotations
+
+import abc
+import contextlib
+import functools
+import importlib
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+import numpy as np
+
+from zoo.config import ConfigError
+
+if TYPE_CHECKING:
+    from zoo.tokenizers import Tokenizer
+
+Array: TypeAlias = np.ndarray[Any, Any]
+# TensorFlow has no types that mypy could check: these two are for the reader.
+Dataset: TypeAlias = Any
+"""A `tf.data.Dataset`."""
+Tensor: TypeAlias = Any
+"""A `tf.Tensor`."""
+
+SHOWN = 10
+"""Most names that an error message lists."""
+
+
+class ColumnError(LookupError):
+    """Data without a column that is wanted; the message lists those there are."""
+
+
+@functools.cache
+def tensorflow() -> Any:
+    """TensorFlow, imported at its first use. It sees no accelerator: those are JAX's.
+
+    Raises:
+      ImportError: it is not installed.
+    """
+    # It would greet on stderr. Neither setting replaces the user's own.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+    try:
+        tf = importlib.import_module("tensorflow")
+    except ImportError as error:
+        raise ImportError(
+            f'input pipelines need TensorFlow ({error}): pip install "flax-zoo[train]"'
+        ) from error
+    with contextlib.suppress(RuntimeError):  # TensorFlow runs already: the user has chosen
+        tf.config.set_visible_devices([], "GPU")
+    return tf
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What the data decides for the model, the card and the predictor."""
+
+    tokenizer: Tokenizer | None = None
+    """What turned texts into ids."""
+    labels: tuple[str, ...] = ()
+    """The classes by name; a target is an index into them."""
+    vocab_size: int | None = None
+    """Number of ids."""
+    num_classes: int | None = None
+    """Number of classes."""
+    input_shape: tuple[int, ...] | None = None
+    """Shape of one input, where all have the same."""
+    preprocessing: Mapping[str, Any] = field(default_factory=dict)
+    """What a predictor must do to its input; goes into a card."""
+    num_examples: Mapping[str, int] = field(default_factory=dict)
+    """Rows of each split there is."""
+
+
+class LabelError(ConfigError):
+    """A class that is none of those expected; the message has both sides."""
+
+
+class Data(Protocol):
+    """Opened data: its facts, and batches of `inputs`, `targets` and `weights` (float32)."""
+
+    @property
+    def facts(self) -> Facts:
+        """What is known of the data before the first batch."""
+
+    def train(self, batch_size: int, *, seed: int, start: int = 0) -> Dataset:
+        """Training batches without end, batch number `start` first.
+
+        Batch n is a function of (seed, n): with `start=n` comes what would have come from n on.
+        """
+
+    def evaluate(self, split: str, batch_size: int) -> Dataset:
+        """Every row of a split exactly once; batches that are not full end in rows of weight 0.
+
+        Raises:
+          LookupError: there is no such split.
+        """
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig(abc.ABC):
+    """Which data, and how it is read."""
+
+    data_dir: str | None = None
+    """Folder that is looked into before TFDS_DATA_DIR and ZOO_DATA_DIR."""
+    holdout: float = 0.05
+    """Share of the training rows that is held out where there is no validation split; 0: none."""
+    cache: bool = True
+    """Keep the rows, and their tokens, in memory; False: read them anew each epoch."""
+    shuffle_buffer: int = 10_000
+    """Rows to draw from when the rows are not in memory (otherwise from all)."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.holdout < 1:
+            raise ConfigError(f"holdout is {self.holdout}; it is a share, from 0 to below 1")
+        if self.shuffle_buffer < 1:
+            raise ConfigError(f"shuffle_buffer is {self.shuffle_buffer}; it must be 1 or more")
+
+    @abc.abstractmethod
+    def open(
+        self,
+        rows: Any = None,
+        *,
+        tokenizer: Tokenizer | None = None,
+        labels: tuple[str, ...] | None = None,
+    ) -> Data:
+        """Finds the data and what must be known of it.
+
+        Args:
+          rows: the user's own training examples instead of those the config names: an iterable of
+            tuples, a mapping of columns, or a tf.data.Dataset of either.
+          tokenizer: that of a model that exists already; None: the config's.
+          labels: likewise its classes; None: those of the data.
+        """
+
+
+def shown(names: Sequence[str]) -> str:
+    """Names for an error message, not too many of them.
+
+    >>> shown(["a", "b"])
+    "'a', 'b'"
+    """
+    more = f", … ({len(names)} in all)" if len(names) > SHOWN else ""
+    return ", ".join(map(repr, names[:SHOWN])) + more

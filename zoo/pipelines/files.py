@@ -1,0 +1,114 @@
+"""Rows from CSV, TSV, JSONL and plain text files in UTF-8."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from zoo.config import did_you_mean
+from zoo.pipelines.base import ColumnError, shown
+
+SUFFIXES = (".csv", ".tsv", ".jsonl", ".txt")
+"""The files that are understood."""
+
+
+def read(path: Path, columns: Sequence[str] | None = None) -> dict[str, list[Any]]:
+    """The columns of a file.
+
+    CSV and TSV begin with a line of column names; a quoted field may hold separators and line
+    breaks. JSONL has one object a line. The lines of a `.txt` file are the column `text`.
+
+    Args:
+      path: the file; its suffix says what it is.
+      columns: those that a JSONL file must have; None: those of its first line.
+
+    Raises:
+      ColumnError: a line of a JSONL file lacks one.
+      ValueError: the file is empty, not UTF-8, or broken; the message has the line.
+    """
+    match path.suffix.lower():
+        case ".csv":
+            names, rows = _read_separated(path, ",")
+        case ".tsv":
+            names, rows = _read_separated(path, "\t")
+        case ".jsonl":
+            names, rows = _read_jsonl(path, columns)
+        case ".txt":
+            lines = io.StringIO(_decoded(path), newline=None)
+            names, rows = ["text"], [[line.removesuffix("\n")] for line in lines]
+        case suffix:
+            raise ValueError(f"{path} has the suffix {suffix!r}; known are {', '.join(SUFFIXES)}")
+    if not rows:
+        raise ValueError(f"{path} is empty: it has no rows")
+    return {name: [row[index] for row in rows] for index, name in enumerate(names)}
+
+
+def _decoded(path: Path) -> str:
+    data = path.read_bytes()
+    try:
+        return data.decode("utf-8-sig")  # spreadsheets begin a file with a mark
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ValueError(
+            f"{path}, line {line}: byte 0x{data[error.start]:02x} at offset {error.start} is not "
+            f"UTF-8; save the file as UTF-8, as `iconv -f LATIN1 -t UTF-8 {path.name}` does"
+        ) from error
+
+
+def _read_separated(path: Path, separator: str) -> tuple[list[str], list[list[str]]]:
+    text = io.StringIO(_decoded(path), newline="")
+    limit = csv.field_size_limit(sys.maxsize)  # 131,072 characters are too few for a document
+    reader = csv.reader(text, delimiter=separator, strict=True)
+    names: list[str] = []
+    rows = []
+    try:
+        for row in reader:
+            if not row:
+                continue
+            if not names:
+                names = row
+            elif len(row) == len(names):
+                rows.append(row)
+            else:
+                raise ValueError(
+                    f"{path}, line {reader.line_num}: {len(row)} field(s), but there are "
+                    f"{len(names)} columns: {shown(names)}"
+                )
+    except csv.Error as error:
+        raise ValueError(f"{path}, line {reader.line_num}: {error}") from error
+    finally:
+        csv.field_size_limit(limit)
+    return names, rows
+
+
+def _read_jsonl(path: Path, columns: Sequence[str] | None) -> tuple[list[str], list[list[Any]]]:
+    names = list(columns or ())
+    rows = []
+    for number, line in enumerate(_decoded(path).split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{path}, line {number}: not JSON: {error}") from error
+        if not isinstance(row, dict):
+            raise ValueError(f"{path}, line {number}: {line.strip():.40} is not a JSON object")
+        names = names or list(row)
+        for name in names:
+            if name not in row:
+                raise ColumnError(
+                    f"{path}, line {number} has no column {name!r}{did_you_mean(name, row)}; its "
+                    f"columns are {shown(list(row))}"
+                )
+            if not isinstance(row[name], str | int | float):
+                raise ValueError(
+                    f"{path}, line {number}: column {name!r} is {json.dumps(row[name]):.40}; it "
+                    "must be a string or a number"
+                )
+        rows.append([row[name] for name in names])
+    return names, rows

@@ -1,0 +1,117 @@
+"""Where data lies on this machine.
+
+`ZOO_DATA_DIR` holds `tfds/` and `text/`. The folder that a config names and `TFDS_DATA_DIR` go
+before it; TFDS's own default comes last.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+
+from zoo.config import did_you_mean
+from zoo.pipelines.base import shown
+
+
+def tfds_folders(data_dir: str | None = None) -> list[Path]:
+    """Where TFDS data sets are looked for, in this order."""
+    named = [data_dir, data_dir and f"{data_dir}/tfds", os.environ.get("TFDS_DATA_DIR")]
+    return _folders(*named, _zoo("tfds"), "~/tensorflow_datasets")
+
+
+def text_folders(data_dir: str | None = None) -> list[Path]:
+    """Where plain files are looked for that do not lie where their path says, in this order."""
+    return _folders(data_dir, data_dir and f"{data_dir}/text", _zoo("text"))
+
+
+def data_folders(data_dir: str | None = None) -> dict[Path, bool]:
+    """All folders that are looked into, and whether they exist."""
+    folders = [*tfds_folders(data_dir), *text_folders(data_dir)]
+    return {folder: folder.is_dir() for folder in folders}
+
+
+def _zoo(name: str) -> str | None:
+    root = os.environ.get("ZOO_DATA_DIR")
+    return root and f"{root}/{name}"
+
+
+def _folders(*names: str | None) -> list[Path]:
+    return list(dict.fromkeys(Path(name).expanduser() for name in names if name))
+
+
+def find_file(path: str | Path, data_dir: str | None = None) -> Path:
+    """Where a file is: as its path says, or in one of `text_folders`.
+
+    Raises:
+      FileNotFoundError: nowhere.
+    """
+    candidates = [Path(path).expanduser(), *(folder / path for folder in text_folders(data_dir))]
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate
+    folders = {candidate.parent for candidate in candidates}
+    there = [file.name for folder in folders if folder.is_dir() for file in folder.iterdir()]
+    raise FileNotFoundError(
+        f"no file {str(path)!r}{did_you_mean(Path(path).name, there)}; looked for "
+        f"{', '.join(map(str, candidates))}"
+    )
+
+
+def find_tfds(name: str, data_dir: str | None = None) -> Path:
+    """The folder of a TFDS data set, prepared before: `mnist`, `wikiann/en`, `mnist:3.0.1`.
+
+    Without a version it is the newest, without a configuration TFDS's default or the only one.
+
+    Raises:
+      FileNotFoundError: it is in none of the folders.
+      LookupError: it has several configurations and the name says none.
+    """
+    path, _, version = name.partition(":")
+    data_set, _, config = path.partition("/")
+    folders = tfds_folders(data_dir)
+    for folder in folders:
+        found = _versions(folder / path) or _versions(_default_config(folder / path))
+        builds = {number: build for number, build in found.items() if version in ("", build.name)}
+        if builds:
+            return builds[max(builds)]
+    configs = [c.name for folder in folders for c in _subfolders(folder / data_set) if _versions(c)]
+    if configs and not config:
+        raise LookupError(
+            f"{data_set} has the configurations {shown(configs)}; say which, as "
+            f"{data_set}/{configs[0]}"
+        )
+    known = {path.name for folder in folders for path in _subfolders(folder) if _is_data_set(path)}
+    raise FileNotFoundError(
+        f"no data set {name!r} in {', '.join(map(str, folders))}"
+        f"{did_you_mean(data_set, known - {data_set})} (there: {shown(sorted(known)) or 'none'}). "
+        f"Prepare it where there is a network, by `tfds build {path} --data_dir DIR/tfds`, and let "
+        "ZOO_DATA_DIR or --data.data-dir point to DIR"
+    )
+
+
+def _is_data_set(folder: Path) -> bool:
+    return bool(_versions(folder)) or any(map(_versions, _subfolders(folder)))
+
+
+def _versions(folder: Path) -> dict[tuple[int, ...], Path]:
+    return {
+        tuple(map(int, path.name.split("."))): path
+        for path in _subfolders(folder)
+        if re.fullmatch(r"\d+\.\d+\.\d+", path.name) and (path / "dataset_info.json").is_file()
+    }
+
+
+def _default_config(folder: Path) -> Path:
+    metadata = folder / ".config" / "metadata.json"
+    if metadata.is_file():
+        default = json.loads(metadata.read_text(encoding="utf-8")).get("default_config_name")
+        if default and _versions(folder / default):
+            return folder / str(default)
+    configs = [path for path in _subfolders(folder) if _versions(path)]
+    return configs[0] if len(configs) == 1 else folder
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []

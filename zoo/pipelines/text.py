@@ -1,0 +1,288 @@
+"""Texts with a class each.
+
+Shapes: B examples in a batch, L length. A batch has `inputs` int32 [B, L], `targets` int32 [B] and
+`weights` float32 [B].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+
+from zoo.config import ConfigError
+from zoo.pipelines import ops, sources
+from zoo.pipelines.base import Array, DataConfig, Dataset, Facts, tensorflow
+from zoo.pipelines.rows import CachedRows, Splits, StreamedRows
+from zoo.pipelines.sources import Source
+from zoo.tokenizers import Tokenizer, TokenizerConfig
+
+TEXT = "text"
+"""The column of texts in the user's own tuples."""
+
+SHORTEST, LONGEST = 16, 2**20
+"""The smallest and the largest length that batches without boundaries are padded to."""
+
+Limits: TypeAlias = tuple[int, int | None]
+"""The smallest and the largest length, in tokens; None: any."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextClassificationData(DataConfig):
+    """Texts with a class each: a TFDS data set, the user's files, or rows that are handed over.
+
+    A text without tokens is no error: it is a row of padding that counts like any other, unless
+    `min_len` leaves it out of training.
+    """
+
+    name: str | None = None
+    """A TFDS data set, as `imdb_reviews`; None: the files named below."""
+    train: str | None = None
+    """Training rows: a CSV, TSV or JSONL file, or TFDS's expression for a split (None: `train`)."""
+    validation: str | None = None
+    """Rows for validation, likewise; None: TFDS's split of that name, else `holdout`."""
+    test: str | None = None
+    """Rows for the test, likewise; None: TFDS's split of that name, else none."""
+    text_column: tuple[str, ...] = (TEXT,)
+    """Column of the text; several are joined by a space."""
+    label_column: str = "label"
+    """Column of the class, by name or by number."""
+    labels: tuple[str, ...] | None = None
+    """The classes in order; None: those of TFDS, or all that occur in training, sorted."""
+    tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
+    """What turns texts into ids; a vocabulary without a file is trained on the training rows."""
+    max_len: int | None = None
+    """Longest text, in tokens; None: no limit."""
+    overlong: Literal["truncate", "drop"] = "truncate"
+    """What becomes of longer texts in training. In evaluation they are truncated."""
+    min_len: int = 0
+    """Shorter texts, in tokens, are left out of training."""
+    boundaries: tuple[int, ...] = ()
+    """Lengths between which training batches are gathered; (): batches of all lengths."""
+    batch_sizes: tuple[int, ...] | None = None
+    """Batch size of each bucket, one more than the boundaries; None: the recipe's for each."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.text_column or isinstance(self.text_column, str):
+            raise ConfigError(
+                f"text_column is {self.text_column!r}; it is a tuple of names, as ('title', 'body')"
+            )
+        if self.max_len is not None and self.max_len < max(self.min_len, 1):
+            raise ConfigError(
+                f"max_len is {self.max_len}; it must be 1 or more and not below min_len, "
+                f"which is {self.min_len}"
+            )
+        ops.check_buckets(self.boundaries, self.batch_sizes)
+
+    def open(
+        self,
+        rows: Any = None,
+        *,
+        tokenizer: Tokenizer | None = None,
+        labels: tuple[str, ...] | None = None,
+    ) -> TextData:
+        """See `DataConfig.open`. Tuples are (text, class); a mapping has the columns by name."""
+        found = self._files() if rows is None else {"train": self._given(rows)}
+        labels = labels or self.labels
+        found, labels = sources.for_classes(found, self.label_column, labels, self)
+        if tokenizer is None:
+            training = found["train"]
+            tokenizer = self.tokenizer.build(lambda: texts(training))
+        facts = Facts(
+            tokenizer=tokenizer,
+            labels=labels,
+            vocab_size=tokenizer.vocab_size,
+            num_classes=len(labels),
+            preprocessing={} if self.max_len is None else {"max_len": self.max_len},
+            num_examples={split: source.count() for split, source in found.items()},
+        )
+        return TextData(self, facts, tokenizer, found)
+
+    def _files(self) -> dict[str, Source]:
+        splits = {"train": self.train, "validation": self.validation, "test": self.test}
+        wanted = (*self.text_column, self.label_column)
+        found = sources.from_splits(self.name, splits, wanted, self.data_dir)
+        return {split: source.join(self.text_column, TEXT) for split, source in found.items()}
+
+    def _given(self, rows: Any) -> Source:
+        source = sources.from_user(rows, (TEXT, self.label_column))
+        whole = set(self.text_column) <= set(source.names)
+        return source.join(self.text_column if whole else (TEXT,), TEXT)
+
+
+class TextData:
+    """`TextClassificationData`, opened."""
+
+    def __init__(
+        self,
+        config: TextClassificationData,
+        facts: Facts,
+        tokenizer: Tokenizer,
+        found: Mapping[str, Source],
+    ) -> None:
+        self.facts = facts
+        self._config, self._tokenizer, self._sources = config, tokenizer, found
+        self._rows = Splits(found, self._read)
+
+    def train(self, batch_size: int, *, seed: int, start: int = 0) -> Dataset:
+        """See `Data.train`. The batch sizes of the buckets go before `batch_size`.
+
+        Raises:
+          ConfigError: `min_len` and `max_len` leave no row.
+        """
+        config, rows = self._config, self._rows["train"]
+        if not (config.boundaries or self._limits):
+            return self._finished(rows.batches(batch_size, seed, start))
+        if not list(rows.grouped((), [1], self._limits).take(1)):
+            raise ConfigError(
+                f"no training text has between min_len={config.min_len} and "
+                f"max_len={config.max_len} tokens"
+            )
+        sizes = config.batch_sizes or [batch_size] * (len(config.boundaries) + 1)
+        return self._finished(rows.grouped(config.boundaries, sizes, self._limits, seed, start))
+
+    def evaluate(self, split: str, batch_size: int) -> Dataset:
+        """See `Data.evaluate`. The texts of a batch have similar lengths."""
+        lengths, limits = self._padded_lengths, self._limits if split == "train" else None
+        batches = self._rows[split].grouped(lengths, [batch_size] * (len(lengths) + 1), limits)
+        return self._finished(batches, ops.pad_last_batch(batch_size))
+
+    def _finished(self, batches: Dataset, *more: ops.Op) -> Dataset:
+        pad = ops.pad_to_bucket(self._padded_lengths)
+        return ops.pipe(batches, pad, ops.add_weights(), *more, ops.prefetch)
+
+    @property
+    def _padded_lengths(self) -> tuple[int, ...]:
+        """The boundaries, then powers of two up to the longest length: few shapes to compile."""
+        lengths = list(self._config.boundaries)
+        longest = self._config.max_len or LONGEST
+        while not lengths or lengths[-1] < longest:
+            power = SHORTEST if not lengths else 2 ** lengths[-1].bit_length()
+            lengths.append(min(max(power, SHORTEST), longest))
+        return tuple(lengths)
+
+    @property
+    def _limits(self) -> Limits | None:
+        """The lengths to which training is confined, if it is."""
+        config = self._config
+        max_len = config.max_len if config.overlong == "drop" else None
+        return (config.min_len, max_len) if max_len or config.min_len else None
+
+    def _read(self, split: str) -> CachedTexts | StreamedTexts:
+        config, source, labels = self._config, self._sources[split], self.facts.labels
+        cut = None if split == "train" and config.overlong == "drop" else config.max_len
+        if config.cache:
+            source = source.cached()
+            targets = source.targets(config.label_column, labels)
+            encode = self._tokenizer.encode
+            return CachedTexts(list(texts(source)), targets, lambda text: encode(text)[:cut])
+        examples = ops.pipe(
+            source.dataset,
+            ops.select(inputs=TEXT, targets=config.label_column),
+            ops.look_up("targets", source.target_table(config.label_column, labels)),
+            ops.tokenize(self._tokenizer),
+            *([] if cut is None else [ops.truncate(inputs=cut)]),
+        )
+        return StreamedTexts(examples, source.count(), config.shuffle_buffer)
+
+
+class CachedTexts(CachedRows):
+    """Texts in memory.
+
+    A text becomes ids when it is first needed, so that training starts at once, and a row that a
+    resumed run skips costs nothing.
+    """
+
+    def __init__(
+        self, texts: Sequence[str], targets: Array, encode: Callable[[str], list[int]]
+    ) -> None:
+        tf = tensorflow()
+        self._texts, self._targets, self._encode = texts, targets, encode
+        self._ids: list[Array | None] = [None] * len(texts)
+        signature = {
+            "inputs": tf.TensorSpec([None, None], tf.int32),
+            "targets": tf.TensorSpec([None], tf.int32),
+        }
+        super().__init__(len(texts), self._padded, signature)
+
+    def grouped(
+        self,
+        boundaries: Sequence[int],
+        batch_sizes: Sequence[int],
+        limits: Limits | None = None,
+        seed: int | None = None,
+        start: int = 0,
+    ) -> Dataset:
+        """Batches of similar length, as `ops.group_by_length` makes them; number `start` first.
+
+        Lengths decide which rows make a batch, so the way to batch `start` is through all before it.
+
+        Args:
+          boundaries: as there.
+          batch_sizes: as there.
+          limits: only rows of such lengths.
+          seed: of the order of endless training batches; None: all rows once, in order.
+          start: how many batches to leave out.
+        """
+        ops.check_buckets(boundaries, batch_sizes)
+
+        def measure(rows: Array) -> dict[str, Array]:
+            lengths = np.array([len(self._row(row)) for row in rows.tolist()])
+            if limits is not None:
+                within = (lengths >= limits[0]) & (lengths <= (limits[1] or lengths))
+                rows, lengths = rows[within], lengths[within]
+            return {"row": rows, "bucket": np.searchsorted(boundaries, lengths)}
+
+        numbers = tensorflow().TensorSpec([None], tensorflow().int64)
+        examples = self.numbered(measure, {"row": numbers, "bucket": numbers}, ops.CHUNK, seed)
+        group = ops.group_by_bucket(batch_sizes, drop_remainder=seed is not None)
+        batches = ops.pipe(examples, ops.unbatch, group).skip(start)
+        return ops.call(self._padded, self._signature, ["row"])(batches)
+
+    def _padded(self, rows: Array) -> dict[str, Array]:
+        examples = [self._row(row) for row in rows.tolist()]
+        inputs = np.zeros((len(examples), max(map(len, examples))), np.int32)
+        for row, ids in zip(inputs, examples, strict=True):
+            row[: len(ids)] = ids
+        return {"inputs": inputs, "targets": self._targets[rows]}
+
+    def _row(self, number: int) -> Array:
+        ids = self._ids[number]
+        if ids is None:
+            ids = self._ids[number] = np.array(self._encode(self._texts[number]), np.int32)
+        return ids
+
+
+class StreamedTexts(StreamedRows):
+    """Texts that are tokenized anew in each epoch."""
+
+    def grouped(
+        self,
+        boundaries: Sequence[int],
+        batch_sizes: Sequence[int],
+        limits: Limits | None = None,
+        seed: int | None = None,
+        start: int = 0,
+    ) -> Dataset:
+        """As `CachedTexts.grouped`."""
+        examples = self.examples if seed is None else self.shuffled(seed)
+        if limits is not None:
+            examples = ops.filter_by_length(limits[1], limits[0])(examples)
+        group = ops.group_by_length(boundaries, batch_sizes, drop_remainder=seed is not None)
+        return group(examples).skip(start)
+
+
+def texts(source: Source) -> Iterator[str]:
+    """The column TEXT.
+
+    Raises:
+      ValueError: a row is not UTF-8.
+    """
+    for number, text in enumerate(source.column(TEXT), start=1):
+        try:
+            yield text.decode()
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{source.where}: row {number} is not UTF-8: {error}") from error

@@ -1,0 +1,161 @@
+"""What an image goes through before a model sees it, without TensorFlow.
+
+Predictors use it on files, and the pipelines on the rows of a data set: the values are the same.
+Letters: H height, W width, C channels.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias, TypeVar
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from zoo.config import ConfigError
+
+Array: TypeAlias = np.ndarray[Any, Any]
+ImageLike: TypeAlias = str | os.PathLike[str] | Image.Image | Array
+
+A = TypeVar("A", bound=Any)
+
+MODES = {1: "L", 3: "RGB"}
+"""Pillow's name of an image with so many channels."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImagePreprocessing:
+    """Images of any kind -> float32 [H, W, C], as training had them.
+
+    >>> prepare = ImagePreprocessing(height=1, width=2, channels=1)
+    >>> prepare(np.array([[0, 255]], np.uint8)).ravel()
+    array([-1.,  1.], dtype=float32)
+    """
+
+    height: int
+    """In pixels; other images are resized (bilinear, with antialiasing), whatever their shape."""
+    width: int
+    """In pixels."""
+    channels: int
+    """1: grey, 3: red, green, blue. Others are converted."""
+    mean: tuple[float, ...] = (0.5,)
+    """What is subtracted from values between 0 and 1: one number, or one for each channel."""
+    std: tuple[float, ...] = (0.5,)
+    """By what they are divided then, likewise."""
+
+    def __post_init__(self) -> None:
+        if self.channels not in MODES:
+            raise ConfigError(f"channels is {self.channels}; images have 1 (grey) or 3")
+        if min(self.height, self.width) < 1:
+            raise ConfigError(f"the image size {self.height} x {self.width} must be 1 or more")
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if len(values) not in (1, self.channels):
+                raise ConfigError(
+                    f"{name} is {values} for {self.channels} channel(s); give one number, or one "
+                    "for each channel"
+                )
+        if min(self.std) <= 0:
+            raise ConfigError(f"std is {self.std}; values are divided by it, so it must be above 0")
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(H, W, C)."""
+        return self.height, self.width, self.channels
+
+    def __call__(self, image: ImageLike) -> Array:
+        """The image, ready for the model: float32 [H, W, C]. See `read` for what it may be."""
+        return self.standardize(self.pixels(image).astype(np.float32))
+
+    def pixels(self, image: ImageLike) -> Array:
+        """The image in its size and with its channels: uint8 [H, W, C]."""
+        if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.shape == self.shape:
+            return image
+        opened = read(image)
+        mode, size = MODES[self.channels], (self.width, self.height)
+        if opened.mode != mode:
+            opened = opened.convert(mode)
+        if opened.size != size:
+            opened = opened.resize(size, Image.Resampling.BILINEAR)
+        return np.asarray(opened, np.uint8).reshape(self.shape)
+
+    def standardize(self, values: A) -> A:
+        """(values / 255 - mean) / std, for float32 [..., H, W, C] from 0 to 255.
+
+        Nothing but arithmetic, so that the pipelines can give it tensors.
+        """
+        mean, std = (np.array(numbers, np.float32) * 255 for numbers in (self.mean, self.std))
+        return (values - mean) / std
+
+
+def read(image: ImageLike) -> Image.Image:
+    """An image as Pillow has it: grey (mode L) or with three channels (RGB), 8 bits.
+
+    Args:
+      image: the path of an image file, a Pillow image, or an array [H, W] or [H, W, 1, 3 or 4] of
+        uint8, or of floats from 0 to 1. Where it is transparent, white is behind it; the rotation
+        that a camera notes in a file is applied.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError, TypeError: it is no image that can be read; the message says which and why.
+    """
+    if isinstance(image, str | os.PathLike):
+        return _read_file(Path(image))
+    if isinstance(image, Image.Image):
+        return _plain(image, "the image")
+    if isinstance(image, np.ndarray):
+        return _plain(_from_array(image), "the array")
+    raise TypeError(
+        f"an image is a path, a Pillow image or an array; got {type(image).__name__}: {image!r:.40}"
+    )
+
+
+def _read_file(path: Path) -> Image.Image:
+    try:
+        with Image.open(path) as file:
+            return _plain(file, str(path))
+    except FileNotFoundError:
+        raise FileNotFoundError(f"there is no image {str(path)!r}") from None
+    except UnidentifiedImageError as error:
+        raise ValueError(f"{path} is not an image of a format that Pillow knows") from error
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"{path} is too large: {error}") from error
+    except (OSError, SyntaxError) as error:  # Pillow reports a broken PNG as a SyntaxError
+        raise ValueError(f"{path} cannot be read as an image: {error}") from error
+
+
+def _plain(image: Image.Image, what: str) -> Image.Image:
+    """In mode L or RGB."""
+    image = ImageOps.exif_transpose(image)
+    if image.mode in ("L", "RGB"):
+        return image
+    if image.mode.startswith("I;16"):
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        raise ValueError(f"{what} has values without a known range (mode {image.mode})")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, image).convert("RGB")
+    return image.convert("L" if image.mode == "1" else "RGB")
+
+
+def _from_array(array: Array) -> Image.Image:
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
+        raise ValueError(
+            f"an image array has the shape [H, W] or [H, W, 1, 3 or 4]; got {list(array.shape)}"
+        )
+    if array.size == 0:
+        raise ValueError(f"an image array must have pixels; got the shape {list(array.shape)}")
+    if array.dtype.kind == "f":
+        if not (array.min() >= 0 and array.max() <= 1):
+            raise ValueError(
+                f"an image array of floats has values from 0 to 1; got {array.min():g} to "
+                f"{array.max():g} (values up to 255 are given as uint8)"
+            )
+        array = np.round(array * 255).astype(np.uint8)
+    if array.dtype != np.uint8:
+        raise ValueError(f"an image array is of uint8 or floats; got {array.dtype}")
+    return Image.fromarray(array[:, :, 0] if array.shape[2:] == (1,) else array)
