@@ -1,4 +1,4 @@
-"""What `make demo` runs: lists the zoo, trains a classifier of handwritten digits, and lets it read a few.
+"""What `make demo` runs: lists the zoo, trains a classifier of handwritten digits, reads a few.
 
     python examples/demo.py [FOLDER]
 

@@ -122,7 +122,8 @@ def test_a_full_disk_names_the_step_and_leaves_the_last_checkpoint(store, monkey
     monkeypatch.setattr(store._manager, "save", fail)
     with pytest.raises(
         OSError,
-        match="the checkpoint of step 2 could not be written to .*No space left.*step 1 is unharmed",
+        match=r"the checkpoint of step 2 could not be written to .*"
+        r"No space left.*step 1 is unharmed",
     ):
         save(store, 2, 0.6)
     assert store.steps() == (1,)

@@ -54,7 +54,8 @@ def test_override_takes_an_int_for_a_float_and_keeps_strings_strings():
     [
         (
             {"optimizer.learnin_rate": 1.0},
-            "Adam has no field 'learnin_rate'; did you mean 'learning_rate'? (fields: learning_rate, freeze)",
+            "Adam has no field 'learnin_rate'; did you mean 'learning_rate'? "
+            "(fields: learning_rate, freeze)",
         ),
         ({"steps": 1.5}, "steps: 1.5 is not of type int"),
         ({"steps": True}, "steps: True is not of type int"),
@@ -67,7 +68,8 @@ def test_override_takes_an_int_for_a_float_and_keeps_strings_strings():
         ({"shape": (1, "a")}, "shape: (1, 'a') is not of type tuple[int, ...] | None"),
         (
             {"fallback.momentum": 0.9},
-            "'fallback' is None and has no fields, so 'fallback.momentum' cannot be set; set 'fallback' as a whole",
+            "'fallback' is None and has no fields, so 'fallback.momentum' cannot be set; "
+            "set 'fallback' as a whole",
         ),
     ],
 )
@@ -94,8 +96,8 @@ def test_a_field_that_a_file_lacks_takes_its_default():
     [
         (
             {"type": "Plan", "optimizer": {"type": "Adm"}},
-            "Plan.optimizer: no configuration class 'Adm' is known here; did you mean 'Adam'? (known: Adam, Sgd); "
-            "import the module that defines it first",
+            "Plan.optimizer: no configuration class 'Adm' is known here; did you mean 'Adam'? "
+            "(known: Adam, Sgd); import the module that defines it first",
         ),
         (
             {"type": "Plan", "step": 3},

@@ -73,7 +73,7 @@ def test_a_folder_that_is_no_model_is_refused(tmp_path):
         zoo.load(tmp_path)
     for name in "ab":
         (tmp_path / f"{name}.toml").write_text("")
-    with pytest.raises(FileNotFoundError, match="found a.toml, b.toml"):
+    with pytest.raises(FileNotFoundError, match=r"found a\.toml, b\.toml"):
         zoo.load(tmp_path)
 
 

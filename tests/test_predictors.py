@@ -1,4 +1,4 @@
-"""Predictors: one item or a list, the same answer alone and in any batch, and errors that say what is wanted."""
+"""Predictors: one item or a list, the same alone and in any batch; errors say what is wanted."""
 
 from __future__ import annotations
 

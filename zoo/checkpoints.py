@@ -1,8 +1,9 @@
 """The checkpoints of a run: Orbax, behind one small class.
 
-A checkpoint is a folder `checkpoints/STEP` with three items, so that a predictor can read the first one alone:
-`variables` (what the module takes), `optimizer` (its state) and `progress` (JSON). Orbax writes it under another
-name and renames it at the end, so that a process killed while saving leaves the one before it untouched.
+A checkpoint is a folder `checkpoints/STEP` with three items, so that a predictor can read the first
+one alone: `variables` (what the module takes), `optimizer` (its state) and `progress` (JSON). Orbax
+writes it under another name and renames it at the end, so that a process killed while saving leaves
+the one before it untouched.
 """
 
 from __future__ import annotations
@@ -43,8 +44,8 @@ class Best:
 class Checkpoints:
     """Saves and restores; keeps the latest and, where `best` is given, the best one.
 
-    Orbax's `max_to_keep` with `best_fn` would delete the newest checkpoint when it is not among the best, and a
-    resumed run would lose work; a preservation policy keeps both.
+    Orbax's `max_to_keep` with `best_fn` would delete the newest checkpoint when it is not among the
+    best, and a resumed run would lose work; a preservation policy keeps both.
     """
 
     def __init__(self, folder: Path, best: Best | None = None, *, read_only: bool = False) -> None:
@@ -70,7 +71,8 @@ class Checkpoints:
                     preservation_policy=policies.AnyPreservationPolicy(keep),
                     best_fn=score,
                     best_mode=best.mode if best else "max",
-                    enable_async_checkpointing=False,  # an error (a full disk) belongs to the step that saved
+                    # An error (a full disk) belongs to the step that saved.
+                    enable_async_checkpointing=False,
                     cleanup_tmp_directories=not read_only,
                     read_only=read_only,
                 ),
@@ -93,7 +95,7 @@ class Checkpoints:
         progress: Mapping[str, Any],
         metrics: Mapping[str, float] | None,
     ) -> None:
-        """Writes the checkpoint of `step`. `metrics` are those measured at this very step, if any were.
+        """Writes the checkpoint of `step`; `metrics` are those measured at this very step, if any.
 
         Raises:
           OSError: it could not be written; the checkpoints that were there are unharmed.
@@ -122,8 +124,8 @@ class Checkpoints:
                 else "there was no earlier one"
             )
             raise OSError(
-                f"the checkpoint of step {step} could not be written to {self.folder}: {_reason(error)}; {kept}. "
-                "Free some space and run the same command again"
+                f"the checkpoint of step {step} could not be written to {self.folder}: "
+                f"{_reason(error)}; {kept}. Free some space and run the same command again"
             ) from error
 
     def restore(
@@ -132,7 +134,8 @@ class Checkpoints:
         """The latest checkpoint that can be read, or None where there is none.
 
         Args:
-          variables, optimizer: trees of arrays (or of shapes with shardings) that say what to restore, and where to.
+          variables, optimizer: trees of arrays (or of shapes with shardings) that say what
+            to restore, and where to.
 
         Returns:
           step, variables, optimizer state, progress. A checkpoint that cannot be read is renamed to
@@ -158,8 +161,8 @@ class Checkpoints:
     ) -> tuple[int, Any]:
         """The variables of one checkpoint for a predictor: the best, the latest, or that of a step.
 
-        `best` means the latest where the run keeps no best one. Only an automatic choice falls back to another
-        checkpoint when the first cannot be read.
+        `best` means the latest where the run keeps no best one. Only an automatic choice falls back
+        to another checkpoint when the first cannot be read.
 
         Raises:
           FileNotFoundError: there is no (readable) checkpoint, or not of that step.
@@ -189,7 +192,8 @@ class Checkpoints:
                 return self._manager.restore(step, args=args)
         except Exception as error:  # half-written files raise whatever their reader raises
             warnings.warn(
-                f"the checkpoint of step {step} in {self.folder} cannot be read ({_reason(error)}); trying an older one",
+                f"the checkpoint of step {step} in {self.folder} cannot be read "
+                f"({_reason(error)}); trying an older one",
                 CheckpointWarning,
                 stacklevel=3,
             )

@@ -1,6 +1,7 @@
-"""The command `zoo`: the functions of the library, with flags made by tyro from their signatures and dataclasses.
+"""The command `zoo`: the functions of the library.
 
-A user's mistake is one line on standard error and exit code 2; `ZOO_DEBUG=1` shows the traceback instead.
+tyro makes the flags from their signatures and dataclasses. A user's mistake is one line on standard
+error and exit code 2; `ZOO_DEBUG=1` shows the traceback instead.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
+import itertools
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -67,8 +69,9 @@ def _parse(target: Any, words: Sequence[str], *, prog: str, **options: Any) -> A
 def _one_line(text: str, prog: str) -> str:
     """The message of a tyro error, without its frame.
 
-    tyro prints a title, a rule, and paragraphs separated by rules; the first paragraph says what is wrong, and one
-    that begins with "Perhaps you meant" has the flag that was meant on its next line.
+    tyro prints a title, a rule, and paragraphs separated by rules; the first paragraph
+    says what is wrong, and one that begins with "Perhaps you meant" has the flag that
+    was meant on its next line.
     """
     lines = [line.strip(" │╭╮╰╯─-") for line in text.splitlines()]
     lines = [line for line in lines if line]
@@ -76,9 +79,7 @@ def _one_line(text: str, prog: str) -> str:
         (line for line in lines[1:] if line), "the arguments cannot be understood"
     ).rstrip(".")
     hints = [
-        after
-        for line, after in zip(lines, lines[1:], strict=False)
-        if line.startswith("Perhaps you meant")
+        after for line, after in itertools.pairwise(lines) if line.startswith("Perhaps you meant")
     ]
     hint = f"; did you mean --{hints[0].split()[0].lstrip('-')}?" if hints else ""
     return f"{message}{hint} (`{prog} --help` lists what there is)"
@@ -103,12 +104,13 @@ class TrainOptions:
 
 
 def train(words: list[str]) -> int:
-    """`zoo train RECIPE …`: the recipe decides which flags there are, so it is looked up before they are read."""
+    """`zoo train RECIPE …`: the recipe decides which flags there are, so it is looked up first."""
     from zoo.train import recipe as recipes
 
     if not words or words[0].startswith("-"):
         print(
-            "usage: zoo train RECIPE [--workdir DIR] [--steps N …]; `zoo train RECIPE --help` lists every flag,"
+            "usage: zoo train RECIPE [--workdir DIR] [--steps N …]; "
+            "`zoo train RECIPE --help` lists every flag,"
         )
         print("`zoo list` the recipes. RECIPE may also be FILE.py:FUNCTION or a run's recipe.json.")
         return 0 if words[:1] in (["-h"], ["--help"]) else 2
@@ -126,7 +128,8 @@ def train(words: list[str]) -> int:
         recipe = dataclasses.replace(recipe, model=registered_model(options.model))
     if asks_help:
         print(
-            "flags beside those of the recipe: --workdir --model --init-from --skip --profile-at --quiet\n"
+            "flags beside those of the recipe: "
+            "--workdir --model --init-from --skip --profile-at --quiet\n"
         )
     recipe = _parse(
         type(recipe),
@@ -221,7 +224,7 @@ def predict(
     top_k: int = 1,
     step: str = "best",
 ) -> None:
-    """Predicts the class of texts or image files; of the lines of standard input where none are given.
+    """Predicts the class of texts or image files; of lines of standard input where none are given.
 
     Args:
       name: a published name, a run's folder or an exported folder.
@@ -268,7 +271,7 @@ def train_vocab(
 
 
 def show(name: Annotated[str, tyro.conf.Positional]) -> None:
-    """Shows all that bears a name: the card, the recipe with what the data decides, the model with its parameters.
+    """Shows all that bears a name: card, recipe with what the data decides, model with parameters.
 
     Args:
       name: of a model, a recipe or published weights; or a run's folder.

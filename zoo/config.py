@@ -1,8 +1,8 @@
-"""Frozen dataclasses as configuration: override by dotted path, dict and JSON round trip, difference.
+"""Frozen dataclasses as configuration: override by dotted path, dict/JSON round trip, difference.
 
-A configuration is a `@dataclass(frozen=True, kw_only=True)` whose fields are bool, int, float, str, None,
-tuples, `Literal`s and other such dataclasses, alone or in unions. Nothing else is needed to make it hashable,
-to write it to a card or a run folder, and to turn it into command-line flags.
+A configuration is a `@dataclass(frozen=True, kw_only=True)` whose fields are bool, int, float, str,
+None, tuples, `Literal`s and other such dataclasses, alone or in unions. Nothing else is needed to
+make it hashable, to write it to a card or a run folder, and to turn it into command-line flags.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ TYPE_KEY = "type"
 
 
 class ConfigError(ValueError):
-    """A configuration that does not exist or does not fit; the message says which field and what it takes."""
+    """A configuration that does not exist or fit; the message names the field and what it takes."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -41,14 +41,15 @@ def field_types(cls: type) -> dict[str, Any]:
 
 
 def override(config: C, changes: Mapping[str, object]) -> C:
-    """A copy of `config` with the fields at the given dotted paths replaced, each checked against its type.
+    """A copy of `config` with the fields at dotted paths replaced, each checked against its type.
 
     >>> override(recipe, {"optimizer.learning_rate": 3e-3, "steps": 500})  # doctest: +SKIP
 
     An int is accepted where a float is wanted, a list where a tuple is; nothing else is converted.
 
     Raises:
-      ConfigError: a path that does not exist (with the closest name that does) or a value of the wrong type.
+      ConfigError: a path that does not exist (with the closest name that does) or a
+        value of the wrong type.
     """
     for path, value in changes.items():
         config = _override(config, path.split("."), value, path)
@@ -60,7 +61,8 @@ def _override(config: Any, names: list[str], value: object, path: str) -> Any:
     if not dataclasses.is_dataclass(config):
         at = path[: -len(".".join(names)) - 1]
         raise ConfigError(
-            f"{at!r} is {config!r} and has no fields, so {path!r} cannot be set; set {at!r} as a whole"
+            f"{at!r} is {config!r} and has no fields, so {path!r} cannot be set; "
+            f"set {at!r} as a whole"
         )
     known = field_types(type(config))
     if name not in known:
@@ -75,11 +77,14 @@ def _override(config: Any, names: list[str], value: object, path: str) -> Any:
 def unknown_field(cls: type, name: str) -> str:
     """The message for a field that a dataclass does not have."""
     known = list(field_types(cls))
-    return f"{cls.__name__} has no field {name!r}{did_you_mean(name, known)} (fields: {', '.join(known)})"
+    return (
+        f"{cls.__name__} has no field {name!r}{did_you_mean(name, known)} "
+        f"(fields: {', '.join(known)})"
+    )
 
 
 def check(value: object, annotation: Any, path: str) -> Any:
-    """`value` as the annotated type, or a ConfigError that names the field, the type and what was given."""
+    """`value` as the annotated type, or a ConfigError that names field, type and what was given."""
     origin, args = get_origin(annotation), get_args(annotation)
     if annotation is Any or annotation is object:
         return value
@@ -130,7 +135,7 @@ def type_name(annotation: Any) -> str:
 
 
 def to_dict(config: Any) -> dict[str, Any]:
-    """A dataclass as a JSON-ready dict; each dataclass in it is a dict that names its class under `type`."""
+    """A dataclass as a JSON-ready dict; each dict of a dataclass names its class under `type`."""
     fields = {
         field.name: _plain(getattr(config, field.name)) for field in dataclasses.fields(config)
     }
@@ -148,8 +153,9 @@ def _plain(value: Any) -> Any:
 def from_dict(cls: type[C], data: Mapping[str, Any]) -> C:
     """The configuration that `to_dict` wrote. A field that is missing takes its default.
 
-    Where a field's type is a base class or a union, `type` says which class; only `cls`, the members of the
-    union and the subclasses known to this process can be named, so that a file never decides what is imported.
+    Where a field's type is a base class or a union, `type` says which class; only `cls`, the
+    members of the union and the subclasses known to this process can be named, so that a file never
+    decides what is imported.
     """
     return cast(C, _structure(data, cls, cls.__name__))
 

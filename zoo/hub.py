@@ -1,7 +1,8 @@
 """Cards and `zoo.load`: from a name or a folder to a predictor that works at once.
 
-A card is a TOML file that says everything about one set of weights. Beside it lie the files it names: weights as
-safetensors and a vocabulary (a published or exported model), or Orbax checkpoints (a run).
+A card is a TOML file that says everything about one set of weights. Beside it lie the
+files it names: weights as safetensors and a vocabulary (a published or exported model), or
+Orbax checkpoints (a run).
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ RUN_CARD = "card.toml"
 """Name of the card in a run's folder; elsewhere a card is NAME.toml."""
 
 NONE = "None"
-"""How a None is written: TOML has no such value, and leaving it out would mean the field's default."""
+"""How a None is written: TOML has none, and leaving it out would mean the field's default."""
 
 
 class CardError(ValueError):
@@ -69,7 +70,7 @@ class Card:
     preprocessing: Mapping[str, Any] = field(default_factory=dict)
     """What is done to an input before the model sees it."""
     files: tuple[File, ...] = ()
-    """The files of a published model, weights first. Empty for a run, whose weights are checkpoints."""
+    """The files of a published model, weights first. Empty for a run, which has checkpoints."""
     checkpoint: int | None = None
     """For a predictor that was loaded from a run: the step of its checkpoint."""
     best: Mapping[str, str] = field(default_factory=dict)
@@ -103,7 +104,8 @@ class Card:
         """The card of a TOML file.
 
         Raises:
-          CardError: it is not TOML, has an entry that no card has, lacks one, or its config does not fit.
+          CardError: it is not TOML, has an entry that no card has, lacks one, or
+            its config does not fit.
         """
         from zoo import models
         from zoo.models.base import ModelConfig
@@ -162,7 +164,7 @@ def sha256(path: Path) -> str:
 
 
 def list_pretrained(pattern: str = "*") -> tuple[str, ...]:
-    """The names of the published models that match a shell pattern, sorted: the cards in `pretrained/`."""
+    """Names of published models that match a shell pattern, sorted: the cards in `pretrained/`."""
     import fnmatch
 
     return tuple(
@@ -194,7 +196,8 @@ def find(source: str | Path) -> Path:
             return cards[0]
         found = ", ".join(card.name for card in cards) or "none"
         raise FileNotFoundError(
-            f"{path} is neither a run nor an exported model: it should hold one card ({RUN_CARD} or NAME.toml), found {found}"
+            f"{path} is neither a run nor an exported model: it should hold one card "
+            f"({RUN_CARD} or NAME.toml), found {found}"
         )
     for published in _published():
         if published.stem == str(source):
@@ -221,7 +224,7 @@ def load_tokenizer(card: Card, folder: Path) -> Tokenizer | None:
 def load_variables(
     card: Card, folder: Path, step: int | Literal["best", "latest"] = "best"
 ) -> tuple[dict[str, Any], int | None]:
-    """The weights that a card names, checked against its config, and the step for those of a run."""
+    """The weights a card names, checked against its config, and the step for those of a run."""
     import jax
 
     from zoo import weights
@@ -260,13 +263,14 @@ def load_variables(
 
 
 def load(source: str | Path, *, step: int | Literal["best", "latest"] = "best") -> Predictor:
-    """A predictor from a published name, the folder of a run (finished or not), or an exported folder.
+    """A predictor from a published name, a run's folder (finished or not), or an exported folder.
 
     >>> zoo.load("bag_of_embeddings_imdb")("A film to remember.")  # doctest: +SKIP
 
     Args:
       source: the name or the folder.
-      step: for a run: `best` (the latest where the run keeps no best), `latest`, or the number of a step.
+      step: for a run: `best` (the latest where the run keeps no best), `latest`,
+        or the number of a step.
 
     Raises:
       UnknownNameError: no such name or folder; the message has the closest name.
@@ -305,7 +309,8 @@ def export(
 
     Args:
       run: the run's folder (or any other model that `zoo.load` knows).
-      folder: where to write NAME.toml, NAME.safetensors and the vocabulary; NAME is the folder's name.
+      folder: where to write NAME.toml, NAME.safetensors and the vocabulary;
+        NAME is the folder's name.
       dtype: `float32`, which gives the run's answers bit for bit, or `bfloat16`, half the size.
       step: which checkpoint of the run.
       description, licence, data: entries of the card.

@@ -123,7 +123,7 @@ TRAINING = (
 
 
 def diagnose() -> str:
-    """What this installation has: versions, devices, cache, TensorFlow's view of the accelerator, data folders."""
+    """What this installation has: versions, devices, cache, what TensorFlow sees, data folders."""
     return "\n".join(_diagnosis())
 
 
@@ -132,19 +132,27 @@ def _diagnosis() -> Iterator[str]:
 
     import zoo
 
-    yield f"zoo {zoo.__version__}, Python {platform.python_version()}, {platform.platform()}, {os.cpu_count()} cores"
+    yield (
+        f"zoo {zoo.__version__}, Python {platform.python_version()}, {platform.platform()}, "
+        f"{os.cpu_count()} cores"
+    )
     yield "packages:  " + ", ".join(f"{name} {_version(name)}" for name in PACKAGES)
     yield "training:  " + ", ".join(
         f"{name} {_version(name)}" for name in TRAINING if _version(name) != "absent"
     )
-    yield f"devices:   {', '.join(str(device) for device in jax.devices())} ({jax.devices()[0].device_kind})"
+    devices = ", ".join(str(device) for device in jax.devices())
+    yield f"devices:   {devices} ({jax.devices()[0].device_kind})"
     if importlib.util.find_spec("tensorflow") is None:
-        yield 'tensorflow: not installed; predictors work, training needs pip install "flax-zoo[train]"'
+        yield (
+            "tensorflow: not installed; predictors work, "
+            'training needs pip install "flax-zoo[train]"'
+        )
     else:
         from zoo.pipelines import base
 
         visible = base.tensorflow().config.get_visible_devices("GPU")
-        yield f"tensorflow: sees {'no accelerator (as it should)' if not visible else f'{visible}: hide it'}"
+        sees = f"{visible}: hide it" if visible else "no accelerator (as it should)"
+        yield f"tensorflow: sees {sees}"
         from zoo.pipelines import folders
 
         for folder, exists in folders.data_folders().items():

@@ -1,4 +1,4 @@
-"""Public names that are imported at their first use (PEP 562), so that importing a package costs nothing."""
+"""Public names imported at their first use (PEP 562), so that importing a package costs nothing."""
 
 from __future__ import annotations
 

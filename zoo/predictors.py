@@ -1,7 +1,8 @@
-"""What `zoo.load` returns: one predictor a task, each a frozen dataclass that is called with one item or a list.
+"""What `zoo.load` returns: one predictor a task, a frozen dataclass called with an item or a list.
 
-An answer does not depend on what else is in the batch, on padding, or on how often the predictor was called.
-Shapes are bucketed (lengths and numbers of rows to powers of two), so that a handful of compilations serve all.
+An answer does not depend on what else is in the batch, on padding, or on how often the predictor
+was called. Shapes are bucketed (lengths and numbers of rows to powers of two), so that a handful
+of compilations serve all.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ CHECK_TEXT = "It is nice to learn new things today!"
 
 @dataclass(frozen=True)
 class Prediction:
-    """A class with its probability, and the probabilities of all classes, best first (cut by `top_k`)."""
+    """A class with its probability, and those of all classes, best first (cut by `top_k`)."""
 
     label: str
     probability: float
@@ -56,7 +57,10 @@ class Predictor:
     card: Card
 
     def check(self) -> dict[str, Any]:
-        """An input that every predictor of this class takes, and the first values of the answer, for the card."""
+        """An input that every predictor of this class takes, and the first values of the answer.
+
+        They go into the card.
+        """
         raise NotImplementedError
 
 
@@ -67,7 +71,7 @@ def _probabilities(module: nn.Module, variables: Any, inputs: jax.Array) -> jax.
 
 
 class _Classifier(Predictor):
-    """What the classifiers share: from arrays, one an item, to predictions by the name of the class."""
+    """What classifiers share: from arrays, one an item, to predictions by the name of the class."""
 
     def _predict(
         self, arrays: Sequence[np.ndarray[Any, Any]], top_k: int | None
@@ -109,13 +113,15 @@ class TextClassifier(_Classifier):
     @overload
     def __call__(self, texts: str, *, top_k: int | None = None) -> Prediction: ...
     @overload
-    def __call__(self, texts: list[str] | tuple[str, ...], *, top_k: int | None = None) -> list[Prediction]: ...
+    def __call__(
+        self, texts: list[str] | tuple[str, ...], *, top_k: int | None = None
+    ) -> list[Prediction]: ...
     def __call__(
         self, texts: str | list[str] | tuple[str, ...], *, top_k: int | None = None
     ) -> Prediction | list[Prediction]:
         """The class of a text, or of each text of a list.
 
-        A text longer than the training's `max_len` (`card.preprocessing`) is cut there, as in training.
+        A text longer than training's `max_len` (`card.preprocessing`) is cut there, as in training.
         """
         if isinstance(texts, str):
             return self._predict([self._ids(texts)], top_k)[0]
@@ -127,7 +133,8 @@ class TextClassifier(_Classifier):
     def _ids(self, text: str) -> np.ndarray[Any, Any]:
         if not isinstance(text, str):
             raise TypeError(
-                f"a text classifier takes a string or a list of strings; got {type(text).__name__} ({text!r})"
+                "a text classifier takes a string or a list of strings; "
+                f"got {type(text).__name__} ({text!r})"
             )
         if self.tokenizer is None:
             raise ValueError(
@@ -160,8 +167,8 @@ class ImageClassifier(_Classifier):
     def __call__(self, images: Any, *, top_k: int | None = None) -> Prediction | list[Prediction]:
         """The class of an image, or of each image of a list.
 
-        An image is a path, a PIL image or an array [H, W] or [H, W, channels] of bytes; a list (or an array with
-        one axis more) is several.
+        An image is a path, a PIL image or an array [H, W] or [H, W, channels] of bytes; a list (or
+        an array with one axis more) is several.
         """
         single = isinstance(images, str | os.PathLike) or not _is_list(images)
         predictions = self._predict(
@@ -189,7 +196,8 @@ def create(card: Card, variables: Mapping[str, Any], tokenizer: Tokenizer | None
     """The predictor of the card's task."""
     if card.task not in PREDICTORS:
         raise ValueError(
-            f"the card {card.name!r} is for the task {card.task!r}; known are {', '.join(PREDICTORS)}"
+            f"the card {card.name!r} is for the task {card.task!r}; "
+            f"known are {', '.join(PREDICTORS)}"
         )
     return PREDICTORS[card.task](
         module=card.config.build(), variables=variables, tokenizer=tokenizer, card=card

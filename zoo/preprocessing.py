@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -18,8 +18,6 @@ from zoo.config import ConfigError
 
 Array: TypeAlias = np.ndarray[Any, Any]
 ImageLike: TypeAlias = str | os.PathLike[str] | Image.Image | Array
-
-A = TypeVar("A", bound=Any)
 
 MODES = {1: "L", 3: "RGB"}
 """Pillow's name of an image with so many channels."""
@@ -66,7 +64,8 @@ class ImagePreprocessing:
 
     def __call__(self, image: ImageLike) -> Array:
         """The image, ready for the model: float32 [H, W, C]. See `read` for what it may be."""
-        return self.standardize(self.pixels(image).astype(np.float32))
+        ready: Array = self.standardize(self.pixels(image).astype(np.float32))
+        return ready
 
     def pixels(self, image: ImageLike) -> Array:
         """The image in its size and with its channels: uint8 [H, W, C]."""
@@ -80,10 +79,10 @@ class ImagePreprocessing:
             opened = opened.resize(size, Image.Resampling.BILINEAR)
         return np.asarray(opened, np.uint8).reshape(self.shape)
 
-    def standardize(self, values: A) -> A:
+    def standardize(self, values: Any) -> Any:
         """(values / 255 - mean) / std, for float32 [..., H, W, C] from 0 to 255.
 
-        Nothing but arithmetic, so that the pipelines can give it tensors.
+        It is nothing but arithmetic, so that the pipelines can give it a tensor.
         """
         mean, std = (np.array(numbers, np.float32) * 255 for numbers in (self.mean, self.std))
         return (values - mean) / std

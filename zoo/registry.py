@@ -1,7 +1,8 @@
-"""The two registries of the zoo: models (name -> function giving a config) and recipes (name -> function giving a Recipe).
+"""The zoo's two registries: name -> function giving a config (models) or a Recipe (recipes).
 
 A package lists its names beside the modules that define them (`zoo/models/__init__.py`,
-`zoo/train/recipes/__init__.py`), so that listing imports no JAX: a module is imported when one of its names is used.
+`zoo/train/recipes/__init__.py`), so that listing imports no JAX: a module is imported when
+one of its names is used.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Parameter trees as flat names: slash paths, safetensors files, and a merge that refuses what does not fit."""
+"""Parameter trees as flat names: slash paths, safetensors files, a merge that refuses misfits."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def unflatten(leaves: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def save(path: Path, variables: Tree) -> None:
-    """Writes a tree as one safetensors file whose names are slash paths. bfloat16 stays bfloat16."""
+    """Writes a tree as a safetensors file whose names are slash paths. bfloat16 stays bfloat16."""
     arrays = {
         name: np.ascontiguousarray(leaf).reshape(np.shape(leaf))
         for name, leaf in flatten(variables).items()
@@ -71,12 +71,13 @@ def load(path: Path) -> dict[str, Any]:
 
 
 def merge(target: Tree, source: Tree, *, skip: Sequence[str] = ()) -> dict[str, Any]:
-    """`target` with every leaf taken from `source`, save those whose slash path fully matches a pattern of `skip`.
+    """`target` with every leaf taken from `source`, save those that `skip` names.
 
     Args:
-      target: the tree of the new model: its leaves give shape and dtype, and the values of what is skipped.
+      target: the tree of the new model: its leaves give shape and dtype, and the
+        values of what is skipped.
       source: the tree of the old one. Leaves that `skip` names may be absent or of any shape.
-      skip: regular expressions, as `("params/head/.*",)`.
+      skip: regular expressions that match whole slash paths, as `("params/head/.*",)`.
 
     Raises:
       ValueError: a name or a shape differs; the message lists both sides.

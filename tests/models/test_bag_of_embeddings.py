@@ -1,4 +1,4 @@
-"""Bag of embeddings: trax's numbers, padding, n-grams against a computation by hand, the two ways to sum."""
+"""Bag of embeddings: trax's numbers, padding, n-grams computed by hand, the two ways to sum."""
 
 from pathlib import Path
 

@@ -1,4 +1,7 @@
-"""What every registered model owes: shapes without a run, gradients everywhere, a config that survives a card."""
+"""What every registered model owes.
+
+Shapes without a run, gradients everywhere, a config that survives a card.
+"""
 
 import dataclasses
 
@@ -80,6 +83,6 @@ def test_create_changes_fields_and_refuses_unknown_ones():
     module = zoo.create("mlp", input_shape=(2, 2, 1), num_classes=3, hidden_sizes=(5,))
     assert module.config.hidden_sizes == (5,)
     with pytest.raises(
-        ConfigError, match="MLPConfig has no field 'dropout'; did you mean 'dropout_rate'?"
+        ConfigError, match=r"MLPConfig has no field 'dropout'; did you mean 'dropout_rate'\?"
     ):
         zoo.create("mlp", dropout=0.1)

@@ -1,4 +1,4 @@
-"""Fine-tuning and publishing: fresh and frozen parts, classes that differ, and export to a machine without TensorFlow."""
+"""Fine-tuning and publishing: fresh and frozen parts, other classes, export without TensorFlow."""
 
 from __future__ import annotations
 
@@ -123,7 +123,8 @@ def test_an_exported_model_answers_bit_for_bit_like_the_run_and_without_tensorfl
         import zoo
         classify = zoo.load(sys.argv[1])
         assert classify.check() == classify.card.check
-        print(json.dumps([[p.label, *p.probabilities.values()] for p in classify(json.loads(sys.argv[2]))]))
+        predictions = classify(json.loads(sys.argv[2]))
+        print(json.dumps([[p.label, *p.probabilities.values()] for p in predictions]))
         """
     )
     ended = subprocess.run(
@@ -171,6 +172,6 @@ def test_a_missing_file_of_a_card_is_named(run, tmp_path):
     zoo.export(run().workdir, tmp_path / "topics")
     (tmp_path / "topics" / "topics.safetensors").unlink()
     with pytest.raises(
-        FileNotFoundError, match="topics.safetensors is missing: the card 'topics' names it"
+        FileNotFoundError, match=r"topics\.safetensors is missing: the card 'topics' names it"
     ):
         zoo.load(tmp_path / "topics")

@@ -1,4 +1,4 @@
-"""The loop: it learns, resumes bit for bit, keeps the best and the latest, and stops as it should."""
+"""The loop learns, resumes bit for bit, keeps the best and the latest, and stops as it should."""
 
 from __future__ import annotations
 

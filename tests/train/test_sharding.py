@@ -64,7 +64,8 @@ def train_elsewhere(recipe, rows, folder, *, devices, processes=1):
 def test_many_devices_train_what_one_trains(recipe, rows, tmp_path, devices, processes):
     import zoo
 
-    # 6 examples a step do not divide by 8: rows of weight 0 fill up. Without dropout, whose masks may differ.
+    # 6 examples a step do not divide by 8: rows of weight 0 fill up. Without dropout,
+    # whose masks may differ.
     plan = recipe(batch_size=6, steps=6, eval_every=6, checkpoint_every=3, model__dropout_rate=0.0)
     one = zoo.fit(plan, tmp_path / "one", data=rows, quiet=True)
     count, params, metrics = train_elsewhere(

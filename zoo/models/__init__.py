@@ -1,4 +1,7 @@
-"""The model families. Importing this package imports none of them: it says which module defines which name."""
+"""The model families.
+
+Importing this package imports none of them: it says which module defines which name.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,9 @@ registry.models.declare(FAMILIES)
 def create(name: str, **fields: Any) -> nn.Module:
     """The Linen module of a registered model, with some fields of its config changed.
 
-    >>> zoo.create("mlp", input_shape=(28, 28, 1), num_classes=10, hidden_sizes=(64,))  # doctest: +SKIP
+    >>> zoo.create(  # doctest: +SKIP
+    ...     "mlp", input_shape=(28, 28, 1), num_classes=10, hidden_sizes=(64,)
+    ... )
 
     Raises:
       UnknownNameError: no model has that name.

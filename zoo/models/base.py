@@ -18,8 +18,8 @@ T = TypeVar("T")
 class ModelConfig(abc.ABC):
     """The values that a Linen module is made of: frozen, hashable, JSON-ready.
 
-    A field that is None by default (`vocab_size`, `num_classes`, `input_shape`) is what the data decides:
-    `Recipe.resolve` fills it in, and `build` refuses to guess it.
+    A field that is None by default (`vocab_size`, `num_classes`, `input_shape`) is what the data
+    decides: `Recipe.resolve` fills it in, and `build` refuses to guess it.
     """
 
     @abc.abstractmethod

@@ -28,10 +28,11 @@ if set(ACTIVATIONS) != set(get_args(Activation)):
 def keep_mask(
     key: PRNGKeyArray, rate: float, shape: tuple[int, ...]
 ) -> tuple[Bool[Array, "..."], float]:
-    """A random mask that keeps about 1 - `rate` of the entries, and the share that it keeps exactly.
+    """A random mask that keeps about 1 - `rate` of the entries, and the share it keeps exactly.
 
-    Each 32-bit draw serves four entries, read as bytes: on a CPU the generator is most of what dropout costs.
-    The share is therefore a multiple of 1/256, and scaling must use the share returned, not 1 - `rate`.
+    Each 32-bit draw serves four entries, read as bytes: on a CPU the generator is most of what
+    dropout costs. The share is therefore a multiple of 1/256, and scaling must use the share
+    returned, not 1 - `rate`.
     """
     threshold = min(max(round((1 - rate) * 256), 1), 256)
     size = functools.reduce(lambda a, b: a * b, shape, 1)
@@ -41,7 +42,10 @@ def keep_mask(
 
 
 class Dropout(nn.Module):
-    """Zeroes a share of the entries in training and scales the others by what was kept (Srivastava et al. 2014)."""
+    """Zeroes a share of the entries in training and scales the others by what was kept.
+
+    Srivastava et al. (2014).
+    """
 
     rate: float
 

@@ -34,7 +34,7 @@ class MLPConfig(ModelConfig):
     activate_output: bool = False
     """After the last layer too (trax: `out_activation`)."""
     flatten: bool = True
-    """Flatten an input to one axis first; else the layers act on its last axis (trax: `flatten`)."""
+    """Flatten an input to one axis first; else layers act on its last axis (trax: `flatten`)."""
     dropout_rate: float = 0.0
     """After each hidden layer's activation."""
 

@@ -23,6 +23,7 @@ Letters: B examples in a batch, L length, N rows of a split.
 
 from __future__ import annotations
 
+import bisect
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -240,7 +241,7 @@ def group_by_length(
     edges = tf.constant(boundaries, tf.int64)
 
     def bucket(example: dict[str, Any]) -> Tensor:
-        return _bucket(tf.cast(_length(example, keys), tf.int64), edges)
+        return tf.math.count_nonzero(edges < _length(example, keys))
 
     return _group(bucket, batch_sizes, drop_remainder)
 
@@ -322,39 +323,63 @@ def pad_to_bucket(
 ) -> Op:
     """Pads batches with 0, so that few shapes occur and a program is compiled for few.
 
-    The boundary b of a batch is the smallest that is not below its length, the longest of `keys`.
-    An axis of size n is padded to b, or, if that more than doubles it, to the next power of two, or
-    stays if it is longer. `strict` pads it to the next multiple of b instead. Beyond the last
-    boundary nothing is padded. All of this is trax's.
+    All axes but the first are padded to `padded_size`. The boundary is the smallest one that is not
+    below the batch's length, the longest of `keys`. Beyond the last boundary nothing is padded.
 
-    With boundaries (16,): n = 9 -> 16, n = 5 -> 8. A feature that is not among the keys may be
-    longer than b: n = 20 -> 20, or 32 if strict.
+    With boundaries (4,): {"inputs": [[5, 6, 7]]} -> {"inputs": [[5, 6, 7, 0]]}
     """
     tf = tensorflow()
-    edges = tf.constant([*boundaries, 0], tf.int32)
-    powers = tf.constant([2**i for i in range(31)], tf.int32)
 
-    def padded(sizes: Tensor, boundary: Tensor) -> Tensor:
-        sizes = tf.maximum(sizes, 1)  # trax fails here
-        if strict:
-            return -(-sizes // boundary) * boundary
-        powers_above = tf.gather(powers, tf.searchsorted(powers, sizes))
-        return tf.where(2 * sizes < boundary, powers_above, tf.maximum(sizes, boundary))
+    def pad(dataset: Dataset) -> Dataset:
+        features = list(dataset.element_spec)
 
-    def pad(batch: dict[str, Any]) -> dict[str, Any]:
-        longest = _most([tf.shape(batch[key])[1] for key in keys])
-        boundary = edges[_bucket(longest, edges[:-1])]
-        return {key: pad_feature(value, boundary) for key, value in batch.items()}
+        def run(*arrays: Array) -> dict[str, Array]:
+            batch = dict(zip(features, arrays, strict=True))
+            boundary = boundary_of(max(batch[key].shape[1] for key in keys), boundaries)
+            return {key: _padded(array, boundary, strict) for key, array in batch.items()}
 
-    def pad_feature(value: Tensor, boundary: Tensor) -> Tensor:
-        if value.shape.rank == 1:
-            return value
-        sizes = tf.shape(value)[1:]
-        sizes = tf.cond(boundary > 0, lambda: padded(sizes, boundary), lambda: sizes)
-        missing = tf.concat([[0], sizes - tf.shape(value)[1:]], 0)
-        return tf.pad(value, tf.stack([tf.zeros_like(missing), missing], 1))
+        signature = {
+            key: tf.TensorSpec([spec.shape[0], *[None] * (spec.shape.rank - 1)], spec.dtype)
+            for key, spec in dataset.element_spec.items()
+        }
+        return call(run, signature, features)(dataset)
 
-    return _map(pad)
+    return pad
+
+
+def boundary_of(length: int, boundaries: Sequence[int]) -> int | None:
+    """The smallest boundary that is not below a length, if there is one.
+
+    >>> boundary_of(4, (4, 8)), boundary_of(5, (4, 8)), boundary_of(9, (4, 8))
+    (4, 8, None)
+    """
+    index = bisect.bisect_left(boundaries, length)
+    return boundaries[index] if index < len(boundaries) else None
+
+
+def padded_size(size: int, boundary: int | None, *, strict: bool = False) -> int:
+    """The size to which trax pads an axis: the boundary, or the size if that is larger.
+
+    If the boundary more than doubles it, it is the next power of two instead. `strict` pads to a
+    multiple of the boundary. Where trax pads nothing to no length, or fails, there is 1 here.
+
+    >>> padded_size(9, 16), padded_size(5, 16), padded_size(20, 16), padded_size(20, None)
+    (16, 8, 20, 20)
+    >>> padded_size(5, 16, strict=True), padded_size(20, 16, strict=True)
+    (16, 32)
+    """
+    size = max(size, 1)
+    if boundary is None:
+        return size
+    if strict:
+        return -(-size // boundary) * boundary
+    return 1 << (size - 1).bit_length() if 2 * size < boundary else max(size, boundary)
+
+
+def _padded(array: Array, boundary: int | None, strict: bool) -> Array:
+    sizes = [padded_size(size, boundary, strict=strict) for size in array.shape[1:]]
+    missing = [(0, new - old) for new, old in zip(sizes, array.shape[1:], strict=True)]
+    return np.pad(array, [(0, 0), *missing])
 
 
 def unbatch(dataset: Dataset) -> Dataset:
@@ -466,15 +491,5 @@ def _map(function: Callable[[Any], Any]) -> Op:
 
 def _length(example: Mapping[str, Tensor], keys: Sequence[str]) -> Tensor:
     tf = tensorflow()
-    return _most([tf.shape(example[key])[0] for key in keys])
-
-
-def _most(lengths: Sequence[Tensor]) -> Tensor:
-    tf = tensorflow()
+    lengths = [tf.shape(example[key], tf.int64)[0] for key in keys]
     return lengths[0] if len(lengths) == 1 else tf.reduce_max(tf.stack(lengths))
-
-
-def _bucket(length: Tensor, edges: Tensor) -> Tensor:
-    """The number of boundaries that are below a length."""
-    tf = tensorflow()
-    return tf.reduce_sum(tf.cast(length > edges, tf.int64))

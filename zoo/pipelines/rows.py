@@ -1,7 +1,7 @@
 """The rows of one split, as training and evaluation take them: from memory or from a stream.
 
-In memory a row is known by its number, and tf.data moves numbers only. What a batch of them holds is
-put together by one call of a NumPy function: a step of tf.data for each row would cost more.
+In memory a row is known by its number, and tf.data moves numbers only. What a batch of them holds
+is put together by one call of a NumPy function: a step of tf.data for each row would cost more.
 
 Letters: B rows in a batch, N rows of the split.
 """

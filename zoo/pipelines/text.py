@@ -135,33 +135,32 @@ class TextData:
         """
         config, rows = self._config, self._rows["train"]
         if not (config.boundaries or self._limits):
-            return self._finished(rows.batches(batch_size, seed, start))
+            batches = rows.batches(batch_size, seed, start)
+            return ops.pipe(batches, ops.add_weights(), ops.prefetch)
         if not list(rows.grouped((), [1], self._limits).take(1)):
             raise ConfigError(
                 f"no training text has between min_len={config.min_len} and "
                 f"max_len={config.max_len} tokens"
             )
         sizes = config.batch_sizes or [batch_size] * (len(config.boundaries) + 1)
-        return self._finished(rows.grouped(config.boundaries, sizes, self._limits, seed, start))
+        batches = rows.grouped(config.boundaries, sizes, self._limits, seed, start)
+        return ops.pipe(batches, ops.add_weights(), ops.prefetch)
 
     def evaluate(self, split: str, batch_size: int) -> Dataset:
         """See `Data.evaluate`. The texts of a batch have similar lengths."""
-        lengths, limits = self._padded_lengths, self._limits if split == "train" else None
-        batches = self._rows[split].grouped(lengths, [batch_size] * (len(lengths) + 1), limits)
-        return self._finished(batches, ops.pad_last_batch(batch_size))
-
-    def _finished(self, batches: Dataset, *more: ops.Op) -> Dataset:
-        pad = ops.pad_to_bucket(self._padded_lengths)
-        return ops.pipe(batches, pad, ops.add_weights(), *more, ops.prefetch)
+        limits = self._limits if split == "train" else None
+        sizes = [batch_size] * (len(self._lengths) + 1)
+        batches = self._rows[split].grouped(self._lengths, sizes, limits)
+        fill = ops.pad_last_batch(batch_size)
+        return ops.pipe(batches, ops.add_weights(), fill, ops.prefetch)
 
     @property
-    def _padded_lengths(self) -> tuple[int, ...]:
-        """The boundaries, then powers of two up to the longest length: few shapes to compile."""
+    def _lengths(self) -> tuple[int, ...]:
+        """The lengths that batches are padded to: the boundaries, then powers of two."""
         lengths = list(self._config.boundaries)
         longest = self._config.max_len or LONGEST
-        while not lengths or lengths[-1] < longest:
-            power = SHORTEST if not lengths else 2 ** lengths[-1].bit_length()
-            lengths.append(min(max(power, SHORTEST), longest))
+        while (last := lengths[-1] if lengths else 0) < longest:
+            lengths.append(min(max(1 << last.bit_length(), SHORTEST), longest))
         return tuple(lengths)
 
     @property
@@ -177,8 +176,11 @@ class TextData:
         if config.cache:
             source = source.cached()
             targets = source.targets(config.label_column, labels)
-            encode = self._tokenizer.encode
-            return CachedTexts(list(texts(source)), targets, lambda text: encode(text)[:cut])
+
+            def encode(text: str) -> list[int]:
+                return self._tokenizer.encode(text)[:cut]
+
+            return CachedTexts(list(texts(source)), targets, encode, self._lengths)
         examples = ops.pipe(
             source.dataset,
             ops.select(inputs=TEXT, targets=config.label_column),
@@ -186,7 +188,7 @@ class TextData:
             ops.tokenize(self._tokenizer),
             *([] if cut is None else [ops.truncate(inputs=cut)]),
         )
-        return StreamedTexts(examples, source.count(), config.shuffle_buffer)
+        return StreamedTexts(examples, source.count(), config.shuffle_buffer, self._lengths)
 
 
 class CachedTexts(CachedRows):
@@ -197,10 +199,21 @@ class CachedTexts(CachedRows):
     """
 
     def __init__(
-        self, texts: Sequence[str], targets: Array, encode: Callable[[str], list[int]]
+        self,
+        texts: Sequence[str],
+        targets: Array,
+        encode: Callable[[str], list[int]],
+        lengths: Sequence[int],
     ) -> None:
+        """
+        Args:
+          texts: one a row.
+          targets: the class of each: int32 [N].
+          encode: a text -> its ids.
+          lengths: batches are padded to these, as `ops.pad_to_bucket` does.
+        """
         tf = tensorflow()
-        self._texts, self._targets, self._encode = texts, targets, encode
+        self._texts, self._targets, self._encode, self._lengths = texts, targets, encode, lengths
         self._ids: list[Array | None] = [None] * len(texts)
         signature = {
             "inputs": tf.TensorSpec([None, None], tf.int32),
@@ -218,7 +231,7 @@ class CachedTexts(CachedRows):
     ) -> Dataset:
         """Batches of similar length, as `ops.group_by_length` makes them; number `start` first.
 
-        Lengths decide which rows make a batch, so the way to batch `start` is through all before it.
+        Lengths decide which rows make a batch: the way to batch `start` is through all before it.
 
         Args:
           boundaries: as there.
@@ -244,7 +257,9 @@ class CachedTexts(CachedRows):
 
     def _padded(self, rows: Array) -> dict[str, Array]:
         examples = [self._row(row) for row in rows.tolist()]
-        inputs = np.zeros((len(examples), max(map(len, examples))), np.int32)
+        longest = max(map(len, examples))
+        length = ops.padded_size(longest, ops.boundary_of(longest, self._lengths))
+        inputs = np.zeros((len(examples), length), np.int32)
         for row, ids in zip(inputs, examples, strict=True):
             row[: len(ids)] = ids
         return {"inputs": inputs, "targets": self._targets[rows]}
@@ -259,6 +274,21 @@ class CachedTexts(CachedRows):
 class StreamedTexts(StreamedRows):
     """Texts that are tokenized anew in each epoch."""
 
+    def __init__(
+        self, examples: Dataset, count: int, buffer_size: int, lengths: Sequence[int]
+    ) -> None:
+        """
+        Args:
+          examples, count, buffer_size: as `StreamedRows`.
+          lengths: as `CachedTexts`.
+        """
+        super().__init__(examples, count, buffer_size)
+        self._pad = ops.pad_to_bucket(lengths)
+
+    def batches(self, batch_size: int, seed: int | None = None, start: int = 0) -> Dataset:
+        """As `CachedTexts.batches`, but the rows of an epoch that come before `start` are read."""
+        return self._pad(super().batches(batch_size, seed, start))
+
     def grouped(
         self,
         boundaries: Sequence[int],
@@ -272,7 +302,7 @@ class StreamedTexts(StreamedRows):
         if limits is not None:
             examples = ops.filter_by_length(limits[1], limits[0])(examples)
         group = ops.group_by_length(boundaries, batch_sizes, drop_remainder=seed is not None)
-        return group(examples).skip(start)
+        return ops.pipe(examples, group).skip(start).apply(self._pad)
 
 
 def texts(source: Source) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Evaluation: the metrics of a split, each example once; of a run in training or of one long finished."""
+"""Evaluation: the metrics of a split, each example once; of a run in training or long finished."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def evaluate(
 
     Args:
       source: the folder of a run, or a published name whose recipe says what to evaluate on.
-      split: `test`, `validation` or `train`; by default `test` where there is one, else `validation`.
+      split: `test`, `validation` or `train`; by default `test` if there is one, else `validation`.
       data: the examples themselves, as for `zoo.fit`.
       data_dir: where the data sets lie, if not where the recipe says.
       step: which checkpoint of a run.

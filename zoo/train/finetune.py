@@ -41,21 +41,20 @@ def open_source(init_from: InitFrom | None) -> Origin | None:
 
 
 def open_data(plan: Recipe, origin: Origin | None, rows: Any) -> Data:
-    """The recipe's data, read as the source reads.
+    """The recipe's data, with the vocabulary and the classes of the source, if there is one.
 
     Raises:
-      ConfigError: the data's classes are not those of the source, and the head is not left fresh.
+      ConfigError: the data's classes are not those of the source, and its head is not left fresh.
     """
     if origin is None:
         return plan.data.open(rows)
-    if origin.fresh_head or not origin.card.labels:
-        return plan.data.open(rows, tokenizer=origin.tokenizer)
+    labels = None if origin.fresh_head else origin.card.labels
     try:
-        return plan.data.open(rows, tokenizer=origin.tokenizer, labels=origin.card.labels)
+        return plan.data.open(rows, tokenizer=origin.tokenizer, labels=labels)
     except LabelError as error:
         raise ConfigError(
-            f"{error}. Those are the classes of {origin.card.name!r}; for others leave its head fresh: "
-            "InitFrom(source=…, skip=('head/.*',)), or --skip 'head/.*'"
+            f"{error}. Those are the classes of {origin.card.name!r}; for others leave its head "
+            "fresh: InitFrom(source=…, skip=('head/.*',)), or --skip 'head/.*'"
         ) from error
 
 

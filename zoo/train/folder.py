@@ -1,4 +1,4 @@
-"""The folder of a run: its recipe and its card, there from the first step, so that it loads like a published model."""
+"""The folder of a run: recipe and card from the first step, so it loads like a published model."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from zoo.train.recipe import FILE, Recipe, differences, read
 
 
 def claim(folder: Path, recipe: Recipe) -> None:
-    """Writes the recipe into a new folder, or checks that a run found there was made by the same one.
+    """Writes the recipe into a new folder, or checks that the run in it was made by the same one.
 
     Raises:
       ConfigError: the folder holds a run of another recipe; the message lists the differences.
@@ -37,8 +37,17 @@ def claim(folder: Path, recipe: Recipe) -> None:
                 + "\n".join(lines)
                 + "\nuse another workdir, or the recipe of the run"
             )
-    folder.mkdir(parents=True, exist_ok=True)
-    _write(path, configs.to_json(recipe))
+    if _writes():
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(path.name + ".part")
+        temporary.write_text(configs.to_json(recipe), encoding="utf-8")
+        temporary.replace(path)
+
+
+def earlier_card(folder: Path) -> Card | None:
+    """The card that an earlier session of the run left."""
+    path = folder / RUN_CARD
+    return Card.read(path) if path.is_file() else None
 
 
 def write_card(folder: Path, recipe: Recipe, facts: Facts) -> Card:
@@ -49,7 +58,8 @@ def write_card(folder: Path, recipe: Recipe, facts: Facts) -> Card:
         if described["kind"] not in tokenizers.WITHOUT_VOCABULARY:
             suffix = ".model" if described["kind"] == "sentencepiece" else ".vocab"
             described["file"] = f"vocabulary{suffix}"
-            facts.tokenizer.save(folder / described["file"])
+            if _writes():
+                facts.tokenizer.save(folder / described["file"])
     card = Card(
         name=folder.name,
         task=recipe.task.name,
@@ -60,7 +70,8 @@ def write_card(folder: Path, recipe: Recipe, facts: Facts) -> Card:
         preprocessing=facts.preprocessing,
         best=dataclasses.asdict(recipe.task.best) if "validation" in facts.num_examples else {},
     )
-    card.save(folder / RUN_CARD)
+    if _writes():
+        card.save(folder / RUN_CARD)
     return card
 
 
@@ -76,18 +87,19 @@ def finish(
         "steps": int(progress["step"]),
         "seconds": round(float(progress["seconds"]), 1),
         "seed": recipe.seed,
-        "device": f"{jax.device_count()} × {jax.devices()[0].device_kind}",
+        "device": f"{jax.device_count()} \N{MULTIPLICATION SIGN} {jax.devices()[0].device_kind}",
         "cores": os.cpu_count() or 0,
         "jax": jax.__version__,
         "python": platform.python_version(),
     }
     rounded = {name: round(value, 5) for name, value in metrics.items()}
-    dataclasses.replace(
+    finished = dataclasses.replace(
         card, metrics=rounded, training=training, command=f"zoo eval {folder}"
-    ).save(folder / RUN_CARD)
+    )
+    if _writes():
+        finished.save(folder / RUN_CARD)
 
 
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+def _writes() -> bool:
+    """Whether this process writes: of several, the first one does."""
+    return jax.process_index() == 0

@@ -12,7 +12,7 @@ import jax
 from flax import linen as nn
 from jax.sharding import Mesh
 
-from zoo import weights
+from zoo import hub, weights
 from zoo.checkpoints import FOLDER, Checkpoints
 from zoo.hub import Card
 from zoo.pipelines.base import Data
@@ -24,7 +24,10 @@ from zoo.train.state import TrainState
 
 
 class NonFiniteError(ArithmeticError):
-    """The loss or a parameter became infinite or NaN; the message names the step and the last good checkpoint."""
+    """The loss or a parameter became infinite or NaN.
+
+    The message names the step and the last good checkpoint.
+    """
 
 
 @dataclass
@@ -118,7 +121,7 @@ class Job:
             )
 
     def check_finite(self, window: step.Window | None, variables: Any = None) -> None:
-        """Stops the run where the loss of a step, or a parameter that would be saved, is not finite."""
+        """Stops the run where the loss of a step, or a parameter to be saved, is not finite."""
         bad = int(window.nonfinite_step) if window is not None else 0
         if not bad and (variables is None or bool(step.all_finite(variables))):
             return
@@ -130,7 +133,8 @@ class Job:
             else "nothing was saved yet"
         )
         raise NonFiniteError(
-            f"{what} is not finite; {kept}. A lower optimizer.learning_rate, a warm-up or optimizer.clip_norm may help"
+            f"{what} is not finite; {kept}. "
+            "A lower optimizer.learning_rate, a warm-up or optimizer.clip_norm may help"
         )
 
     def save(self, measured: Mapping[str, float] | None) -> None:
@@ -155,12 +159,13 @@ class Job:
             parameter_overview.get_parameter_overview(self.state.params, include_stats=False)
         )
         reporter.say(
-            f"{self.plan.name or 'unnamed recipe'}: {number:,} parameters ({size / 1e6:.1f} MB), {examples} examples, "
-            f"{self.mesh.devices.size} device(s), steps {self.progress.step} to {self.plan.steps} in {self.workdir}"
+            f"{self.plan.name or 'unnamed recipe'}: {number:,} parameters "
+            f"({size / 1e6:.1f} MB), {examples} examples, {self.mesh.devices.size} device(s), "
+            f"steps {self.progress.step} to {self.plan.steps} in {self.workdir}"
         )
 
     def conclude(self, reporter: reporting.Reporter, *, trained: bool) -> dict[str, float]:
-        """Reads the test split once, with the weights that `zoo.load` takes, and completes the folder."""
+        """Reads the test split once with the weights `zoo.load` takes, and completes the folder."""
         if not trained and self.card.metrics:
             reporter.say(
                 f"{self.workdir} is finished already (step {self.progress.step}); nothing to do"
@@ -186,7 +191,7 @@ class Job:
 def assemble(
     source: str | Recipe, workdir: str | Path | None, init_from: str | InitFrom | None, data: Any
 ) -> Job:
-    """Everything between a recipe and the first step, in the order in which one part needs the other."""
+    """All between a recipe and the first step, in the order in which one part needs the other."""
     plan = recipe.get(source) if isinstance(source, str) else source
     if init_from is not None:
         plan = dataclasses.replace(
@@ -194,12 +199,18 @@ def assemble(
         )
     path = Path(workdir) if workdir is not None else Path("runs") / (plan.name or "unnamed")
 
-    # Data first: it decides what the model's config leaves open. What is fine-tuned brings its own reading of text.
+    # Data first: it decides what the model's config leaves open. What is fine-tuned brings
+    # its own reading of text.
     origin = finetune.open_source(plan.init_from)
-    examples = finetune.open_data(plan, origin, data)
+    card = folder.earlier_card(path)
+    if card is None:
+        examples = finetune.open_data(plan, origin, data)
+    else:  # a run goes on with the vocabulary and the classes that it began with
+        tokenizer = hub.load_tokenizer(card, path)
+        examples = plan.data.open(data, tokenizer=tokenizer, labels=card.labels or None)
     plan = finetune.adopt(plan, origin).resolve(examples.facts)
     folder.claim(path, plan)
-    card = folder.write_card(path, plan, examples.facts)
+    card = card or folder.write_card(path, plan, examples.facts)
 
     # Weights, then the optimizer, then whatever an earlier session saved.
     mesh = sharding.make_mesh(plan.mesh)

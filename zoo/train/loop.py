@@ -60,11 +60,12 @@ def run(
 
     Args:
       source: a recipe, its name, `FILE.py:FUNCTION`, or the path of a run's `recipe.json`.
-      workdir: the run's folder; `runs/NAME` by default. The same call on the same folder resumes, and a resumed
-        run gives bit for bit the parameters of one that was never interrupted.
-      init_from: fine-tune these weights: a published name, a run, an exported folder, or an `InitFrom`.
-      data: the examples themselves, instead of those that the recipe names: an iterable of tuples, a mapping of
-        arrays, or a tf.data.Dataset.
+      workdir: the run's folder; `runs/NAME` by default. The same call on the same folder resumes,
+        and a resumed run gives bit for bit the parameters of one that was never interrupted.
+      init_from: fine-tune these weights: a published name, a run, an exported
+        folder, or an `InitFrom`.
+      data: the examples themselves, instead of those that the recipe names: an iterable of tuples,
+        a mapping of arrays, or a tf.data.Dataset.
       callbacks: called after each report and each evaluation; one that answers True ends the run.
       profile_at: take a profile of five steps from this one on (for TensorBoard).
       quiet: print nothing.
@@ -103,8 +104,9 @@ def run(
             progress.step += 1
             reporter.after_step(progress.step)
 
-            # The order below is fixed: what is not finite is neither reported nor saved, a checkpoint carries the
-            # metrics of its own step, and whoever ends the run does so before it is saved.
+            # The order below is fixed: what is not finite is neither reported nor saved, a
+            # checkpoint carries the metrics of its own step, and whoever ends the run does
+            # so before it is saved.
             if job.due(plan.log_every):
                 job.check_finite(window)
                 metrics = reporting.prefixed("train", window.metrics.compute())
@@ -149,7 +151,10 @@ def _call(callbacks: Sequence[Callback], report: Report, job: Job) -> None:
 
 @contextlib.contextmanager
 def _signals() -> Iterator[threading.Event]:
-    """An event that Ctrl-C and SIGTERM set, so that a run ends between two steps. A second one ends it at once."""
+    """An event that Ctrl-C and SIGTERM set, so that a run ends between two steps.
+
+    A second one ends it at once.
+    """
     interrupted = threading.Event()
     if (
         threading.current_thread() is not threading.main_thread()

@@ -24,9 +24,9 @@ class InitFrom:
     """Where the first weights come from, instead of chance."""
 
     source: str
-    """A published name, a run's folder or an exported folder. Its architecture, tokenizer and labels are taken too."""
+    """A published name, a run's or exported folder. Gives architecture, tokenizer, labels too."""
     skip: tuple[str, ...] = ()
-    """Patterns of parameters to leave fresh, as `head/.*` (regular expressions on slash paths, whole match)."""
+    """Patterns of parameters to leave fresh, as `head/.*` (regexes on slash paths, whole match)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,7 @@ class Recipe:
     steps: int
     """Updates in all."""
     batch_size: int
-    """Examples an update, over all devices. Data that is bucketed by length may have sizes of its own."""
+    """Examples an update, over all devices. Data bucketed by length may have sizes of its own."""
     eval_every: int
     """Evaluate on the validation split every so many steps."""
     checkpoint_every: int
@@ -101,7 +101,7 @@ class Recipe:
 FILE = "recipe.json"
 """Name of the resolved recipe in a run's folder."""
 
-MAY_CHANGE = ("steps", "eval_every", "checkpoint_every", "data.data_dir")
+MAY_CHANGE = ("steps", "eval_every", "checkpoint_every", "data.data_dir", "data.tokenizer.vocab")
 """Fields in which the recipe of a resumed run may differ from the one it began with."""
 
 
@@ -114,7 +114,8 @@ def get(source: str, **parameters: Any) -> Recipe:
 
     Raises:
       UnknownNameError: no recipe has that name.
-      FileNotFoundError, LookupError, ConfigError: the file, or what it should hold, is not there or does not fit.
+      FileNotFoundError, LookupError, ConfigError: the file, or what it should hold, is
+        not there or does not fit.
     """
     if source.endswith(".json"):
         return read(Path(source))
@@ -126,7 +127,8 @@ def named(recipe: Any, function: Any) -> Recipe:
     """What a recipe function returned, with the function's name."""
     if not isinstance(recipe, Recipe):
         raise ConfigError(
-            f"{function.__name__} returned {type(recipe).__name__}; a recipe function returns a zoo.train.Recipe"
+            f"{function.__name__} returned {type(recipe).__name__}; "
+            "a recipe function returns a zoo.train.Recipe"
         )
     return recipe if recipe.name else dataclasses.replace(recipe, name=function.__name__)
 

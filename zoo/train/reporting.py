@@ -1,4 +1,4 @@
-"""What a run says while it works: event files, `metrics.jsonl`, lines on the terminal, a learning curve.
+"""What a run says at work: event files, `metrics.jsonl`, lines on the terminal, a learning curve.
 
 CLU's writers, progress report and profiler are used here and nowhere else.
 """
@@ -36,7 +36,7 @@ class Reporter:
         profile_at: int | None,
         quiet: bool,
     ) -> None:
-        # These import TensorFlow, which takes seconds: only a process that trains should pay for it.
+        # These import TensorFlow, which takes seconds: only a process that trains should pay.
         from clu import metric_writers, periodic_actions
 
         writes = jax.process_index() == 0
@@ -106,7 +106,7 @@ class Reporter:
             self._bar.update(self._bar_task, completed=step)
 
     def train(self, step: int, metrics: Metrics, learning_rate: float) -> None:
-        """The metrics of the steps since the last call, with speed, time left and the share spent on waiting."""
+        """The metrics since the last call, with speed, time left and the share spent on waiting."""
         now = time.monotonic()
         share = self._waited / max(now - self._since, 1e-9)
         self._waited, self._since = 0.0, now
@@ -117,7 +117,10 @@ class Reporter:
         left = (
             (self._steps - step) / speed["steps_per_second"] if speed["steps_per_second"] else 0.0
         )
-        note = f"{speed['steps_per_second']:.1f} steps/s, {share:.0%} waiting for data, {_clock(left)} left"
+        note = (
+            f"{speed['steps_per_second']:.1f} steps/s, {share:.0%} waiting for data, "
+            f"{_clock(left)} left"
+        )
         self.say(_line(step, self._steps, metrics, note))
 
     def evaluation(self, step: int, metrics: Metrics, note: str = "") -> None:
@@ -152,7 +155,7 @@ class Reporter:
 
 
 class _Rate:
-    """The only part of a CLU writer that its progress report uses: it hands over the steps per second."""
+    """All that CLU's progress report uses of a writer: it hands over the steps per second."""
 
     steps_per_second = 0.0
 
@@ -205,7 +208,7 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
 
 
 def learning_curve(folder: Path) -> None:
-    """Draws `learning_curve.png` from `metrics.jsonl`: the loss, and below it every other metric of the splits."""
+    """Draws `learning_curve.png` from `metrics.jsonl`: the loss, below it every other metric."""
     import matplotlib.figure
 
     records = read_metrics(folder / METRICS)

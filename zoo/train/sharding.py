@@ -1,7 +1,8 @@
 """Several devices and hosts: the batch is divided over them, the parameters are copied to each.
 
-Everything runs under `jax.jit` with `NamedSharding`; on one device the same code is an ordinary jit. Each process
-builds the whole batch and keeps its own rows, so the order of the data does not depend on how many there are.
+Everything runs under `jax.jit` with `NamedSharding`; on one device the same code is an ordinary
+jit. Each process builds the whole batch and keeps its own rows, so the order of the data does not
+depend on how many there are.
 """
 
 from __future__ import annotations
@@ -49,8 +50,8 @@ def replicated(mesh: Mesh) -> NamedSharding:
 def put_batch(batch: Batch, mesh: Mesh) -> dict[str, Any]:
     """A batch of NumPy arrays on the devices of the mesh, divided along its first axis.
 
-    Rows are added until every device has the same number. All their entries are zero, `weights` included, so they
-    count in no loss and no metric.
+    Rows are added until every device has the same number. All their entries are zero, `weights`
+    included, so they count in no loss and no metric.
     """
     devices = mesh.devices.size
     sharding = NamedSharding(mesh, PartitionSpec("data"))

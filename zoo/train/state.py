@@ -47,8 +47,8 @@ def create(
 ) -> TrainState:
     """A fresh state, on every device of the mesh.
 
-    Weights come before the optimizer, whose state may depend on them. `source` replaces the random ones, save
-    the parameters that `skip` names (patterns on the paths below `params`).
+    Weights come before the optimizer, whose state may depend on them. `source` replaces the random
+    ones, save the parameters that `skip` names (patterns on the paths below `params`).
     """
     init_key, key = jax.random.split(jax.random.key(seed))
 

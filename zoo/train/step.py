@@ -46,7 +46,10 @@ def zeros(tree: Any) -> Any:
 def make_train_step(
     module: nn.Module, task: Task, transformation: optax.GradientTransformation
 ) -> TrainStep:
-    """One update: (state, window, batch) -> (state, window). State and window are consumed (donated)."""
+    """One update: (state, window, batch) -> (state, window).
+
+    State and window are consumed (donated).
+    """
 
     def train_step(
         state: TrainState, window: Window, batch: dict[str, Any]

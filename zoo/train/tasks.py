@@ -1,6 +1,7 @@
-"""Tasks: where models and pipelines meet, through a batch with the keys `inputs`, `targets` and `weights`.
+"""Tasks: where models and pipelines meet, in a batch with keys `inputs`, `targets` and `weights`.
 
-A task knows which arguments the model takes, the loss, the metrics, and which predictor the result becomes.
+A task knows which arguments the model takes, the loss, the metrics, and which
+predictor the result becomes.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ class Classification(Task):
     best: ClassVar[Best] = Best("validation/accuracy", "max")
 
     label_smoothing: float = 0.0
-    """Share of the target's probability that is spread over all classes; in the loss that is minimised only."""
+    """Share of the target's probability spread over all classes; in the minimised loss only."""
 
     def loss(self, logits: jax.Array, batch: Batch) -> tuple[jax.Array, jax.Array]:
         return losses.cross_entropy(
