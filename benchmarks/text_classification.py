@@ -189,8 +189,16 @@ def measure_tutorial(vocab: str) -> Row:
 
         start = time.perf_counter()
         result = zoo.fit(recipe, folder, callbacks=[callback], quiet=True)
-    remark = "2,000 steps and four evaluations on 20 batches; trax takes 45-52 s where fastText takes 7"
-    return Row("imdb_reviews", "zoo bag_of_embeddings_imdb_trax", result.metrics["test/accuracy"], ends[-1], remark)
+    remark = (
+        "2,000 steps and four evaluations on 20 batches; trax takes 45-52 s where fastText takes 7"
+    )
+    return Row(
+        "imdb_reviews",
+        "zoo bag_of_embeddings_imdb_trax",
+        result.metrics["test/accuracy"],
+        ends[-1],
+        remark,
+    )
 
 
 RECIPES = {"imdb_reviews": "bag_of_embeddings_imdb", "ag_news_subset": "bag_of_embeddings_ag_news"}

@@ -175,7 +175,7 @@ MISTAKES = [
         ("predict", "nothing", "--step", "first"),
         "--step is 'first'; it takes best, latest or the number of a step",
     ),
-    (("lisst",), "invalid choice 'lisst'"),
+    (("lisst",), "no command named 'lisst'; did you mean 'list'?"),
 ]
 
 
@@ -213,13 +213,16 @@ def test_a_bad_file_is_one_line_and_exit_code_2(zoo_command, tmp_path, case):
     assert len(err.splitlines()) == 1
 
 
-def test_a_missing_data_set_says_where_it_was_looked_for(zoo_command, tmp_path):
+def test_a_missing_data_set_says_where_it_was_looked_for(zoo_command, monkeypatch, tmp_path):
+    monkeypatch.setenv("ZOO_DATA_DIR", str(tmp_path / "there"))
     code, _, err = zoo_command(
         "train", "mlp_mnist", "--data.data-dir", tmp_path / "here", "--workdir", tmp_path / "run"
     )
     assert code == 2
     assert "mnist" in err
     assert str(tmp_path / "here") in err
+    assert str(tmp_path / "there" / "tfds") in err
+    assert "tfds build mnist" in err
     assert len(err.splitlines()) == 1
 
 

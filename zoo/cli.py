@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from zoo.registry import UnknownNameError
+
 if TYPE_CHECKING:
     from zoo.train.recipe import Recipe
 
@@ -33,6 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if words[:1] == ["train"]:
             return train(words[1:])
+        if words and not words[0].startswith("-") and words[0] not in COMMANDS:
+            raise UnknownNameError("command", words[0], tuple(COMMANDS))
         _parse(COMMANDS, words or ["--help"], prog="zoo")
         return 0
     except KeyboardInterrupt as stop:
@@ -153,6 +157,15 @@ def _fit(recipe: Recipe, options: TrainOptions) -> int:
         quiet=options.quiet,
     )
     return 0
+
+
+def train_help(recipe: Annotated[str, tyro.conf.Positional]) -> None:
+    """Trains by a recipe, or resumes a run; `zoo train RECIPE --help` lists every flag.
+
+    Args:
+      recipe: a name, FILE.py:FUNCTION or a run's recipe.json.
+    """
+    # Only the list of commands shows this: `main` sends `zoo train` to `train`.
 
 
 def registered_model(name: str) -> Any:
@@ -291,7 +304,7 @@ def doctor() -> None:
 COMMANDS: dict[str, Callable[..., Any]] = {
     "list": list_names,
     "show": show,
-    "train": _fit,
+    "train": train_help,
     "eval": evaluate,
     "export": export,
     "predict": predict,

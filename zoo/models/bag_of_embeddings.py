@@ -1,10 +1,12 @@
 """Bag of embeddings: the vectors of a text's tokens, pooled, and a dense head.
 
 Two classifiers in one. With the defaults it is the first model of trax's tutorials
-(`Serial(Embedding, Mean, Dense)`). With `ngram_order=2` it is fastText (Joulin et al. 2016, "Bag of Tricks for
-Efficient Text Classification", section 2.1): word n-grams, hashed into a table that they share.
+(`Serial(Embedding, Mean, Dense)`). With `ngram_order=2` it is fastText (Joulin et al. 2016, "Bag of
+Tricks for Efficient Text Classification", section 2.1): word n-grams, hashed into a table that they
+share.
 
-Shapes: `B` batch, `L` tokens, `N` n-grams of a text (all orders), `D` width, `V` rows of the table, `C` classes.
+Shapes: `B` batch, `L` tokens, `N` n-grams of a text (all orders), `D` width, `V` rows of the table,
+`C` classes.
 """
 
 from __future__ import annotations
@@ -24,7 +26,10 @@ from zoo.models.layers import keep_mask
 
 @dataclass(frozen=True, kw_only=True)
 class BagOfEmbeddingsConfig(ModelConfig):
-    """Token ids [B, L] -> logits [B, C]. An answer does not depend on padding, save with `average_padding`."""
+    """Token ids [B, L] -> logits [B, C].
+
+    An answer does not depend on padding, save with `average_padding`.
+    """
 
     vocab_size: int | None = None
     """Token ids are 0 … vocab_size - 1; an id outside is clipped to the nearest."""
@@ -39,20 +44,21 @@ class BagOfEmbeddingsConfig(ModelConfig):
     unique: bool = False
     """Count each n-gram once a text: a set, not a list."""
     pooling: Literal["mean", "sqrt"] = "mean"
-    """`mean` divides the sum of the vectors by their number n, `sqrt` by √n, so that long texts speak louder."""
+    """`mean` divides the sum of the vectors by their number n, `sqrt` by √n: long texts speak louder."""
     dropout_rate: float = 0.0
     """Share of a text's n-grams that is left out in a training step."""
     init_scale: float = 1.0
     """Of the first embeddings, as a share of unit variance over the width (trax's √(3/D) is 1)."""
     average_padding: bool = False
-    """Average over all L positions, padding included: what trax computed. More padding then changes the answer."""
+    """Average over all L positions, padding included, as trax did: padding then changes the answer."""
     pad_id: int = 0
     """The id of padding."""
 
     def build(self) -> BagOfEmbeddings:
         if self.ngram_order > 1 and self.num_buckets < 1:
             raise ValueError(
-                f"ngram_order={self.ngram_order} needs num_buckets, the number of rows for hashed n-grams; got 0"
+                f"ngram_order={self.ngram_order} needs num_buckets, the number of rows for hashed "
+                "n-grams; got 0"
             )
         if self.average_padding and (self.unique or self.ngram_order > 1 or self.pooling != "mean"):
             raise ValueError(
@@ -106,8 +112,8 @@ class BagOfEmbeddings(nn.Module):
 def ngram_ids(tokens: Int[Array, "B L"], config: BagOfEmbeddingsConfig) -> Int[Array, "B N"]:
     """The rows of the table that belong to a text, all orders one after the other.
 
-    A token's row is its id. The row of n tokens is a hash of their ids, behind the vocabulary. Whatever holds
-    padding gets the number of rows, which is no row at all.
+    A token's row is its id. The row of n tokens is a hash of their ids, behind the vocabulary.
+    Whatever holds padding gets the number of rows, which is no row at all.
     """
     vocab_size = config.required("vocab_size")
     nothing = vocab_size + config.num_buckets
@@ -125,7 +131,7 @@ def ngram_ids(tokens: Int[Array, "B L"], config: BagOfEmbeddingsConfig) -> Int[A
 
 
 def _mix(x: UInt[Array, "..."]) -> UInt[Array, "..."]:
-    """Lets every bit of a number reach every other (MurmurHash3's 32-bit finaliser), so that `%` spreads evenly."""
+    """Lets every bit of a number reach every other, so that `%` spreads them evenly (MurmurHash3)."""
     x = (x ^ (x >> jnp.uint32(16))) * jnp.uint32(0x85EBCA6B)
     x = (x ^ (x >> jnp.uint32(13))) * jnp.uint32(0xC2B2AE35)
     mixed: jax.Array = x ^ (x >> jnp.uint32(16))
@@ -137,11 +143,11 @@ def weighted_sum(
 ) -> Float[Array, "B D"]:
     """Σₙ weights[b, n] · table[ids[b, n]], with ids ≥ V worth nothing.
 
-    For long texts and a small table the sum is a product with the matrix of counts: the gradient of a gather is
-    a scatter of B·N rows, one after the other, where the product needs B·V numbers (2,000 steps of trax's
-    tutorial on a CPU: the gather takes twice as long).
+    For long texts and a small table the sum is a product with the matrix of counts: the gradient of
+    a gather is a scatter of B·N rows, one after the other, where the product needs B·V numbers (a
+    step of trax's tutorial on a CPU: the gather takes twice as long).
     """
-    size, width = table.shape
+    size = table.shape[0]
     if size <= 32 * ids.shape[1]:
         rows = jnp.arange(ids.shape[0])[:, None]
         counts = (

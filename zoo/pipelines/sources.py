@@ -263,7 +263,7 @@ def from_tfds(name: str, split: str, data_dir: str | None = None) -> Source:
         if base not in info.splits:
             raise LookupError(
                 f"{info.full_name} has no split {base!r}{did_you_mean(base, info.splits)}; it has "
-                f"{shown(list(info.splits))}"
+                f"{shown(sorted(info.splits))}"
             )
     return Source(
         where=f"{info.full_name}, split {split}",

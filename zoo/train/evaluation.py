@@ -21,7 +21,7 @@ class Evaluator:
 
     def __init__(self, module: nn.Module, task: Task, mesh: Mesh) -> None:
         self._module, self._task, self._mesh = module, task, mesh
-        self._step = step.make_eval_step(module, task)
+        self._step = step.make_eval_step(module, task, mesh)
 
     def __call__(self, variables: Any, batches: Iterable[Mapping[str, Any]]) -> dict[str, float]:
         """The metrics over all the batches.
@@ -33,7 +33,7 @@ class Evaluator:
         for batch in sharding.on_device(batches, self._mesh):
             if metrics is None:
                 empty = step.empty_window(self._module, self._task, variables, batch).metrics
-                metrics = jax.device_put(empty, sharding.replicated(self._mesh))
+                metrics = sharding.replicate(empty, self._mesh)
             metrics = self._step(variables, metrics, batch)
         if metrics is None:
             raise ValueError("there is nothing to evaluate on: the split has no examples")
@@ -76,7 +76,7 @@ def evaluate(
         raise LookupError(f"the data has no split {chosen!r}; it has {', '.join(available)}")
     mesh = sharding.make_mesh(plan.mesh)
     evaluator = Evaluator(card.config.build(), plan.task, mesh)
-    variables = jax.device_put(variables, sharding.replicated(mesh))
+    variables = sharding.replicate(jax.device_get(variables), mesh)
     batches = examples.evaluate(chosen, plan.batch_size).as_numpy_iterator()
     return {f"{chosen}/{name}": value for name, value in evaluator(variables, batches).items()}
 

@@ -1,4 +1,4 @@
-"""Fine-tuning: what comes from the source (architecture, weights, tokenizer, labels) and what is left fresh."""
+"""Fine-tuning: what comes from the source, and what is left fresh."""
 
 from __future__ import annotations
 
@@ -61,15 +61,15 @@ def open_data(plan: Recipe, origin: Origin | None, rows: Any) -> Data:
 def adopt(plan: Recipe, origin: Origin | None) -> Recipe:
     """The recipe with the architecture of the source.
 
-    Of the recipe's own model config stay the dropout rate, which no weight depends on, and what the data decides
-    for a fresh head.
+    Of the recipe's own model config stay the dropout rate, which no weight depends on, and what the
+    data decides for a fresh head.
     """
     if origin is None:
         return plan
     if type(origin.card.config) is not type(plan.model):
         raise ConfigError(
-            f"the recipe trains a model of {type(plan.model).__name__}, but {origin.card.name!r} is one of "
-            f"{type(origin.card.config).__name__}; take a recipe of that family"
+            f"the recipe trains a model of {type(plan.model).__name__}, but {origin.card.name!r} "
+            f"is one of {type(origin.card.config).__name__}; take a recipe of that family"
         )
     changes: dict[str, Any] = {
         field.name: getattr(plan.model, field.name)

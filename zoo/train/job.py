@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import jax
+import numpy as np
 from flax import linen as nn
 from jax.sharding import Mesh
 
@@ -87,10 +87,10 @@ class Job:
     def empty_window(self, batch: dict[str, Any]) -> step.Window:
         """A window with nothing in it."""
         if self._empty is None:
-            self._empty = jax.device_get(
-                step.empty_window(self.module, self.plan.task, self.state.variables, batch)
+            self._empty = step.empty_window(
+                self.module, self.plan.task, self.state.variables, batch
             )
-        window: step.Window = jax.device_put(self._empty, sharding.replicated(self.mesh))
+        window: step.Window = sharding.replicate(self._empty, self.mesh)
         return window
 
     def learning_rate(self) -> float:
@@ -227,7 +227,7 @@ def assemble(
     )
     best = plan.task.best if "validation" in examples.facts.num_examples else None
     checkpoints = Checkpoints(path / FOLDER, best)
-    state, progress = _restore(checkpoints, state)
+    state, progress = _restore(checkpoints, state, mesh)
     evaluator = Evaluator(module, plan.task, mesh)
     return Job(
         plan,
@@ -244,10 +244,12 @@ def assemble(
     )
 
 
-def _restore(checkpoints: Checkpoints, state: TrainState) -> tuple[TrainState, Progress]:
+def _restore(
+    checkpoints: Checkpoints, state: TrainState, mesh: Mesh
+) -> tuple[TrainState, Progress]:
     restored = checkpoints.restore(variables=state.variables, optimizer=state.optimizer)
     if restored is None:
         return state, Progress()
     number, variables, optimizer, progress = restored
-    moved = jax.device_put(jax.numpy.asarray(number, jax.numpy.int32), state.step.sharding)
-    return TrainState(moved, variables, optimizer, state.key), Progress(**progress)
+    done = sharding.replicate(np.int32(number), mesh)
+    return TrainState(done, variables, optimizer, state.key), Progress(**progress)

@@ -78,7 +78,7 @@ def run(
     """
     job = assemble(source, workdir, init_from, data)
     plan, progress = job.plan, job.progress
-    train_step = step.make_train_step(job.module, plan.task, job.transformation)
+    train_step = step.make_train_step(job.module, plan.task, job.transformation, job.mesh)
     reporter = reporting.Reporter(
         job.workdir,
         start=progress.step,

@@ -7,7 +7,8 @@ depend on how many there are.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import functools
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,6 +46,16 @@ def make_mesh(config: MeshConfig) -> Mesh:
 def replicated(mesh: Mesh) -> NamedSharding:
     """The sharding of what every device holds whole."""
     return NamedSharding(mesh, PartitionSpec())
+
+
+@functools.cache
+def _replicator(mesh: Mesh) -> Callable[[Any], Any]:
+    return jax.jit(lambda tree: tree, out_shardings=replicated(mesh))
+
+
+def replicate(tree: Any, mesh: Mesh) -> Any:
+    """A tree of host arrays, the same in every process, on every device of the mesh."""
+    return _replicator(mesh)(tree)
 
 
 def put_batch(batch: Batch, mesh: Mesh) -> dict[str, Any]:

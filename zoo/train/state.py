@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 
 from zoo import weights
 from zoo.models.base import ModelConfig
-from zoo.train.sharding import replicated
+from zoo.train.sharding import replicate, replicated
 
 
 @struct.dataclass
@@ -50,18 +50,16 @@ def create(
     Weights come before the optimizer, whose state may depend on them. `source` replaces the random
     ones, save the parameters that `skip` names (patterns on the paths below `params`).
     """
-    init_key, key = jax.random.split(jax.random.key(seed))
 
-    def initialise(init_key: jax.Array) -> Any:
+    def initialise() -> tuple[jax.Array, Any, jax.Array]:
+        init_key, key = jax.random.split(jax.random.key(seed))
         inputs = [jnp.zeros(item.shape, item.dtype) for item in config.example_inputs(1)]
-        return module.init(init_key, *inputs)
+        return jnp.zeros((), jnp.int32), module.init(init_key, *inputs), key
 
-    variables = jax.jit(initialise, out_shardings=replicated(mesh))(init_key)
+    step, variables, key = jax.jit(initialise, out_shardings=replicated(mesh))()
     if source is not None:
         patterns = [f"params/{pattern}" for pattern in skip]
-        variables = jax.device_put(
-            weights.merge(variables, source, skip=patterns), replicated(mesh)
-        )
+        merged = weights.merge(variables, jax.device_get(source), skip=patterns)
+        variables = replicate(merged, mesh)
     optimizer = jax.jit(transformation.init, out_shardings=replicated(mesh))(variables["params"])
-    step, key = jax.device_put((jnp.zeros((), jnp.int32), key), replicated(mesh))
     return TrainState(step, variables, optimizer, key)

@@ -7,10 +7,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import linen as nn
 from flax import struct
+from jax.sharding import Mesh
 
+from zoo.train.sharding import replicated
 from zoo.train.state import TrainState
 from zoo.train.tasks import Task
 
@@ -21,7 +24,7 @@ class Window:
 
     metrics: Any
     """A CLU collection of sums."""
-    nonfinite_step: jax.Array
+    nonfinite_step: jax.Array | np.int32
     """int32 []: the first step whose loss was not finite; 0 while there is none."""
 
 
@@ -30,21 +33,18 @@ EvalStep = Callable[[Any, Any, dict[str, Any]], Any]
 
 
 def empty_window(module: nn.Module, task: Task, variables: Any, batch: dict[str, Any]) -> Window:
-    """A window with nothing in it: metrics are sums, so their shapes filled with zeros."""
+    """A window with nothing in it, on the host: metrics are sums, so all is zero."""
 
     def measure(variables: Any, batch: dict[str, Any]) -> Any:
         return task.measure(task.logits(module, variables, batch), batch)
 
-    return Window(zeros(jax.eval_shape(measure, variables, batch)), jnp.zeros((), jnp.int32))
-
-
-def zeros(tree: Any) -> Any:
-    """The tree with every leaf zero."""
-    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), tree)
+    shapes = jax.eval_shape(measure, variables, batch)
+    sums = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
+    return Window(sums, np.int32(0))
 
 
 def make_train_step(
-    module: nn.Module, task: Task, transformation: optax.GradientTransformation
+    module: nn.Module, task: Task, transformation: optax.GradientTransformation, mesh: Mesh
 ) -> TrainStep:
     """One update: (state, window, batch) -> (state, window).
 
@@ -80,16 +80,16 @@ def make_train_step(
             step, {**collections, **changed, "params": params}, optimizer, state.key
         ), window
 
-    return jax.jit(train_step, donate_argnums=(0, 1))
+    return jax.jit(train_step, donate_argnums=(0, 1), out_shardings=replicated(mesh))
 
 
-def make_eval_step(module: nn.Module, task: Task) -> EvalStep:
+def make_eval_step(module: nn.Module, task: Task, mesh: Mesh) -> EvalStep:
     """One evaluation batch: (variables, metrics so far, batch) -> metrics."""
 
     def eval_step(variables: Any, metrics: Any, batch: dict[str, Any]) -> Any:
         return metrics.merge(task.measure(task.logits(module, variables, batch), batch))
 
-    return jax.jit(eval_step, donate_argnums=1)
+    return jax.jit(eval_step, donate_argnums=1, out_shardings=replicated(mesh))
 
 
 @jax.jit

@@ -1,0 +1,210 @@
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from zoo.config import ConfigError, from_json, to_json
+from zoo.pipelines import images
+from zoo.pipelines.base import DataConfig, tensorflow
+from zoo.pipelines.images import ImageClassificationData
+from zoo.preprocessing import ImagePreprocessing
+
+# Thirty grey images of 2 x 3; all pixels of an image have its number.
+IMAGES = np.repeat(np.arange(30, dtype=np.uint8), 6).reshape(30, 2, 3, 1)
+COLUMNS = {"image": IMAGES, "label": np.arange(30) % 3}
+
+either = pytest.mark.parametrize("cache", [True, False], ids=["cached", "streamed"])
+
+
+def take(dataset, number: int) -> list[dict[str, np.ndarray]]:
+    return list(itertools.islice(dataset.as_numpy_iterator(), number))
+
+
+def data(**fields) -> ImageClassificationData:
+    return ImageClassificationData(mean=(0.0,), std=(1 / 255,), **fields)
+
+
+def numbers(batch: dict[str, np.ndarray]) -> list[int]:
+    """Which images a batch has."""
+    return batch["inputs"][:, 0, 0, 0].round().astype(int).tolist()
+
+
+@either
+def test_a_batch_has_inputs_targets_and_weights(cache):
+    opened = ImageClassificationData(cache=cache, holdout=0).open(COLUMNS)
+    (batch,) = take(opened.train(4, seed=0), 1)
+    assert {key: (value.shape, value.dtype.name) for key, value in batch.items()} == {
+        "inputs": ((4, 2, 3, 1), "float32"),
+        "targets": ((4,), "int32"),
+        "weights": ((4,), "float32"),
+    }
+    assert (-1 <= batch["inputs"]).all() and (batch["inputs"] <= 1).all()
+
+
+def test_facts_say_what_the_data_decides():
+    facts = ImageClassificationData(mean=(0.1,), std=(0.3,)).open(COLUMNS).facts
+    assert facts.labels == ("0", "1", "2")
+    assert facts.num_classes == 3
+    assert facts.input_shape == (2, 3, 1)
+    assert facts.num_examples == {"train": 28, "validation": 2}
+    assert facts.tokenizer is None and facts.vocab_size is None
+    assert ImagePreprocessing(**facts.preprocessing) == ImagePreprocessing(
+        height=2, width=3, channels=1, mean=(0.1,), std=(0.3,)
+    )
+
+
+@either
+@pytest.mark.parametrize("start", [1, 4, 17])
+def test_a_resumed_run_sees_what_it_would_have_seen(cache, start):
+    opened = data(cache=cache, holdout=0, shuffle_buffer=12).open(COLUMNS)
+    whole = take(opened.train(7, seed=2), start + 2)
+    resumed = take(opened.train(7, seed=2, start=start), 2)
+    assert list(map(numbers, resumed)) == list(map(numbers, whole[start:]))
+
+
+@either
+def test_every_image_occurs_once_an_epoch_with_its_class(cache):
+    opened = data(cache=cache, holdout=0).open(COLUMNS)
+    batches = take(opened.train(30, seed=0), 2)
+    assert [sorted(numbers(batch)) for batch in batches] == [list(range(30))] * 2
+    assert numbers(batches[0]) != numbers(batches[1])
+    assert all((np.array(numbers(b)) % 3 == b["targets"]).all() for b in batches)
+
+
+@either
+@pytest.mark.parametrize("batch_size", [1, 7, 30, 64])
+def test_evaluation_sees_every_image_once_in_batches_of_any_size(cache, batch_size):
+    batches = take(data(cache=cache, holdout=0).open(COLUMNS).evaluate("train", batch_size), 99)
+    assert {len(batch["targets"]) for batch in batches} == {batch_size}
+    weights = np.concatenate([batch["weights"] for batch in batches])
+    seen = np.concatenate([numbers(batch) for batch in batches])
+    assert seen[weights == 1].tolist() == list(range(30))
+
+
+def test_an_unknown_split_lists_the_known_ones():
+    with pytest.raises(LookupError) as error:
+        data(holdout=0).open(COLUMNS).evaluate("validation", 8)
+    assert str(error.value) == "the data has no split 'validation'; it has 'train'"
+
+
+def test_the_digits_need_no_download():
+    opened = ImageClassificationData().open()
+    assert opened.facts.num_examples == {"train": 1365, "test": 360, "validation": 72}
+    assert opened.facts.input_shape == (8, 8, 1)
+    (batch,) = take(opened.evaluate("test", 360), 1)
+    assert (batch["inputs"].min(), batch["inputs"].max()) == (-1, 1)
+    assert np.bincount(batch["targets"]).min() > 20
+
+
+def test_the_digits_are_split_in_the_same_way_each_time():
+    found = images.digits()
+    assert found["test"].column("label")[:8].tolist() == [2, 8, 2, 6, 6, 7, 1, 9]
+    together = np.concatenate([source.column("image") for source in found.values()])
+    assert len(np.unique(together, axis=0)) == 1797
+
+
+def test_digits_without_scikit_learn_say_what_to_install(monkeypatch):
+    def missing(name: str) -> None:
+        raise ModuleNotFoundError(f"No module named {name!r}")
+
+    monkeypatch.setattr("importlib.import_module", missing)
+    with pytest.raises(ImportError) as error:
+        images.digits()
+    assert str(error.value) == (
+        "the digits need scikit-learn (No module named 'sklearn.datasets'): "
+        'pip install "flax-zoo[train]"'
+    )
+
+
+def test_images_without_a_channel_axis_are_grey():
+    opened = data(holdout=0).open({"image": IMAGES[..., 0], "label": COLUMNS["label"]})
+    assert opened.facts.input_shape == (2, 3, 1)
+
+
+def test_tuples_may_have_files_and_pillow_images(tmp_path):
+    grey = Image.fromarray(IMAGES[7, :, :, 0])
+    grey.save(tmp_path / "seven.png")
+    opened = data(holdout=0).open([(tmp_path / "seven.png", "file"), (grey, "pillow")])
+    assert opened.facts.labels == ("file", "pillow")
+    (batch,) = take(opened.train(2, seed=0), 1)
+    assert numbers(batch) == [7, 7]
+
+
+def test_images_of_several_sizes_need_one():
+    several = [(np.zeros((size, 4), np.uint8), size) for size in (4, 5)]
+    with pytest.raises(ConfigError) as error:
+        data().open(several)
+    assert str(error.value) == (
+        "the images of the data have several sizes; set data.height, data.width and data.channels"
+    )
+    assert data(height=4, holdout=0).open(several).facts.input_shape == (4, 4, 1)
+
+
+@either
+def test_a_stream_of_several_sizes_is_resized_as_a_predictor_does(cache):
+    tf = tensorflow()
+    arrays = [np.arange(n * n * 3, dtype=np.uint8).reshape(n, n, 3) for n in (5, 8, 12)]
+    stream = tf.data.Dataset.from_generator(
+        lambda: ({"image": array, "label": i % 2} for i, array in enumerate(arrays)),
+        output_signature={
+            "image": tf.TensorSpec([None, None, 3], tf.uint8),
+            "label": tf.TensorSpec([], tf.int64),
+        },
+    )
+    with pytest.raises(ConfigError, match="have several sizes; set data.height"):
+        data(cache=cache).open(stream)
+    opened = data(cache=cache, height=6, width=7, holdout=0).open(stream)
+    (batch,) = take(opened.evaluate("train", 3), 1)
+    prepare = ImagePreprocessing(**opened.facts.preprocessing)
+    np.testing.assert_array_equal(batch["inputs"], [prepare(array) for array in arrays])
+
+
+def test_what_has_no_axes_of_an_image_is_refused():
+    with pytest.raises(ConfigError) as error:
+        data().open({"image": np.zeros((4, 9)), "label": [0, 1, 0, 1]})
+    assert str(error.value) == (
+        "the data: column 'image' has values of shape (9,); an image has the shape [H, W] or "
+        "[H, W, C]"
+    )
+
+
+def test_no_images_are_refused():
+    with pytest.raises(ValueError, match="the data has no rows"):
+        data().open([])
+
+
+def test_a_config_survives_json():
+    config = ImageClassificationData(name="cifar10", mean=(0.5, 0.4, 0.3), std=(0.2,))
+    assert from_json(DataConfig, to_json(config)) == config
+    assert hash(config) == hash(ImageClassificationData(**vars(config)))
+
+
+@pytest.mark.shared
+def test_a_predictor_sees_what_evaluation_sees(shared, tmp_path):
+    config = ImageClassificationData(
+        name="mnist",
+        data_dir=str(shared / "data"),
+        train="train[:50]",
+        test="test[:20]",
+        mean=(0.1307,),
+        std=(0.3081,),
+    )
+    opened = config.open()
+    assert opened.facts.num_examples == {"train": 48, "test": 20, "validation": 2}
+    assert opened.facts.labels == tuple("0123456789")
+    (batch,) = take(opened.evaluate("test", 20), 1)
+    (raw,) = take(tensorflow().data.Dataset.batch(_mnist(shared), 20), 1)
+    prepare = ImagePreprocessing(**opened.facts.preprocessing)
+    for inputs, pixels in zip(batch["inputs"], raw["image"], strict=True):
+        Image.fromarray(pixels[..., 0]).save(tmp_path / "image.png")
+        np.testing.assert_array_equal(prepare(tmp_path / "image.png"), inputs)
+        np.testing.assert_array_equal(prepare(pixels), inputs)
+
+
+def _mnist(shared):
+    from zoo.pipelines.sources import from_tfds
+
+    return from_tfds("mnist", "test[:20]", str(shared / "data")).dataset
