@@ -180,7 +180,7 @@ def measure_tutorial(vocab: str) -> Row:
     """trax's sentiment tutorial, from the call of `zoo.fit` to its last evaluation."""
     import zoo
 
-    recipe = zoo.train.recipe.get("bag_of_embeddings_imdb_trax", vocab=vocab)
+    recipe = zoo.recipe("bag_of_embeddings_imdb_trax", vocab=vocab)
     with tempfile.TemporaryDirectory() as folder:
         ends: list[float] = []
 

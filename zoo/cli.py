@@ -19,8 +19,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from zoo.registry import UnknownNameError
-
 if TYPE_CHECKING:
     from zoo.train.recipe import Recipe
 
@@ -36,6 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if words[:1] == ["train"]:
             return train(words[1:])
         if words and not words[0].startswith("-") and words[0] not in COMMANDS:
+            from zoo.registry import UnknownNameError
+
             raise UnknownNameError("command", words[0], tuple(COMMANDS))
         _parse(COMMANDS, words or ["--help"], prog="zoo")
         return 0

@@ -275,7 +275,8 @@ def test_known_buckets_are_batched_as_lengths_are():
         (
             (32,),
             (8, 4, 2),
-            "1 bucket boundaries make 2 bucket(s), but there are 3 batch sizes (8, 4, 2); leave out 1",
+            "1 bucket boundaries make 2 bucket(s), but there are 3 batch sizes (8, 4, 2); "
+            "leave out 1",
         ),
         ((32,), (8, 0), "batch sizes must be 1 or more; got (8, 0)"),
         ((32, 32), (8, 8, 8), "bucket boundaries must be positive and rise; got (32, 32)"),
@@ -301,7 +302,8 @@ def test_a_batch_by_tokens_refuses_a_boundary_that_no_batch_can_hold():
     with pytest.raises(ValueError) as error:
         ops.bucket_by_tokens(64, (8, 65))
     assert str(error.value) == (
-        "one example of length 65 has more than 64 tokens; raise max_tokens or lower the last boundary"
+        "one example of length 65 has more than 64 tokens; raise max_tokens or lower the last "
+        "boundary"
     )
 
 

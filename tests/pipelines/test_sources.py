@@ -9,7 +9,7 @@ import pytest
 
 from zoo.config import ConfigError
 from zoo.pipelines import folders, sources
-from zoo.pipelines.base import ColumnError, tensorflow
+from zoo.pipelines.base import ColumnError, LabelError, tensorflow
 
 
 @pytest.fixture
@@ -304,6 +304,21 @@ def test_an_unknown_split_lists_the_known_ones(shared):
     )
 
 
+@pytest.mark.shared
+@pytest.mark.parametrize("name", ["mnist", "ag_news_subset", "wikiann/en"])
+def test_rows_are_those_that_tfds_reads(shared, name):
+    import tensorflow_datasets as tfds
+
+    split = "test[10:15]+train[:5]"
+    builder = tfds.builder_from_directory(folders.find_tfds(name, str(shared / "data")))
+    source = sources.from_tfds(name, split, str(shared / "data"))
+    assert source.count() == 10
+    for row, expected in zip(rows(source), tfds.as_numpy(builder.as_dataset(split)), strict=True):
+        assert row.keys() == expected.keys()
+        for key in row:
+            np.testing.assert_array_equal(row[key], expected[key])
+
+
 def test_tfds_that_is_not_installed_says_what_to_install(monkeypatch):
     def missing(name: str) -> None:
         raise ModuleNotFoundError(f"No module named {name!r}")
@@ -484,7 +499,7 @@ def test_targets_follow_the_names_that_came_with_the_data():
 
 def test_an_unknown_label_is_named_with_both_sides(source_of):
     source = source_of(label=["pos", "neg", "meh"])
-    assert message(ConfigError, source.targets, "label", ("neg", "pos")) == (
+    assert message(LabelError, source.targets, "label", ("neg", "pos")) == (
         "rows: row 3 has the label 'meh', which is not one of the 2 classes 'neg', 'pos'; the data "
         "has 'meh', 'neg', 'pos'"
     )
@@ -493,8 +508,16 @@ def test_an_unknown_label_is_named_with_both_sides(source_of):
 @pytest.mark.parametrize("value", [2, -1])
 def test_a_label_outside_the_range_is_named(source_of, value):
     source = source_of(label=[0, 1, value])
-    assert message(ConfigError, source.targets, "label", ("neg", "pos")).startswith(
+    assert message(LabelError, source.targets, "label", ("neg", "pos")).startswith(
         f"rows: row 3 has the label '{value}', which is not one of the 2 classes 'neg', 'pos'"
+    )
+
+
+def test_names_of_classes_that_the_model_does_not_know_are_refused_unread():
+    source = sources.Source(where="rows", arrays={}, class_names={"label": ("neg", "pos")})
+    assert message(LabelError, source.target_table, "label", ("bad", "good")) == (
+        "rows has the label 'neg', which is not one of the 2 classes 'bad', 'good'; the data has "
+        "'neg', 'pos'"
     )
 
 
@@ -502,7 +525,7 @@ def test_a_label_outside_the_range_of_named_classes_is_named():
     source = sources.Source(
         where="rows", arrays={"label": np.array([0, -1])}, class_names={"label": ("neg", "pos")}
     )
-    assert message(ConfigError, source.targets, "label", ("neg", "pos")) == (
+    assert message(LabelError, source.targets, "label", ("neg", "pos")) == (
         "rows: row 2 has the label '-1', which is not one of the 2 classes 'neg', 'pos'; the data "
         "has 'neg', 'pos'"
     )

@@ -76,7 +76,11 @@ def test_the_labels_of_a_model_that_exists_go_before_those_of_the_data():
     opened = data(holdout=0).open(ROWS, labels=("b", "c", "a"))
     assert opened.facts.labels == ("b", "c", "a")
     batches = take(opened.evaluate("train", 40), 2)
-    targets = {row[0]: target for b in batches for row, target in zip(b["inputs"], b["targets"])}
+    targets = {
+        row[0]: target
+        for batch in batches
+        for row, target in zip(batch["inputs"], batch["targets"], strict=True)
+    }
     assert targets[ord("a") + 2] == 2
     assert targets[ord("b") + 2] == 0
 
@@ -129,7 +133,7 @@ def test_tuples_fit_a_config_of_several_columns():
     [{}, {"boundaries": (8, 16), "batch_sizes": (3, 4, 5)}, {"min_len": 5}],
     ids=["fixed", "bucketed", "filtered"],
 )
-@pytest.mark.parametrize("start", [1, 3, 11, 12, 30])
+@pytest.mark.parametrize("start", [1, 12])
 def test_a_resumed_run_sees_what_it_would_have_seen(cache, fields, start):
     config = data(cache=cache, shuffle_buffer=20, holdout=0, **fields)
     whole = take(config.open(ROWS).train(7, seed=3), start + 3)
@@ -168,18 +172,18 @@ def test_a_data_set_smaller_than_a_batch_fills_it_with_several_epochs():
 
 def test_a_new_process_sees_the_same_batches():
     script = """
-from tests.pipelines.test_text import ROWS, data, take
-batches = take(data(boundaries=(16,)).open(ROWS).train(8, seed=5), 6)
-print([(b["inputs"].sum().item(), b["targets"].tolist()) for b in batches])
+from tests.pipelines.test_text import some_batches
+print(some_batches())
 """
     root = Path(__file__).parents[2]
-    runs = {
-        subprocess.run(
-            [sys.executable, "-c", script], cwd=root, check=True, capture_output=True, text=True
-        ).stdout
-        for _ in range(2)
-    }
-    assert len(runs) == 1
+    command = [sys.executable, "-c", script]
+    run = subprocess.run(command, cwd=root, check=True, capture_output=True, text=True)
+    assert run.stdout.strip() == str(some_batches())
+
+
+def some_batches() -> list[list[list[int]]]:
+    batches = take(data(boundaries=(16,)).open(ROWS).train(8, seed=5), 6)
+    return [batch["inputs"].tolist() for batch in batches]
 
 
 # Lengths
@@ -204,9 +208,7 @@ def test_buckets_without_batch_sizes_take_that_of_the_recipe(cache):
     opened = data(cache=cache, holdout=0, boundaries=(8, 16)).open(ROWS)
     batches = take(opened.train(5, seed=0), 20)
     assert {len(batch["targets"]) for batch in batches} == {5}
-    assert all(
-        max(map(len, [lengths(b)])) and max(lengths(b)) <= b["inputs"].shape[1] for b in batches
-    )
+    assert {batch["inputs"].shape[1] for batch in batches} == {8, 16, 32, 64}
 
 
 @either
@@ -218,16 +220,13 @@ def test_longer_texts_are_truncated(cache):
 
 @either
 def test_longer_texts_are_dropped_on_request_in_training_only(cache):
-    config = data(cache=cache, holdout=0.25, max_len=10, overlong="drop")
-    opened = config.open(ROWS)
-    seen = {n for batch in take(opened.train(4, seed=0), 20) for n in lengths(batch)}
-    assert max(seen) <= 10
-    (held,) = take(opened.evaluate("validation", 10), 1)
-    assert (
-        held["weights"].sum()
-        + sum(b["weights"].sum() for b in take(opened.evaluate("validation", 10), 9)[1:])
-        == 10
-    )
+    opened = data(cache=cache, holdout=0.25, max_len=10, overlong="drop").open(ROWS)
+    trained = Counter(n for batch in take(opened.train(4, seed=0), 20) for n in lengths(batch))
+    assert max(trained) == 10
+    assert trained[10] <= 80 / len(trained) + 1
+    held = take(opened.evaluate("validation", 4), 99)
+    assert sum(batch["weights"].sum() for batch in held) == 10
+    assert max(n for batch in held for n in lengths(batch)) == 10
 
 
 @either
@@ -319,17 +318,17 @@ def test_files_are_splits(files, cache):
 @either
 def test_a_file_of_other_labels_is_refused_before_training(files, tmp_path, cache):
     (tmp_path / "test.tsv").write_text("title\tbody\tlabel\nA\tB\tgreat\n")
-    with pytest.raises(ConfigError, match="test.tsv: row 1 has the label 'great'"):
+    with pytest.raises(ConfigError, match=r"test\.tsv: row 1 has the label 'great'"):
         data(test="test.tsv", cache=cache, **files).open()
 
 
 def test_a_missing_column_is_refused(files):
-    with pytest.raises(ColumnError, match="has no column 'labels'; did you mean 'label'?"):
+    with pytest.raises(ColumnError, match=r"has no column 'labels'; did you mean 'label'\?"):
         data(label_column="labels", **files).open()
 
 
 def test_no_data_is_refused():
-    with pytest.raises(ConfigError, match="no training data: give data.name"):
+    with pytest.raises(ConfigError, match=r"no training data: give data\.name"):
         data().open()
 
 
@@ -394,3 +393,25 @@ def test_tfds_brings_its_splits_and_the_names_of_its_classes(shared):
     assert sum(batch["weights"].sum() for batch in evaluated) == 100
     streamed = dataclasses.replace(config, cache=False).open()
     assert_equal(take(streamed.evaluate("test", 64), 99), evaluated)
+
+
+@pytest.mark.slow
+def test_the_interpreter_ends_though_pipelines_work_ahead():
+    # Before there was a remedy it hung in one of three to ten runs.
+    script = """
+from zoo.pipelines.text import TextClassificationData
+
+class Words:
+    vocab_size = 9
+
+    def encode(self, text):
+        return [len(word) for word in text.split() for _ in range(3)]
+
+rows = [("many words " * 100, n % 2) for n in range(20_000)]
+opened = TextClassificationData(boundaries=(64, 128)).open(rows, tokenizer=Words())
+training = opened.train(64, seed=0).as_numpy_iterator()
+evaluation = opened.evaluate("validation", 64).as_numpy_iterator()
+next(training), next(evaluation)
+"""
+    for _ in range(3):
+        subprocess.run([sys.executable, "-c", script], check=True, timeout=60)

@@ -44,13 +44,13 @@ class BagOfEmbeddingsConfig(ModelConfig):
     unique: bool = False
     """Count each n-gram once a text: a set, not a list."""
     pooling: Literal["mean", "sqrt"] = "mean"
-    """`mean` divides the sum of the vectors by their number n, `sqrt` by √n: long texts speak louder."""
+    """The vectors' sum is divided by their number n, or by √n: then long texts speak louder."""
     dropout_rate: float = 0.0
     """Share of a text's n-grams that is left out in a training step."""
     init_scale: float = 1.0
     """Of the first embeddings, as a share of unit variance over the width (trax's √(3/D) is 1)."""
     average_padding: bool = False
-    """Average over all L positions, padding included, as trax did: padding then changes the answer."""
+    """Average over all L positions, as trax did: more padding then changes the answer."""
     pad_id: int = 0
     """The id of padding."""
 
@@ -131,7 +131,7 @@ def ngram_ids(tokens: Int[Array, "B L"], config: BagOfEmbeddingsConfig) -> Int[A
 
 
 def _mix(x: UInt[Array, "..."]) -> UInt[Array, "..."]:
-    """Lets every bit of a number reach every other, so that `%` spreads them evenly (MurmurHash3)."""
+    """Lets every bit reach every other (MurmurHash3's last step), so that `%` spreads evenly."""
     x = (x ^ (x >> jnp.uint32(16))) * jnp.uint32(0x85EBCA6B)
     x = (x ^ (x >> jnp.uint32(13))) * jnp.uint32(0xC2B2AE35)
     mixed: jax.Array = x ^ (x >> jnp.uint32(16))

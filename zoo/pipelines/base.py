@@ -19,11 +19,13 @@ of a batch are fetched. With `cache=False` the rows themselves stream through a 
 from __future__ import annotations
 
 import abc
+import atexit
 import contextlib
 import functools
 import importlib
 import os
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
@@ -40,6 +42,9 @@ Dataset: TypeAlias = Any
 """A `tf.data.Dataset`."""
 Tensor: TypeAlias = Any
 """A `tf.Tensor`."""
+
+GRACE = 0.1
+"""Seconds for running pipelines to notice that the interpreter ends."""
 
 SHOWN = 10
 """Most names that an error message lists."""
@@ -68,6 +73,49 @@ def tensorflow() -> Any:
     with contextlib.suppress(RuntimeError):  # TensorFlow runs already: the user has chosen
         tf.config.set_visible_devices([], "GPU")
     return tf
+
+
+def numpy_function(function: Callable[..., Any], inputs: Sequence[Tensor], dtypes: Any) -> Any:
+    """`tf.numpy_function`, but it lets the interpreter end while a pipeline works ahead."""
+    calls = _calls()
+
+    def call(*arrays: Array) -> Any:
+        with calls:
+            return function(*arrays)
+
+    return tensorflow().numpy_function(call, inputs, dtypes)
+
+
+class _Calls:
+    """The calls of tf.data's threads into Python, of which none may happen while Python shuts down.
+
+    Such a call never returns, and whoever deletes the thread's iterator then waits for ever.
+    """
+
+    def __init__(self) -> None:
+        self._running: list[None] = []
+        self._ending = False
+        atexit.register(self._end)
+
+    def __enter__(self) -> None:
+        self._running.append(None)
+        if self._ending:
+            self._running.pop()
+            raise StopIteration
+
+    def __exit__(self, *_: object) -> None:
+        self._running.pop()
+
+    def _end(self) -> None:
+        self._ending = True
+        while self._running:
+            time.sleep(0.01)
+        time.sleep(GRACE)
+
+
+@functools.cache
+def _calls() -> _Calls:
+    return _Calls()
 
 
 @dataclass(frozen=True, kw_only=True)

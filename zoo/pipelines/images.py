@@ -17,7 +17,7 @@ import numpy as np
 from zoo import preprocessing
 from zoo.config import ConfigError
 from zoo.pipelines import ops, sources
-from zoo.pipelines.base import Array, DataConfig, Dataset, Facts, tensorflow
+from zoo.pipelines.base import Array, DataConfig, Dataset, Facts, numpy_function, tensorflow
 from zoo.pipelines.rows import CachedRows, Splits, StreamedRows
 from zoo.pipelines.sources import Source
 from zoo.preprocessing import ImagePreprocessing
@@ -141,7 +141,7 @@ class ImageClassificationData(DataConfig):
             return dataclasses.replace(source, arrays={**source.arrays, column: images})
 
         def run(row: dict[str, Any]) -> dict[str, Any]:
-            pixels = tf.numpy_function(prepare.pixels, [row[column]], tf.uint8)
+            pixels = numpy_function(prepare.pixels, [row[column]], tf.uint8)
             return {**row, column: tf.ensure_shape(pixels, prepare.shape)}
 
         return dataclasses.replace(source, stream=source.stream.map(run))

@@ -17,8 +17,6 @@ BucketByLength -> AddLossWeights`, is
 An element is a dict of tensors, one example or one batch of examples along the first axis. In the
 examples below `{"inputs": [5, 6]}` stands for such a dict. The length of a feature is that of its
 first axis.
-
-Letters: B examples in a batch, L length, N rows of a split.
 """
 
 from __future__ import annotations
@@ -30,7 +28,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from zoo.pipelines.base import Array, Dataset, Tensor, tensorflow
+from zoo.pipelines.base import Array, Dataset, Tensor, numpy_function, tensorflow
 
 if TYPE_CHECKING:
     from zoo.tokenizers import Tokenizer
@@ -73,7 +71,7 @@ def tokenize(tokenizer: Tokenizer, keys: Sequence[str] = INPUTS) -> Op:
 
     def run(batch: dict[str, Any]) -> dict[str, Any]:
         for key in keys:
-            ids, lengths = tf.numpy_function(encode, [batch[key]], [tf.int32, tf.int64])
+            ids, lengths = numpy_function(encode, [batch[key]], [tf.int32, tf.int64])
             ids, lengths = tf.ensure_shape(ids, [None]), tf.ensure_shape(lengths, [None])
             batch = {**batch, key: tf.RaggedTensor.from_row_lengths(ids, lengths)}
         return batch
@@ -163,7 +161,7 @@ def shuffle(buffer_size: int, *, seed: int, epoch: int | Tensor = 0) -> Op:
         return generator(seed, int(epoch)).integers(2**62)
 
     def run(dataset: Dataset) -> Dataset:
-        number = tf.numpy_function(mixed, [tf.cast(epoch, tf.int64)], tf.int64)
+        number = numpy_function(mixed, [tf.cast(epoch, tf.int64)], tf.int64)
         return dataset.shuffle(buffer_size, seed=number, reshuffle_each_iteration=False)
 
     return run
@@ -465,7 +463,7 @@ def call(
 
     def run(element: Any) -> dict[str, Any]:
         arguments = [element[key] for key in keys] if keys else [element]
-        made = tf.numpy_function(flat, arguments, [spec.dtype for spec in signature.values()])
+        made = numpy_function(flat, arguments, [spec.dtype for spec in signature.values()])
         return {
             key: tf.ensure_shape(value, spec.shape)
             for (key, spec), value in zip(signature.items(), made, strict=True)

@@ -9,8 +9,8 @@ Letters: B rows in a batch, N rows of the split.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -39,6 +39,10 @@ class Splits(Generic[R]):
         return self._rows[name]
 
 
+Limits: TypeAlias = tuple[int, int | None]
+"""The smallest and the largest length; None: any."""
+
+
 class CachedRows:
     """Rows in memory."""
 
@@ -47,14 +51,17 @@ class CachedRows:
         count: int,
         fetch: Callable[[Array], Mapping[str, Array]],
         signature: Mapping[str, Any],
+        measure: Callable[[Array], Array] | None = None,
     ) -> None:
         """
         Args:
           count: how many there are.
           fetch: row numbers [B] -> a batch of these rows.
           signature: the `tf.TensorSpec` of each feature of a batch.
+          measure: row numbers [B] -> the lengths of these rows, int [B], where they have one.
         """
         self._count, self._fetch, self._signature = count, fetch, signature
+        self._measure = measure
 
     def batches(self, batch_size: int, seed: int | None = None, start: int = 0) -> Dataset:
         """Batches of rows, number `start` first.
@@ -64,49 +71,116 @@ class CachedRows:
           seed: of the order of endless training batches; None: all rows once, in order.
           start: how many batches to leave out. It costs nothing.
         """
-        return self.numbered(self._fetch, self._signature, batch_size, seed, start)
+        firsts, order = self._order(batch_size, seed, start)
+        return ops.call(lambda first: self._fetch(order(first)), self._signature)(firsts)
 
-    def numbered(
+    def grouped(
         self,
-        function: Callable[[Array], Mapping[str, Array]],
-        signature: Mapping[str, Any],
-        batch_size: int,
-        seed: int | None,
+        boundaries: Sequence[int],
+        batch_sizes: Sequence[int],
+        limits: Limits = (0, None),
+        seed: int | None = None,
         start: int = 0,
     ) -> Dataset:
-        """What a function makes of the row numbers of each batch; else as `batches`."""
+        """Batches of similar length, as `ops.group_by_length` makes them; number `start` first.
+
+        Lengths decide which rows make a batch: the way to batch `start` is through all before it.
+
+        Args:
+          boundaries: as there.
+          batch_sizes: as there.
+          limits: only rows of such lengths.
+          seed: of the order of endless training batches; None: all rows once, in order.
+          start: how many batches to leave out.
+
+        Raises:
+          ValueError: as there.
+        """
+        ops.check_buckets(boundaries, batch_sizes)
+        tf, measure = tensorflow(), self._measure
+        if measure is None:
+            raise TypeError("these rows have no length to be grouped by")
+        firsts, order = self._order(ops.CHUNK, seed)
+        least, most = limits
+
+        def buckets(first: Array) -> dict[str, Array]:
+            rows = order(first)
+            lengths = measure(rows)
+            # Filtered after the shuffle: the first epoch finds the lengths out as it goes.
+            within = (lengths >= least) & (lengths <= (lengths if most is None else most))
+            return {"row": rows[within], "bucket": np.searchsorted(boundaries, lengths[within])}
+
+        numbers = tf.TensorSpec([None], tf.int64)
+        batches = ops.pipe(
+            firsts,
+            ops.call(buckets, {"row": numbers, "bucket": numbers}),
+            ops.unbatch,
+            ops.group_by_bucket(batch_sizes, drop_remainder=seed is not None),
+        )
+        return ops.call(self._fetch, self._signature, ["row"])(batches.skip(start))
+
+    def _order(
+        self, batch_size: int, seed: int | None, start: int = 0
+    ) -> tuple[Dataset, Callable[[Array], Array]]:
+        """The position of the first row of each batch, and what gives the batch's row numbers."""
         tf = tensorflow()
-        order = row_order(self._count, seed)
         end = self._count if seed is None else tf.int64.max
+        numbers = row_order(self._count, seed)
         firsts = tf.data.Dataset.range(start * batch_size, end, batch_size)
-        return ops.call(lambda first: function(order(int(first), batch_size)), signature)(firsts)
+        return firsts, lambda first: numbers(int(first), batch_size)
 
 
 class StreamedRows:
     """Rows that are read anew in each epoch."""
 
-    def __init__(self, examples: Dataset, count: int, buffer_size: int) -> None:
+    def __init__(
+        self,
+        examples: Dataset,
+        count: int,
+        buffer_size: int,
+        finish: ops.Op = lambda batches: batches,
+    ) -> None:
         """
         Args:
           examples: each row once.
           count: how many there are.
           buffer_size: as in `ops.shuffle`.
+          finish: what is still to be done to a batch.
         """
-        self._count, self._buffer_size = count, buffer_size
-        self.examples = examples
+        self._examples, self._count = examples, count
+        self._buffer_size, self._finish = buffer_size, finish
 
     def batches(self, batch_size: int, seed: int | None = None, start: int = 0) -> Dataset:
         """As `CachedRows.batches`, but the rows of an epoch that come before `start` are read."""
         if seed is None:
-            return ops.batch(batch_size, drop_remainder=False)(self.examples).skip(start)
-        epoch, skipped = divmod(start * batch_size, self._count)
-        return ops.batch(batch_size)(self.shuffled(seed, epoch).skip(skipped))
+            batches = ops.batch(batch_size, drop_remainder=False)(self._examples).skip(start)
+        else:
+            epoch, skipped = divmod(start * batch_size, self._count)
+            batches = ops.batch(batch_size)(self._shuffled(seed, epoch).skip(skipped))
+        return self._finish(batches)
 
-    def shuffled(self, seed: int, epoch: int = 0) -> Dataset:
+    def grouped(
+        self,
+        boundaries: Sequence[int],
+        batch_sizes: Sequence[int],
+        limits: Limits = (0, None),
+        seed: int | None = None,
+        start: int = 0,
+    ) -> Dataset:
+        """As `CachedRows.grouped`; the length is that of `inputs`."""
+        least, most = limits
+        batches = ops.pipe(
+            self._examples if seed is None else self._shuffled(seed),
+            ops.filter_by_length(most, least),
+            ops.group_by_length(boundaries, batch_sizes, drop_remainder=seed is not None),
+        )
+        return self._finish(batches.skip(start))
+
+    def _shuffled(self, seed: int, epoch: int = 0) -> Dataset:
         """The examples of one epoch after the other, without end."""
 
         def make(number: Tensor) -> Dataset:
-            return ops.shuffle(self._buffer_size, seed=seed, epoch=number)(self.examples)
+            return ops.shuffle(self._buffer_size, seed=seed, epoch=number)(self._examples)
 
         return ops.epochs(make, epoch)
 

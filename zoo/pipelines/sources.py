@@ -6,7 +6,6 @@ Nothing here uses the network.
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,6 +25,8 @@ from zoo.pipelines.base import (
     shown,
     tensorflow,
 )
+from zoo.pipelines.folders import data_folders as data_folders
+from zoo.pipelines.tfds import Prepared
 
 HOLDOUT_SEED = 0
 """Of the shuffle that decides which rows are held out: not the run's, so that runs compare."""
@@ -149,14 +150,18 @@ class Source:
         """The class of each row as an index into `labels`: int32 [N].
 
         Raises:
-          ConfigError: a row's class is not among them; the message has both sides.
+          LabelError: a row's class is not among them.
         """
         values = self._classes(column)
         table = label_table(values, labels, self.where, self.class_names.get(column))
         return np.array([table[value] for value in values], np.int32)
 
     def target_table(self, column: str, labels: tuple[str, ...]) -> dict[Any, int]:
-        """What `targets` makes of each value that may occur in a column."""
+        """What `targets` makes of each value that may occur in a column.
+
+        Raises:
+          LabelError: as `targets`, but where classes have names, for any that may occur.
+        """
         names = self.class_names.get(column)
         values = self._classes(column) if names is None else range(len(names))
         return label_table(values, labels, self.where, names)
@@ -215,14 +220,15 @@ def label_table(
     """The index into `labels` of each value that occurs.
 
     Args:
-      values: each is the name of a label or, if it is a whole number that no label has as its name,
-        an index into `labels`. With `names` each is an index into these.
+      values: of the rows in turn, or a range of all that may occur. Each is the name of a label or,
+        if it is a whole number that no label has as its name, an index into `labels`. With `names`
+        each is an index into these.
       labels: the classes.
       where: what the values come from, for the error message.
       names: the data's own names of its classes.
 
     Raises:
-      ConfigError: a value is neither; the message has both sides.
+      LabelError: a value is neither.
     """
     table: dict[Any, int] = {}
     for value in dict.fromkeys(values):
@@ -233,9 +239,10 @@ def label_table(
             table[value] = value
         else:
             found = names or label_names(values)
+            row = "" if isinstance(values, range) else f": row {values.index(value) + 1}"
             raise LabelError(
-                f"{where}: row {values.index(value) + 1} has the label {name!r}, which is not one "
-                f"of the {len(labels)} classes {shown(labels)}; the data has {shown(found)}"
+                f"{where}{row} has the label {name!r}, which is not one of the {len(labels)} "
+                f"classes {shown(labels)}; the data has {shown(found)}"
             )
     return table
 
@@ -256,64 +263,13 @@ def from_tfds(name: str, split: str, data_dir: str | None = None) -> Source:
       FileNotFoundError: the data set is in none of the folders.
       LookupError: it has no such split.
     """
-    tfds, builder = _tfds(name, data_dir)
-    info = builder.info
-    for part in split.split("+"):
-        base = part.partition("[")[0].strip()
-        if base not in info.splits:
-            raise LookupError(
-                f"{info.full_name} has no split {base!r}{did_you_mean(base, info.splits)}; it has "
-                f"{shown(sorted(info.splits))}"
-            )
+    data_set = Prepared(name, data_dir)
     return Source(
-        where=f"{info.full_name}, split {split}",
-        stream=builder.as_dataset(split, read_config=tfds.ReadConfig(try_autocache=False)),
-        num_rows=info.splits[split].num_examples,
-        class_names={
-            column: tuple(feature.names)
-            for column, feature in info.features.items()
-            if isinstance(feature, tfds.features.ClassLabel)
-        },
+        where=f"{data_set.name}, split {split}",
+        num_rows=data_set.count(split),
+        stream=data_set.read(split),
+        class_names=data_set.class_names,
     )
-
-
-def _tfds(name: str, data_dir: str | None) -> tuple[Any, Any]:
-    """TFDS and the reader of a data set."""
-    tensorflow()
-    try:
-        tfds = importlib.import_module("tensorflow_datasets")
-    except ImportError as error:
-        raise ImportError(
-            f'TFDS data sets need tensorflow-datasets ({error}): pip install "flax-zoo[train]"'
-        ) from error
-    # What lies on disk describes itself. The builder of that name would ask the network.
-    return tfds, tfds.builder_from_directory(folders.find_tfds(name, data_dir))
-
-
-def for_classes(
-    found: Mapping[str, Source], column: str, labels: tuple[str, ...] | None, config: DataConfig
-) -> tuple[dict[str, Source], tuple[str, ...]]:
-    """Splits with a class for each row, checked, and with rows held out if `config` says so.
-
-    Args:
-      found: the splits there are, `train` among them.
-      column: that of the class.
-      labels: the classes; None: those of the training rows.
-      config: whether to cache, how much to hold out.
-
-    Raises:
-      ConfigError: a row's class is not among the labels, or there is only one.
-    """
-    splits = dict(found)
-    if config.cache:
-        splits["train"] = splits["train"].cached()
-    labels = labels or splits["train"].labels(column)
-    for source in splits.values():
-        if column not in source.class_names:  # TFDS has checked its own
-            source.targets(column, labels)
-    if "validation" not in splits and config.holdout:
-        splits["train"], splits["validation"] = splits["train"].split(config.holdout)
-    return splits, labels
 
 
 def from_file(
@@ -355,7 +311,7 @@ def from_splits(
       ConfigError: there is nothing to train on.
     """
     if name is not None:
-        there = _tfds(name, data_dir)[1].info.splits
+        there = Prepared(name, data_dir).splits
         wanted = {s: e or s for s, e in splits.items() if e or s in there or s == "train"}
         return {s: from_tfds(name, e, data_dir).select(columns) for s, e in wanted.items()}
     if not splits["train"]:
@@ -364,6 +320,32 @@ def from_splits(
             f"({', '.join(files.SUFFIXES)})"
         )
     return {s: from_file(path, columns, data_dir) for s, path in splits.items() if path}
+
+
+def for_classes(
+    found: Mapping[str, Source], column: str, labels: tuple[str, ...] | None, config: DataConfig
+) -> tuple[dict[str, Source], tuple[str, ...]]:
+    """Splits with a class for each row, checked, and with rows held out if `config` says so.
+
+    Args:
+      found: the splits there are, `train` among them.
+      column: that of the class.
+      labels: the classes; None: those of the training rows.
+      config: whether to cache, how much to hold out.
+
+    Raises:
+      LabelError: a row's class is not among the labels.
+      ConfigError: there is only one label.
+    """
+    splits = dict(found)
+    if config.cache:
+        splits["train"] = splits["train"].cached()
+    labels = labels or splits["train"].labels(column)
+    for source in splits.values():
+        source.target_table(column, labels)  # a wrong label is better found now than in evaluation
+    if "validation" not in splits and config.holdout:
+        splits["train"], splits["validation"] = splits["train"].split(config.holdout)
+    return splits, labels
 
 
 def from_arrays(columns: Mapping[str, Any], where: str = "the data") -> Source:

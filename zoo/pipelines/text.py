@@ -6,16 +6,16 @@ Shapes: B examples in a batch, L length. A batch has `inputs` int32 [B, L], `tar
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal
 
 import numpy as np
 
 from zoo.config import ConfigError
 from zoo.pipelines import ops, sources
 from zoo.pipelines.base import Array, DataConfig, Dataset, Facts, tensorflow
-from zoo.pipelines.rows import CachedRows, Splits, StreamedRows
+from zoo.pipelines.rows import CachedRows, Limits, Splits, StreamedRows
 from zoo.pipelines.sources import Source
 from zoo.tokenizers import Tokenizer, TokenizerConfig
 
@@ -25,8 +25,7 @@ TEXT = "text"
 SHORTEST, LONGEST = 16, 2**20
 """The smallest and the largest length that batches without boundaries are padded to."""
 
-Limits: TypeAlias = tuple[int, int | None]
-"""The smallest and the largest length, in tokens; None: any."""
+ANY: Limits = (0, None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +109,8 @@ class TextClassificationData(DataConfig):
     def _given(self, rows: Any) -> Source:
         source = sources.from_user(rows, (TEXT, self.label_column))
         whole = set(self.text_column) <= set(source.names)
-        return source.join(self.text_column if whole else (TEXT,), TEXT)
+        joined = source.join(self.text_column if whole else (TEXT,), TEXT)
+        return joined.select((TEXT, self.label_column))
 
 
 class TextData:
@@ -124,7 +124,7 @@ class TextData:
         found: Mapping[str, Source],
     ) -> None:
         self.facts = facts
-        self._config, self._tokenizer, self._sources = config, tokenizer, found
+        self._config, self._tokenizer, self._sources = config, tokenizer, dict(found)
         self._rows = Splits(found, self._read)
 
     def train(self, batch_size: int, *, seed: int, start: int = 0) -> Dataset:
@@ -134,7 +134,7 @@ class TextData:
           ConfigError: `min_len` and `max_len` leave no row.
         """
         config, rows = self._config, self._rows["train"]
-        if not (config.boundaries or self._limits):
+        if not (config.boundaries or self._limits != ANY):
             batches = rows.batches(batch_size, seed, start)
             return ops.pipe(batches, ops.add_weights(), ops.prefetch)
         if not list(rows.grouped((), [1], self._limits).take(1)):
@@ -148,7 +148,7 @@ class TextData:
 
     def evaluate(self, split: str, batch_size: int) -> Dataset:
         """See `Data.evaluate`. The texts of a batch have similar lengths."""
-        limits = self._limits if split == "train" else None
+        limits = self._limits if split == "train" else ANY
         sizes = [batch_size] * (len(self._lengths) + 1)
         batches = self._rows[split].grouped(self._lengths, sizes, limits)
         fill = ops.pad_last_batch(batch_size)
@@ -164,43 +164,45 @@ class TextData:
         return tuple(lengths)
 
     @property
-    def _limits(self) -> Limits | None:
-        """The lengths to which training is confined, if it is."""
-        config = self._config
-        max_len = config.max_len if config.overlong == "drop" else None
-        return (config.min_len, max_len) if max_len or config.min_len else None
+    def _limits(self) -> Limits:
+        """The lengths to which training is confined."""
+        drop = self._config.overlong == "drop"
+        return self._config.min_len, self._config.max_len if drop else None
 
-    def _read(self, split: str) -> CachedTexts | StreamedTexts:
-        config, source, labels = self._config, self._sources[split], self.facts.labels
+    def _read(self, split: str) -> CachedRows | StreamedRows:
+        # Once the rows are read their source, which may hold all texts, is not needed.
+        tf, config, source = tensorflow(), self._config, self._sources.pop(split)
         cut = None if split == "train" and config.overlong == "drop" else config.max_len
-        if config.cache:
-            source = source.cached()
-            targets = source.targets(config.label_column, labels)
+        label, labels = config.label_column, self.facts.labels
+        if not config.cache:
+            examples = ops.pipe(
+                source.dataset,
+                ops.select(inputs=TEXT, targets=label),
+                ops.look_up("targets", source.target_table(label, labels)),
+                ops.tokenize(self._tokenizer),
+                *([] if cut is None else [ops.truncate(inputs=cut)]),
+            )
+            pad = ops.pad_to_bucket(self._lengths)
+            return StreamedRows(examples, source.count(), config.shuffle_buffer, pad)
 
-            def encode(text: str) -> list[int]:
-                return self._tokenizer.encode(text)[:cut]
+        def encode(text: str) -> list[int]:
+            return self._tokenizer.encode(text)[:cut]
 
-            return CachedTexts(list(texts(source)), targets, encode, self._lengths)
-        examples = ops.pipe(
-            source.dataset,
-            ops.select(inputs=TEXT, targets=config.label_column),
-            ops.look_up("targets", source.target_table(config.label_column, labels)),
-            ops.tokenize(self._tokenizer),
-            *([] if cut is None else [ops.truncate(inputs=cut)]),
-        )
-        return StreamedTexts(examples, source.count(), config.shuffle_buffer, self._lengths)
+        source = source.cached()
+        store = _Texts(texts(source), source.targets(label, labels), encode, self._lengths)
+        signature = {
+            "inputs": tf.TensorSpec([None, None], tf.int32),
+            "targets": tf.TensorSpec([None], tf.int32),
+        }
+        return CachedRows(source.count(), store.fetch, signature, store.measure)
 
 
-class CachedTexts(CachedRows):
-    """Texts in memory.
-
-    A text becomes ids when it is first needed, so that training starts at once, and a row that a
-    resumed run skips costs nothing.
-    """
+class _Texts:
+    """Texts in memory. One becomes ids when it is first needed: training starts at once."""
 
     def __init__(
         self,
-        texts: Sequence[str],
+        texts: Iterable[str],
         targets: Array,
         encode: Callable[[str], list[int]],
         lengths: Sequence[int],
@@ -212,51 +214,16 @@ class CachedTexts(CachedRows):
           encode: a text -> its ids.
           lengths: batches are padded to these, as `ops.pad_to_bucket` does.
         """
-        tf = tensorflow()
-        self._texts, self._targets, self._encode, self._lengths = texts, targets, encode, lengths
-        self._ids: list[Array | None] = [None] * len(texts)
-        signature = {
-            "inputs": tf.TensorSpec([None, None], tf.int32),
-            "targets": tf.TensorSpec([None], tf.int32),
-        }
-        super().__init__(len(texts), self._padded, signature)
+        self._rows: list[str | Array] = list(texts)
+        self._targets, self._encode, self._lengths = targets, encode, lengths
 
-    def grouped(
-        self,
-        boundaries: Sequence[int],
-        batch_sizes: Sequence[int],
-        limits: Limits | None = None,
-        seed: int | None = None,
-        start: int = 0,
-    ) -> Dataset:
-        """Batches of similar length, as `ops.group_by_length` makes them; number `start` first.
+    def measure(self, rows: Array) -> Array:
+        """The number of tokens of each row."""
+        return np.array([len(self._ids(row)) for row in rows.tolist()])
 
-        Lengths decide which rows make a batch: the way to batch `start` is through all before it.
-
-        Args:
-          boundaries: as there.
-          batch_sizes: as there.
-          limits: only rows of such lengths.
-          seed: of the order of endless training batches; None: all rows once, in order.
-          start: how many batches to leave out.
-        """
-        ops.check_buckets(boundaries, batch_sizes)
-
-        def measure(rows: Array) -> dict[str, Array]:
-            lengths = np.array([len(self._row(row)) for row in rows.tolist()])
-            if limits is not None:
-                within = (lengths >= limits[0]) & (lengths <= (limits[1] or lengths))
-                rows, lengths = rows[within], lengths[within]
-            return {"row": rows, "bucket": np.searchsorted(boundaries, lengths)}
-
-        numbers = tensorflow().TensorSpec([None], tensorflow().int64)
-        examples = self.numbered(measure, {"row": numbers, "bucket": numbers}, ops.CHUNK, seed)
-        group = ops.group_by_bucket(batch_sizes, drop_remainder=seed is not None)
-        batches = ops.pipe(examples, ops.unbatch, group).skip(start)
-        return ops.call(self._padded, self._signature, ["row"])(batches)
-
-    def _padded(self, rows: Array) -> dict[str, Array]:
-        examples = [self._row(row) for row in rows.tolist()]
+    def fetch(self, rows: Array) -> dict[str, Array]:
+        """A batch of rows."""
+        examples = [self._ids(row) for row in rows.tolist()]
         longest = max(map(len, examples))
         length = ops.padded_size(longest, ops.boundary_of(longest, self._lengths))
         inputs = np.zeros((len(examples), length), np.int32)
@@ -264,45 +231,11 @@ class CachedTexts(CachedRows):
             row[: len(ids)] = ids
         return {"inputs": inputs, "targets": self._targets[rows]}
 
-    def _row(self, number: int) -> Array:
-        ids = self._ids[number]
-        if ids is None:
-            ids = self._ids[number] = np.array(self._encode(self._texts[number]), np.int32)
-        return ids
-
-
-class StreamedTexts(StreamedRows):
-    """Texts that are tokenized anew in each epoch."""
-
-    def __init__(
-        self, examples: Dataset, count: int, buffer_size: int, lengths: Sequence[int]
-    ) -> None:
-        """
-        Args:
-          examples, count, buffer_size: as `StreamedRows`.
-          lengths: as `CachedTexts`.
-        """
-        super().__init__(examples, count, buffer_size)
-        self._pad = ops.pad_to_bucket(lengths)
-
-    def batches(self, batch_size: int, seed: int | None = None, start: int = 0) -> Dataset:
-        """As `CachedTexts.batches`, but the rows of an epoch that come before `start` are read."""
-        return self._pad(super().batches(batch_size, seed, start))
-
-    def grouped(
-        self,
-        boundaries: Sequence[int],
-        batch_sizes: Sequence[int],
-        limits: Limits | None = None,
-        seed: int | None = None,
-        start: int = 0,
-    ) -> Dataset:
-        """As `CachedTexts.grouped`."""
-        examples = self.examples if seed is None else self.shuffled(seed)
-        if limits is not None:
-            examples = ops.filter_by_length(limits[1], limits[0])(examples)
-        group = ops.group_by_length(boundaries, batch_sizes, drop_remainder=seed is not None)
-        return ops.pipe(examples, group).skip(start).apply(self._pad)
+    def _ids(self, number: int) -> Array:
+        row = self._rows[number]
+        if isinstance(row, str):
+            row = self._rows[number] = np.array(self._encode(row), np.int32)
+        return row
 
 
 def texts(source: Source) -> Iterator[str]:

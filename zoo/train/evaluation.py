@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +14,7 @@ from jax.sharding import Mesh
 from zoo import hub
 from zoo.train import recipe, sharding, step
 from zoo.train.recipe import Recipe
+from zoo.train.reporting import prefixed
 from zoo.train.tasks import Task
 
 
@@ -54,7 +56,7 @@ def evaluate(
     Args:
       source: the folder of a run, or a published name whose recipe says what to evaluate on.
       split: `test`, `validation` or `train`; by default `test` if there is one, else `validation`.
-      data: the examples themselves, as for `zoo.fit`.
+      data: the examples themselves, as for `zoo.fit`; all are evaluated, and `split` is their name.
       data_dir: where the data sets lie, if not where the recipe says.
       step: which checkpoint of a run.
 
@@ -67,18 +69,22 @@ def evaluate(
     if data_dir is not None:
         plan = recipe.with_data_dir(plan, data_dir)
     variables, _ = hub.load_variables(card, path.parent, step)
-    examples = plan.data.open(
-        data, tokenizer=hub.load_tokenizer(card, path.parent), labels=card.labels
+    config = plan.data if data is None else dataclasses.replace(plan.data, holdout=0.0)
+    examples = config.open(
+        data, tokenizer=hub.load_tokenizer(card, path.parent), labels=card.labels or None
     )
     available = examples.facts.num_examples
-    chosen = split or ("test" if "test" in available else "validation")
+    if data is not None:
+        chosen = "train"  # the only split of rows that are handed over
+    else:
+        chosen = split or ("test" if "test" in available else "validation")
     if chosen not in available:
         raise LookupError(f"the data has no split {chosen!r}; it has {', '.join(available)}")
     mesh = sharding.make_mesh(plan.mesh)
     evaluator = Evaluator(card.config.build(), plan.task, mesh)
     variables = sharding.replicate(jax.device_get(variables), mesh)
     batches = examples.evaluate(chosen, plan.batch_size).as_numpy_iterator()
-    return {f"{chosen}/{name}": value for name, value in evaluator(variables, batches).items()}
+    return prefixed(chosen if data is None else split or "test", evaluator(variables, batches))
 
 
 def recipe_of(card: hub.Card, folder: Path) -> Recipe:

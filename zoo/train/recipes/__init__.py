@@ -1,4 +1,4 @@
-"""The recipes. Importing this package imports none of them: it says which module defines which name."""
+"""The recipes. Importing this package imports none: it says which module defines which name."""
 
 from zoo import registry
 

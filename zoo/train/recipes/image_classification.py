@@ -12,7 +12,7 @@ from zoo.train.tasks import ImageClassification
 
 @registry.recipes.register
 def mlp_digits() -> Recipe:
-    """scikit-learn's 8 × 8 digits: the recipe that needs no download, and what `make demo` runs."""
+    """scikit-learn's 8 x 8 digits: the recipe that needs no download, and what `make demo` runs."""
     return Recipe(
         model=MLPConfig(hidden_sizes=(256, 256), dropout_rate=0.2),
         data=ImageClassificationData(name="digits"),

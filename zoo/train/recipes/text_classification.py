@@ -18,23 +18,25 @@ def bag_of_embeddings_imdb() -> Recipe:
         model=BagOfEmbeddingsConfig(
             d_model=8,
             ngram_order=2,
-            num_buckets=1_100_000,
+            num_buckets=1_050_000,
             unique=True,
             pooling="sqrt",
             dropout_rate=0.5,
+            init_scale=0.0,  # of n-grams that training never saw only noise would remain
         ),
         data=TextClassificationData(
             name="imdb_reviews",
-            tokenizer=TokenizerConfig(kind="words", lowercase=True, min_count=2),
+            tokenizer=TokenizerConfig(kind="words", lowercase=True),
             max_len=2048,
+            boundaries=(128, 256, 512, 1024),
         ),
         task=TextClassification(),
         optimizer=Adam(learning_rate=2e-3, schedule=Linear()),
-        steps=560,
-        batch_size=256,
-        eval_every=93,  # an epoch
-        checkpoint_every=560,
-        log_every=93,
+        steps=1_500,
+        batch_size=64,
+        eval_every=250,
+        checkpoint_every=500,
+        log_every=125,
     )
 
 
@@ -49,20 +51,23 @@ def bag_of_embeddings_ag_news() -> Recipe:
             unique=True,
             pooling="sqrt",
             dropout_rate=0.5,
+            init_scale=0.0,  # of n-grams that training never saw only noise would remain
         ),
         data=TextClassificationData(
             name="ag_news_subset",
             text_column=("title", "description"),
             tokenizer=TokenizerConfig(kind="words", lowercase=True),
             max_len=512,
+            boundaries=(32, 64, 128),
+            holdout=0.0,
         ),
         task=TextClassification(),
         optimizer=Adam(learning_rate=2e-3, schedule=Linear()),
-        steps=780,
-        batch_size=256,
-        eval_every=52,  # an epoch
-        checkpoint_every=780,
-        log_every=52,
+        steps=2_000,
+        batch_size=64,
+        eval_every=200,
+        checkpoint_every=1_000,
+        log_every=200,
     )
 
 
@@ -102,7 +107,7 @@ def bag_of_embeddings_imdb_trax(vocab: str = "en_8k.subword") -> Recipe:
 def bag_of_embeddings_file() -> Recipe:
     """A classifier from your own CSV, TSV or JSONL file, with hashed word bigrams.
 
-    zoo train bag_of_embeddings_file --data.train my.csv --data.text-column text --data.label-column label
+    zoo train bag_of_embeddings_file --data.train my.csv --data.label-column topic
     """
     return Recipe(
         model=BagOfEmbeddingsConfig(
@@ -112,6 +117,7 @@ def bag_of_embeddings_file() -> Recipe:
             unique=True,
             pooling="sqrt",
             dropout_rate=0.5,
+            init_scale=0.0,  # of n-grams that training never saw only noise would remain
         ),
         data=TextClassificationData(
             tokenizer=TokenizerConfig(kind="words", lowercase=True), max_len=2048
