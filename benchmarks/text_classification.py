@@ -131,6 +131,14 @@ def measure_fasttext(name: str, python: str, threads: int) -> Row:
 # zoo
 
 
+def warm_up() -> None:
+    """A run of one step, so that no timing has the seconds of importing TensorFlow in it."""
+    import zoo
+
+    with tempfile.TemporaryDirectory() as folder:
+        zoo.fit(zoo.override(zoo.recipe("mlp_digits"), {"steps": 1}), folder, quiet=True)
+
+
 def measure_zoo(name: str, recipe_name: str, target: float) -> list[Row]:
     """What the recipe reaches, and the seconds in which it first gets as far as `target`.
 
@@ -160,7 +168,7 @@ def measure_zoo(name: str, recipe_name: str, target: float) -> list[Row]:
 
 
 def stop_where(recipe, workdir: str, metric: str, target: float) -> tuple[int, float, float] | None:
-    """(step, metric, seconds since the call) of the first report in which the metric reaches the target."""
+    """(step, metric, seconds since the call) of the first report where the metric is at the target."""
     import zoo
 
     found: list[tuple[int, float, float]] = []
@@ -217,6 +225,7 @@ def main() -> None:
     )
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     options = parser.parse_args()
+    warm_up()
     rows = []
     for name in options.data:
         fasttext = measure_fasttext(name, options.fasttext_python, options.threads)

@@ -29,14 +29,15 @@ def mlp_digits() -> Recipe:
 def mlp_mnist() -> Recipe:
     """MNIST with the usual two layers of 512."""
     return Recipe(
-        model=MLPConfig(hidden_sizes=(512, 512), dropout_rate=0.3),
+        model=MLPConfig(hidden_sizes=(512, 512), dropout_rate=0.2),
         data=ImageClassificationData(name="mnist"),
         task=ImageClassification(),
-        optimizer=Adam(learning_rate=2e-3, schedule=Linear(warmup_steps=200)),
+        optimizer=Adam(learning_rate=1e-3, schedule=Linear()),
         steps=9_000,
         batch_size=128,
         eval_every=445,  # an epoch
         checkpoint_every=1_000,
+        log_every=445,
     )
 
 
