@@ -168,7 +168,7 @@ def measure_zoo(name: str, recipe_name: str, target: float) -> list[Row]:
 
 
 def stop_where(recipe, workdir: str, metric: str, target: float) -> tuple[int, float, float] | None:
-    """(step, metric, seconds since the call) of the first report where the metric is at the target."""
+    """(step, metric, seconds since the call) of the first report with the metric at the target."""
     import zoo
 
     found: list[tuple[int, float, float]] = []
