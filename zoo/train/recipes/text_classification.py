@@ -58,7 +58,8 @@ def bag_of_embeddings_ag_news() -> Recipe:
     had, all of them, with no validation split: 689 held-out rows are too few to choose a step by
     (the step that they chose had 88.9 %). 90 s of training on 2 cores. fastText's best of the
     settings tried on the same rows: 89.01 %. Five settings were tried, with the test figure in
-    sight (88.9-89.8 %). The full set of 120,000 rows, with which the paper has 92.5 %, is still to be run.
+    sight (88.9-89.8 %). The full set of 120,000 rows, with which the paper has 92.5 %, is still to
+    be run.
     """
     return Recipe(
         model=BagOfEmbeddingsConfig(
