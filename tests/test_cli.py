@@ -131,7 +131,7 @@ def test_a_vocabulary_is_trained_from_text(zoo_command, tmp_path):
 def test_doctor_finds_what_is_there(zoo_command):
     code, out, _ = zoo_command("doctor")
     assert code == 0
-    for word in ("jax", "devices", "no accelerator (as it should)", "data:", "published"):
+    for word in ("jax", "devices", "cache:", "no accelerator (as it should)", "data:", "published"):
         assert word in out
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import importlib.resources
+import os
 import sys
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -155,6 +156,13 @@ def _with_none(value: Any) -> Any:
     if isinstance(value, list):
         return [_with_none(item) for item in value]
     return None if value == NONE else value
+
+
+def cache_folder() -> Path:
+    """Where what is fetched or compiled is kept: `ZOO_CACHE`, else the platform's user cache."""
+    import pooch
+
+    return Path(os.environ.get("ZOO_CACHE") or pooch.os_cache("zoo"))
 
 
 def sha256(path: Path) -> str:

@@ -142,6 +142,7 @@ def _diagnosis() -> Iterator[str]:
     )
     devices = ", ".join(str(device) for device in jax.devices())
     yield f"devices:   {devices} ({jax.devices()[0].device_kind})"
+    yield f"cache:     {hub.cache_folder()} {'found' if hub.cache_folder().is_dir() else 'absent'}"
     if importlib.util.find_spec("tensorflow") is None:
         yield (
             "tensorflow: not installed; predictors work, "
