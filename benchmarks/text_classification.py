@@ -139,12 +139,19 @@ def warm_up() -> None:
         zoo.fit(zoo.override(zoo.recipe("mlp_digits"), {"steps": 1}), folder, quiet=True)
 
 
+SOONER = {
+    "imdb_reviews": {"optimizer.learning_rate": 4e-3, "data.boundaries": (192, 512)},
+    "ag_news_subset": {},
+}
+"""What gets the recipe to fastText's accuracy sooner, and ends lower (IMDB: 90.5 %)."""
+
+
 def measure_zoo(name: str, recipe_name: str, target: float) -> list[Row]:
     """What the recipe reaches, and the seconds in which it first gets as far as `target`.
 
     A first run evaluates on the test split as it goes and finds the step; a second one does not
     evaluate, and is timed from the call of `zoo.fit` (reading, the vocabulary, tokenizing and
-    compiling included) to the end of that step.
+    compiling included) to the end of that step. Both are made with the changes of `SOONER`.
     """
     import zoo
 
@@ -155,6 +162,7 @@ def measure_zoo(name: str, recipe_name: str, target: float) -> list[Row]:
         seconds = time.perf_counter() - start
         whole = Row(name, f"zoo {recipe_name}", result.metrics["test/accuracy"], seconds)
 
+        recipe = zoo.override(recipe, SOONER[name])
         watched = zoo.override(recipe, {"data.validation": "test", "eval_every": 20})
         reached = stop_where(watched, f"{folder}/watched", "validation/accuracy", target)
         if reached is None:
