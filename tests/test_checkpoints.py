@@ -134,3 +134,16 @@ def test_restored_arrays_have_the_sharding_of_the_target(store):
     placed = jax.device_put(target(), jax.devices()[0])
     _, variables, *_ = store.restore(variables=placed, optimizer=(jnp.ones(3),))
     assert variables["params"]["w"].sharding == placed["params"]["w"].sharding
+
+
+def test_a_disk_that_is_too_full_is_noticed_before_anything_is_written(store, monkeypatch):
+    import shutil
+    from types import SimpleNamespace
+
+    save(store, 1, 0.5)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=5))
+    with pytest.raises(
+        OSError, match=r"0.0 MB are needed, 0.0 MB are free; the checkpoint of step 1"
+    ):
+        save(store, 2, 0.6)
+    assert store.steps() == (1,)

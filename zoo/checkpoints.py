@@ -100,6 +100,15 @@ class Checkpoints:
         Raises:
           OSError: it could not be written; the checkpoints that were there are unharmed.
         """
+        # Orbax's threads print tracebacks when a disk fills up under them: better not to begin.
+        needed = sum(leaf.nbytes for leaf in jax.tree.leaves((variables, optimizer)))
+        free = shutil.disk_usage(self.folder).free
+        if free < needed:
+            raise self._not_written(
+                step,
+                f"No space left on the device: {needed / 1e6:.1f} MB are needed, "
+                f"{free / 1e6:.1f} MB are free",
+            )
         try:
             with _quiet():
                 self._manager.save(
@@ -112,21 +121,20 @@ class Checkpoints:
                     metrics=dict(metrics) if metrics is not None else None,
                     force=True,
                 )
-        except (
-            Exception
-        ) as error:  # TensorStore raises ValueError with the system's message for a full disk
+        except Exception as error:  # TensorStore has a ValueError with the system's message
             if not _is_write_error(error):
                 raise
-            last = self.steps()[-1:]
-            kept = (
-                f"the checkpoint of step {last[0]} is unharmed"
-                if last
-                else "there was no earlier one"
-            )
-            raise OSError(
-                f"the checkpoint of step {step} could not be written to {self.folder}: "
-                f"{_reason(error)}; {kept}. Free some space and run the same command again"
-            ) from error
+            raise self._not_written(step, _reason(error)) from error
+
+    def _not_written(self, step: int, reason: str) -> OSError:
+        last = self.steps()[-1:]
+        kept = (
+            f"the checkpoint of step {last[0]} is unharmed" if last else "there was no earlier one"
+        )
+        return OSError(
+            f"the checkpoint of step {step} could not be written to {self.folder}: "
+            f"{reason}; {kept}. Free some space and run the same command again"
+        )
 
     def restore(
         self, *, variables: Any, optimizer: Any
@@ -234,10 +242,10 @@ def _is_write_error(error: BaseException) -> bool:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Orbax reports every step of its work through absl's logger; only errors are for the user."""
+    """Orbax reports every step of its work through absl's logger; errors reach us as exceptions."""
     logger = logging.getLogger("absl")
     level = logger.level
-    logger.setLevel(logging.ERROR)
+    logger.setLevel(logging.CRITICAL)
     try:
         yield
     finally:
