@@ -77,15 +77,10 @@ def _config(config: Any) -> str:
 
 def _parameters(config: Any) -> str:
     """A table of the parameters, without making any: shapes come from `jax.eval_shape`."""
-    import jax
-
     from zoo import weights
 
     try:
-        module, inputs = config.build(), config.example_inputs(1)
-        variables = jax.eval_shape(
-            lambda *arguments: module.init(jax.random.key(0), *arguments), *inputs
-        )
+        variables = config.variable_shapes()
     except configs.ConfigError as error:
         return f"parameters: {error}"
     leaves = weights.flatten(variables["params"])

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import abc
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any
 
 import jax
 from flax import linen as nn
 
 from zoo.config import ConfigError
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +27,14 @@ class ModelConfig(abc.ABC):
     @abc.abstractmethod
     def example_inputs(self, batch: int) -> tuple[jax.ShapeDtypeStruct, ...]:
         """Shapes and dtypes of the arguments of a call, enough to initialise the parameters."""
+
+    def variable_shapes(self) -> dict[str, Any]:
+        """Shapes and dtypes of the module's variables, without making any."""
+        module = self.build()
+        key = jax.random.key(0)
+        return dict(
+            jax.eval_shape(lambda *inputs: module.init(key, *inputs), *self.example_inputs(1))
+        )
 
     def required(self, field: str) -> int:
         """The value of a size that must be known by now."""
