@@ -25,7 +25,6 @@ from zoo.pipelines.base import (
     shown,
     tensorflow,
 )
-from zoo.pipelines.folders import data_folders as data_folders
 from zoo.pipelines.tfds import Prepared
 
 HOLDOUT_SEED = 0
