@@ -17,6 +17,18 @@ if TYPE_CHECKING:
 FAMILIES = {
     "zoo.models.bag_of_embeddings": ("bag_of_embeddings",),
     "zoo.models.mlp": ("mlp",),
+    "zoo.models.transformer": (
+        "transformer_base",
+        "transformer_big",
+        "transformer_decoder_base",
+        "transformer_encoder_base",
+        "transformer_encoder_tiny",
+        "transformer_lm_base",
+        "transformer_lm_small",
+        "transformer_lm_tiny",
+        "transformer_small",
+        "transformer_tiny",
+    ),
 }
 
 registry.models.declare(FAMILIES)

@@ -1,0 +1,347 @@
+"""Greedy decoding, sampling and beam search over a step function, each one loop on the device.
+
+A model is known by two functions:
+
+* `step(tokens [B, N], cache) -> (logits [B, N, V], cache)`: the logits of the token that follows;
+* `reorder(cache, parents [B, N]) -> cache`: beam n goes on from where beam `parents[:, n]` is.
+
+The cache is whatever they make of it. The first token that a step is given is START.
+
+Shapes: `B` batch, `N` beams, `V` vocabulary, `L` the most new tokens, `P` length of the prefixes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from zoo.config import ConfigError
+
+Step = Callable[[Int[Array, "B N"], Any], tuple[Float[Array, "B N V"], Any]]
+Reorder = Callable[[Any, Int[Array, "B N"]], Any]
+
+START = 0
+"""What is read before the first token."""
+
+NEVER = -jnp.inf
+"""The score of what must not be chosen."""
+
+CHUNK = 128
+"""Columns whose maximum stands for them in the first stage of `top`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """How a token is drawn from its logits."""
+
+    temperature: float = 0.0
+    """Logits are divided by it; 0 takes the most probable token (greedy decoding)."""
+    top_k: int | None = None
+    """Draw from the k most probable tokens only (Fan et al. 2018)."""
+    top_p: float | None = None
+    """Draw from the smallest set of tokens that has this probability (Holtzman et al. 2020)."""
+
+    def __post_init__(self) -> None:
+        if not self.temperature >= 0:
+            raise ConfigError(f"temperature is {self.temperature}; it is 0 (greedy) or more")
+        if self.top_k is not None and self.top_k < 1:
+            raise ConfigError(f"top_k is {self.top_k}; it is a number of tokens, 1 or more")
+        if self.top_p is not None and not 0 < self.top_p <= 1:
+            raise ConfigError(f"top_p is {self.top_p}; it is a probability, above 0 and up to 1")
+
+    @property
+    def greedy(self) -> bool:
+        """Whether nothing is left to chance."""
+        return self.temperature == 0 or self.top_k == 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Beam:
+    """Beam search: the best sequences found, by score / ((5 + length) / 6) ** length_penalty.
+
+    A score is the sum of the log-probabilities of the tokens, end of sequence included (Wu et al.
+    2016, section 7, without coverage).
+    """
+
+    size: int = 4
+    """Sequences that are followed at once."""
+    length_penalty: float = 0.6
+    """0 ranks by the score itself, which favours short sequences; 1 by its mean, about."""
+
+    def __post_init__(self) -> None:
+        if self.size < 1:
+            raise ConfigError(f"beam_size is {self.size}; it is 1 or more")
+        if not self.length_penalty >= 0:
+            raise ConfigError(f"length_penalty is {self.length_penalty}; it is 0 or more")
+
+
+class Prefix(NamedTuple):
+    """Tokens that an answer must begin with."""
+
+    tokens: Int[Array, "B P"]
+    lengths: Int[Array, "B"]
+    """How many of a row's tokens count; the rest is padding."""
+
+    def force(
+        self, logits: Float[Array, "B N V"], position: Int[Array, ""]
+    ) -> Float[Array, "B N V"]:
+        """The logits, with no choice but the prefix's token where one stands at this position."""
+        at = jnp.minimum(position, self.tokens.shape[1] - 1)
+        token = jax.lax.dynamic_index_in_dim(self.tokens, at, axis=1)  # [B, 1]
+        forced = (position < self.lengths)[:, None, None]
+        other = jnp.arange(logits.shape[-1]) != token[..., None]
+        return jnp.where(forced & other, NEVER, logits)
+
+
+class Sampled(NamedTuple):
+    """Where sampling stands: what `begin` makes and `sample` goes on from."""
+
+    position: Int[Array, ""]
+    """Tokens chosen so far."""
+    last: Int[Array, "B"]
+    """The token to be read next."""
+    tokens: Int[Array, "B L"]
+    """Those chosen, with 0 after the end of the sequence."""
+    done: Bool[Array, "B"]
+    """Whether a row has reached its end."""
+    cache: Any
+
+
+def begin(cache: Any, batch: int, length: int) -> Sampled:
+    """Nothing chosen yet, and room for `length` tokens."""
+    return Sampled(
+        position=jnp.zeros((), jnp.int32),
+        last=jnp.full((batch,), START, jnp.int32),
+        tokens=jnp.zeros((batch, length), jnp.int32),
+        done=jnp.zeros((batch,), bool),
+        cache=cache,
+    )
+
+
+def sample(
+    step: Step,
+    state: Sampled,
+    keys: PRNGKeyArray,
+    sampling: Sampling,
+    *,
+    eos_id: int,
+    prefix: Prefix | None = None,
+    until: int | Int[Array, ""] | None = None,
+) -> Sampled:
+    """Chooses tokens until every row has ended, or `until` are chosen (None: all there is room for).
+
+    Args:
+      step: the model.
+      state: where to go on from.
+      keys: one a row, [B]. A row's choice depends on its key and on nothing else in the batch.
+      sampling: how.
+      eos_id: the end of a sequence; a negative number means that there is none.
+      prefix: what each row must begin with.
+      until: the position at which to pause, as for streaming.
+    """
+    room = state.tokens.shape[1]
+    until = room if until is None else jnp.minimum(until, room)
+
+    def body(state: Sampled) -> Sampled:
+        logits, cache = step(state.last[:, None], state.cache)
+        if prefix is not None:
+            logits = prefix.force(logits, state.position)
+        token = _choose(logits[:, 0], keys, state.position, sampling)
+        token = jnp.where(state.done, 0, token)
+        return Sampled(
+            position=state.position + 1,
+            last=token,
+            tokens=jax.lax.dynamic_update_slice_in_dim(
+                state.tokens, token[:, None], state.position, axis=1
+            ),
+            done=state.done | (token == eos_id),
+            cache=cache,
+        )
+
+    def unfinished(state: Sampled) -> Bool[Array, ""]:
+        return (state.position < until) & ~jnp.all(state.done)
+
+    return jax.lax.while_loop(unfinished, body, state)
+
+
+def _choose(
+    logits: Float[Array, "B V"], keys: PRNGKeyArray, position: Int[Array, ""], how: Sampling
+) -> Int[Array, "B"]:
+    if how.greedy:
+        return argmax(logits)
+    logits = logits / how.temperature
+    if how.top_k is not None and how.top_k < logits.shape[-1]:
+        least = jax.lax.top_k(logits, how.top_k)[0][:, -1:]
+        logits = jnp.where(logits < least, NEVER, logits)
+    if how.top_p is not None and how.top_p < 1:
+        logits = jnp.where(logits < _nucleus(logits, how.top_p), NEVER, logits)
+
+    def noise(key: PRNGKeyArray) -> Float[Array, "V"]:
+        return jax.random.gumbel(jax.random.fold_in(key, position), logits.shape[-1:])
+
+    return argmax(logits + jax.vmap(noise)(keys))  # the Gumbel-max way of drawing from a softmax
+
+
+def _nucleus(logits: Float[Array, "B V"], share: float) -> Float[Array, "B 1"]:
+    """The least logit of the smallest set of tokens that has this share of the probability."""
+    ordered = jnp.sort(logits, axis=-1, descending=True)
+    probabilities = jax.nn.softmax(ordered, axis=-1)
+    before = jnp.cumsum(probabilities, axis=-1) - probabilities
+    return jnp.min(jnp.where(before < share, ordered, jnp.inf), axis=-1, keepdims=True)
+
+
+def argmax(values: Float[Array, "... V"]) -> Int[Array, "..."]:
+    """The smallest index of the greatest value along the last axis.
+
+    Two reductions: on a CPU `jnp.argmax` takes thirty times as long as a maximum.
+    """
+    size = values.shape[-1]
+    greatest = jnp.max(values, axis=-1, keepdims=True)
+    where = jnp.where(values == greatest, jnp.arange(size, dtype=jnp.int32), size - 1)
+    return jnp.min(where, axis=-1)
+
+
+class Beams(NamedTuple):
+    """Where beam search stands. Scores are raw for what goes on, ranked for what has ended."""
+
+    position: Int[Array, ""]
+    last: Int[Array, "B N"]
+    tokens: Int[Array, "B N L"]
+    scores: Float[Array, "B N"]
+    """Best first; NEVER for a beam that does not exist."""
+    ended: Int[Array, "B N L"]
+    ended_scores: Float[Array, "B N"]
+    ended_ranks: Float[Array, "B N"]
+    """Best first; NEVER for none."""
+    cache: Any
+
+
+def beam_search(
+    step: Step,
+    reorder: Reorder,
+    cache: Any,
+    beam: Beam,
+    *,
+    batch: int,
+    length: int,
+    eos_id: int,
+    prefix: Prefix | None = None,
+) -> tuple[Int[Array, "B N L"], Float[Array, "B N"]]:
+    """The N best sequences of at most L tokens, best first, and their scores (not penalised).
+
+    A row stops when no beam can overtake what has ended: a score only falls, so its rank is at most
+    that of the same score at the greatest length. What has not ended after L tokens competes as it
+    stands.
+
+    Args:
+      step, reorder, cache: the model, with a cache of one beam a row.
+      beam: how many are followed, and how they are ranked.
+      batch: rows.
+      length: L.
+      eos_id: the end of a sequence, which stands at the end of those that end.
+      prefix: what each row must begin with.
+    """
+    n = beam.size
+
+    def rank(score: Array, tokens: Int[Array, ""] | int) -> Array:
+        return score / ((5.0 + tokens) / 6.0) ** beam.length_penalty
+
+    def body(state: Beams) -> Beams:
+        logits, cache = step(state.last, state.cache)
+        size = logits.shape[-1]
+        normaliser = jax.nn.logsumexp(logits, axis=-1, keepdims=True)
+        if prefix is not None:
+            logits = prefix.force(logits, state.position)
+        candidates = state.scores[..., None] + (logits - normaliser)
+        # Of 2 N candidates at most N end here, so N are left to go on.
+        scores, where = top(candidates.reshape(batch, n * size), 2 * n)
+        parents, token = where // size, where % size
+        tokens = jnp.take_along_axis(state.tokens, parents[..., None], axis=1)
+        tokens = jax.lax.dynamic_update_slice_in_dim(
+            tokens, token[..., None], state.position, axis=2
+        )
+        ends = token == eos_id
+
+        ranks = jnp.where(ends, rank(scores, state.position + 1), NEVER)
+        ended_ranks, best = jax.lax.top_k(jnp.concatenate([state.ended_ranks, ranks], 1), n)
+        ended = _pick(jnp.concatenate([state.ended, tokens], 1), best)
+        ended_scores = _pick(jnp.concatenate([state.ended_scores, scores], 1), best)
+
+        scores, best = jax.lax.top_k(jnp.where(ends, NEVER, scores), n)
+        return Beams(
+            position=state.position + 1,
+            last=_pick(token, best),
+            tokens=_pick(tokens, best),
+            scores=scores,
+            ended=ended,
+            ended_scores=ended_scores,
+            ended_ranks=ended_ranks,
+            cache=reorder(cache, _pick(parents, best)),
+        )
+
+    def unfinished(state: Beams) -> Bool[Array, ""]:
+        overtaking = rank(state.scores[:, 0], length) > state.ended_ranks[:, -1]
+        return (state.position < length) & jnp.any(overtaking)
+
+    nothing = jnp.zeros((batch, n, length), jnp.int32)
+    never = jnp.full((batch, n), NEVER)
+    state = jax.lax.while_loop(
+        unfinished,
+        body,
+        Beams(
+            position=jnp.zeros((), jnp.int32),
+            last=jnp.full((batch, n), START, jnp.int32),
+            tokens=nothing,
+            scores=never.at[:, 0].set(0.0),
+            ended=nothing,
+            ended_scores=never,
+            ended_ranks=never,
+            cache=reorder(cache, jnp.zeros((batch, n), jnp.int32)),
+        ),
+    )
+    cut = jnp.where(state.position == length, rank(state.scores, length), NEVER)
+    _, best = jax.lax.top_k(jnp.concatenate([state.ended_ranks, cut], 1), n)
+    return (
+        _pick(jnp.concatenate([state.ended, state.tokens], 1), best),
+        _pick(jnp.concatenate([state.ended_scores, state.scores], 1), best),
+    )
+
+
+def _pick(values: Array, beams: Int[Array, "B M"]) -> Array:
+    """The values [B, N, …] of some beams, [B, M, …]."""
+    beams = beams.reshape(beams.shape + (1,) * (values.ndim - 2))
+    return jnp.take_along_axis(values, beams, axis=1)
+
+
+def top(values: Float[Array, "B M"], k: int) -> tuple[Float[Array, "B k"], Int[Array, "B k"]]:
+    """The k greatest values of each row, greatest first, and their columns; as `jax.lax.top_k`.
+
+    In two stages, since that sorts whole rows on a CPU: the k columns wanted lie in the k chunks
+    whose maxima are greatest.
+    """
+    rows, size = values.shape
+    chunks = -(-size // CHUNK)
+    if chunks <= k:
+        found, columns = jax.lax.top_k(values, k)
+        return found, columns
+    padded = jnp.pad(values, ((0, 0), (0, chunks * CHUNK - size)), constant_values=NEVER)
+    padded = padded.reshape(rows, chunks, CHUNK)
+    _, chosen = jax.lax.top_k(padded.max(axis=-1), k)
+    chosen = jnp.sort(chosen, axis=-1)  # so that of equal values the first column wins
+    few = jnp.take_along_axis(padded, chosen[..., None], axis=1).reshape(rows, k * CHUNK)
+    found, where = jax.lax.top_k(few, k)
+    columns = jnp.take_along_axis(chosen, where // CHUNK, axis=1) * CHUNK + where % CHUNK
+    return found, columns
+
+
+def log_probabilities(
+    logits: Float[Array, "B T V"], tokens: Int[Array, "B T"], weights: Float[Array, "B T"]
+) -> Float[Array, "B"]:
+    """The score of each row: the sum of its tokens' log-probabilities, by their weights."""
+    picked = jnp.take_along_axis(logits, tokens[..., None], axis=-1)[..., 0]
+    return jnp.sum(weights * (picked - jax.nn.logsumexp(logits, axis=-1)), axis=-1)

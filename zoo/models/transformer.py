@@ -1,0 +1,589 @@
+"""The Transformer (Vaswani et al. 2017) in its four forms, as trax has them.
+
+`Transformer` reads a source and predicts a target, `TransformerLM` predicts a text,
+`TransformerEncoder` classifies one, `TransformerDecoder` is the bare decoder stack. Layer norms
+stand before each sublayer and after the last block (pre-norm, Xiong et al. 2020), position tables
+are trained and begin as sinusoids, and embeddings are neither scaled nor tied to the output.
+
+Decoding goes through a `Cache`: `start` makes one, `extend` takes tokens and a cache and gives the
+logits of the next token and the new cache, `reorder` gives each beam another beam's past.
+
+Shapes: `B` batch, `S` source length, `T` target length, `D` model, `F` feed-forward, `H` heads,
+`K` head width, `V` vocabulary, `C` classes; in decoding `N` beams, `L` the most tokens of a cache.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from flax import struct
+from jaxtyping import Array, Bool, Float, Int
+
+from zoo import registry
+from zoo.config import ConfigError
+from zoo.models.attention import Attention
+from zoo.models.base import ModelConfig
+from zoo.models.dense import Dense, Precision
+from zoo.models.layers import ACTIVATIONS, Activation, Dropout
+
+
+@dataclass(frozen=True, kw_only=True)
+class StackConfig(ModelConfig):
+    """What the four forms share."""
+
+    vocab_size: int | None = None
+    """Token ids are 0 … vocab_size - 1; an id outside is clipped to the nearest."""
+    d_model: int = 512
+    """Width of a position."""
+    d_ff: int = 2048
+    """Width of the feed-forward layers."""
+    num_heads: int = 8
+    """Attention heads; they divide d_model."""
+    max_len: int = 2048
+    """Most positions of a sequence: rows of the position tables."""
+    dropout_rate: float = 0.1
+    """After the embeddings, each sublayer, the activation, and of attention weights (see there)."""
+    activation: Activation = "relu"
+    """Of the feed-forward layers."""
+    pad_id: int = 0
+    """The id of padding: masked where a source or a text to classify is read, not in a decoder."""
+    dtype: Precision = "float32"
+    """Of the products of dense layers: `bfloat16` for mixed precision, `int8` for inference."""
+    remat: bool = False
+    """Compute each block's activations anew in the backward pass instead of keeping them."""
+
+    def __post_init__(self) -> None:
+        if self.d_model % self.num_heads or self.d_model % 2:
+            raise ConfigError(
+                f"d_model={self.d_model} must be even and a multiple of num_heads={self.num_heads}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransformerConfig(StackConfig):
+    """Source [B, S] and target [B, T] -> logits [B, T, V]."""
+
+    target_vocab_size: int | None = None
+    """Vocabulary of the target, with embeddings of its own; None: both share one."""
+    num_encoder_layers: int = 6
+    num_decoder_layers: int = 6
+
+    def build(self) -> Transformer:
+        return Transformer(self)
+
+    def example_inputs(self, batch: int) -> tuple[jax.ShapeDtypeStruct, ...]:
+        tokens = jax.ShapeDtypeStruct((batch, min(8, self.max_len)), jnp.int32)
+        return tokens, tokens
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransformerLMConfig(StackConfig):
+    """Tokens [B, T] -> logits [B, T, V] of each token given those before it."""
+
+    num_layers: int = 6
+
+    def build(self) -> TransformerLM:
+        return TransformerLM(self)
+
+    def example_inputs(self, batch: int) -> tuple[jax.ShapeDtypeStruct, ...]:
+        return (jax.ShapeDtypeStruct((batch, min(8, self.max_len)), jnp.int32),)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransformerEncoderConfig(StackConfig):
+    """Tokens [B, T] -> logits [B, C]."""
+
+    num_layers: int = 6
+    num_classes: int | None = None
+    """Width of the head."""
+    average_padding: bool = False
+    """Average over all T positions, as trax did: more padding then changes the answer."""
+
+    def build(self) -> TransformerEncoder:
+        return TransformerEncoder(self)
+
+    def example_inputs(self, batch: int) -> tuple[jax.ShapeDtypeStruct, ...]:
+        return (jax.ShapeDtypeStruct((batch, min(8, self.max_len)), jnp.int32),)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransformerDecoderConfig(StackConfig):
+    """Tokens [B, T], or vectors [B, T, input_size], -> vectors [B, T, D]."""
+
+    input_size: int | None = None
+    """Width of the vectors that it takes instead of tokens."""
+    num_layers: int = 6
+
+    def build(self) -> TransformerDecoder:
+        return TransformerDecoder(self)
+
+    def example_inputs(self, batch: int) -> tuple[jax.ShapeDtypeStruct, ...]:
+        length = min(8, self.max_len)
+        if self.input_size is None:
+            return (jax.ShapeDtypeStruct((batch, length), jnp.int32),)
+        return (jax.ShapeDtypeStruct((batch, length, self.input_size), jnp.float32),)
+
+
+@struct.dataclass
+class Memory:
+    """What a decoder sees of the source: one entry a layer, computed once a sentence."""
+
+    keys: tuple[Float[Array, "B H S K"], ...]
+    values: tuple[Float[Array, "B H S K"], ...]
+    mask: Bool[Array, "B 1 1 S"]
+    """True at the source's real tokens."""
+
+
+@struct.dataclass
+class Cache:
+    """The state of decoding: all that the next step must know of the tokens before it.
+
+    Beams share it: a query sees the keys of every beam of its row, and `ancestors` says which of
+    them are its past. So `reorder` moves a few integers, not the keys.
+    """
+
+    length: Int[Array, ""]
+    """Tokens so far, the same for all rows."""
+    keys: tuple[Float[Array, "B H N L K"], ...]
+    """One a layer."""
+    values: tuple[Float[Array, "B H N L K"], ...]
+    ancestors: Int[Array, "B N L"]
+    """The beam under which the past token at each position was read."""
+    memory: Memory | None
+    """None in a language model."""
+
+
+class Transformer(nn.Module):
+    """The module of `TransformerConfig` (trax: `Transformer`).
+
+    The source's padding is masked in the encoder and in the attention to it; the decoder masks the
+    future and nothing else. As in trax there is no dropout of the decoder's self-attention weights.
+    """
+
+    config: TransformerConfig
+
+    def setup(self) -> None:
+        config = self.config
+        self.embedding = _embedding(config)
+        size = config.required("vocab_size")
+        if config.target_vocab_size is not None:
+            size = config.target_vocab_size
+            self.target_embedding = nn.Embed(size, config.d_model, embedding_init=EMBEDDING_INIT)
+        self.dropout = Dropout(config.dropout_rate)
+        self.encoder = Stack(config, config.num_encoder_layers, attention_dropout=True)
+        self.decoder = Stack(config, config.num_decoder_layers, reads_source=True)
+        self.logits = Dense(size, config.dtype)
+
+    def __call__(
+        self, inputs: Int[Array, "B S"], targets: Int[Array, "B T"], *, train: bool = False
+    ) -> Float[Array, "B T V"]:
+        """The logits of each target token given the source and the target tokens before it."""
+        memory = self.encode(inputs, train=train)
+        x = self._embed_target(shift_right(targets), train)
+        return self.logits(self.decoder(x, causal_mask(targets.shape[1]), memory, train=train))
+
+    def encode(self, inputs: Int[Array, "B S"], *, train: bool = False) -> Memory:
+        """What the decoder sees of a source."""
+        mask = (inputs != self.config.pad_id)[:, None, None, :]
+        x = self.dropout(_look_up(self.embedding, inputs), train=train)
+        x = self.encoder(x, mask, train=train)
+        return self.decoder.remember(x, mask)
+
+    def start(self, inputs: Int[Array, "B S"], length: int) -> Cache:
+        """An empty cache for up to `length` target tokens."""
+        return self.decoder.start(inputs.shape[0], length, self.encode(inputs))
+
+    def extend(
+        self, tokens: Int[Array, "B N T"], cache: Cache
+    ) -> tuple[Float[Array, "B N V"], Cache]:
+        """The logits of the token after `tokens`, which follow those in the cache.
+
+        The first token of all is 0, the start.
+        """
+        x, cache = self.decoder.extend(self._embed_target(tokens, False), cache)
+        return self.logits(x), cache
+
+    def _embed_target(self, tokens: Int[Array, "... T"], train: bool) -> Float[Array, "... T D"]:
+        separate = self.config.target_vocab_size is not None
+        table = self.target_embedding if separate else self.embedding
+        return self.dropout(_look_up(table, tokens), train=train)
+
+
+class TransformerLM(nn.Module):
+    """The module of `TransformerLMConfig` (trax: `TransformerLM`). Only the future is masked."""
+
+    config: TransformerLMConfig
+
+    def setup(self) -> None:
+        config = self.config
+        self.embedding = _embedding(config)
+        self.dropout = Dropout(config.dropout_rate)
+        self.decoder = Stack(config, config.num_layers, attention_dropout=True)
+        self.logits = Dense(config.required("vocab_size"), config.dtype)
+
+    def __call__(self, tokens: Int[Array, "B T"], *, train: bool = False) -> Float[Array, "B T V"]:
+        x = self.dropout(_look_up(self.embedding, shift_right(tokens)), train=train)
+        return self.logits(self.decoder(x, causal_mask(tokens.shape[1]), train=train))
+
+    def start(self, batch: int, length: int) -> Cache:
+        """An empty cache for up to `length` tokens."""
+        return self.decoder.start(batch, length)
+
+    def extend(
+        self, tokens: Int[Array, "B N T"], cache: Cache
+    ) -> tuple[Float[Array, "B N V"], Cache]:
+        """The logits of the token after `tokens`, which follow those in the cache.
+
+        The first token of all is 0, the start.
+        """
+        x, cache = self.decoder.extend(_look_up(self.embedding, tokens), cache)
+        return self.logits(x), cache
+
+
+class TransformerEncoder(nn.Module):
+    """The module of `TransformerEncoderConfig` (trax: `TransformerEncoder`).
+
+    Padding is masked in the attention, and left out of the mean unless `average_padding`.
+    """
+
+    config: TransformerEncoderConfig
+
+    @nn.compact
+    def __call__(self, tokens: Int[Array, "B T"], *, train: bool = False) -> Float[Array, "B C"]:
+        config = self.config
+        real = tokens != config.pad_id
+        embedding = _embedding(config, name="embedding")
+        x = Dropout(config.dropout_rate)(_look_up(embedding, tokens), train=train)
+        x = Stack(config, config.num_layers, attention_dropout=True, name="encoder")(
+            x, real[:, None, None, :], train=train
+        )
+        counted = jnp.ones_like(x[..., :1]) if config.average_padding else real[..., None]
+        mean = jnp.sum(x * counted, axis=1) / jnp.maximum(jnp.sum(counted, axis=1), 1)
+        return Dense(config.required("num_classes"), config.dtype, name="head")(mean)
+
+
+class TransformerDecoder(nn.Module):
+    """The module of `TransformerDecoderConfig` (trax: `TransformerDecoder`): nothing is shifted."""
+
+    config: TransformerDecoderConfig
+
+    @nn.compact
+    def __call__(
+        self, inputs: Int[Array, "B T"] | Float[Array, "B T I"], *, train: bool = False
+    ) -> Float[Array, "B T D"]:
+        config = self.config
+        if config.input_size is None:
+            x = _look_up(_embedding(config, name="embedding"), inputs)
+        else:
+            x = Dense(config.d_model, config.dtype, name="embedding")(inputs)
+        x = Dropout(config.dropout_rate)(x, train=train)
+        return Stack(config, config.num_layers, attention_dropout=True, name="decoder")(
+            x, causal_mask(inputs.shape[1]), train=train
+        )
+
+
+class Stack(nn.Module):
+    """Positions, blocks and a last layer norm: an encoder or a decoder, as its mask has it."""
+
+    config: StackConfig
+    num_layers: int
+    reads_source: bool = False
+    attention_dropout: bool = False
+
+    def setup(self) -> None:
+        config = self.config
+        self.positions = self.param("positions", sinusoids, (config.max_len, config.d_model))
+        block = nn.remat(Block, static_argnums=(4,)) if config.remat else Block
+        self.block = [
+            block(config, self.reads_source, self.attention_dropout) for _ in range(self.num_layers)
+        ]
+        self.norm = layer_norm()
+
+    def __call__(
+        self,
+        x: Float[Array, "B T D"],
+        mask: Bool[Array, "#B 1 #T T"],
+        memory: Memory | None = None,
+        *,
+        train: bool,
+    ) -> Float[Array, "B T D"]:
+        """Embeddings -> the last layer's vectors."""
+        length = x.shape[1]
+        if length > self.config.max_len:
+            raise ValueError(
+                f"a sequence of {length} positions is longer than max_len={self.config.max_len}; "
+                "split it"
+            )
+        x = x + self.positions[:length]
+        for i, block in enumerate(self.block):
+            x = block(x, mask, _layer(memory, i), train)
+        normed: jax.Array = self.norm(x)
+        return normed
+
+    def remember(self, x: Float[Array, "B S D"], mask: Bool[Array, "B 1 1 S"]) -> Memory:
+        """The keys and values of a source for every layer."""
+        keys, values = zip(*(block.remember(x) for block in self.block), strict=True)
+        return Memory(keys, values, mask)
+
+    def start(self, batch: int, length: int, memory: Memory | None = None) -> Cache:
+        """A cache of no tokens with room for `length`, for one beam a row."""
+        config = self.config
+        if length > config.max_len:
+            raise ValueError(
+                f"a cache of {length} positions is longer than max_len={config.max_len}"
+            )
+        shape = (batch, config.num_heads, 1, length, config.d_model // config.num_heads)
+        empty = tuple(jnp.zeros(shape) for _ in range(self.num_layers))
+        return Cache(
+            length=jnp.zeros((), jnp.int32),
+            keys=empty,
+            values=empty,
+            ancestors=jnp.zeros((batch, 1, length), jnp.int32),
+            memory=memory,
+        )
+
+    def extend(
+        self, x: Float[Array, "B N T D"], cache: Cache
+    ) -> tuple[Float[Array, "B N D"], Cache]:
+        """Embeddings of the next tokens -> the vector of the last, and the cache with them."""
+        batch, beams, new, width = x.shape
+        positions = jax.lax.dynamic_slice_in_dim(self.positions, cache.length, new)
+        x = (x + positions).reshape(batch, beams * new, width)
+        ancestors, mask = _past(cache, new)
+        keys, values = [], []
+        for i, block in enumerate(self.block):
+            x, *kept = block.extend(
+                x, cache.keys[i], cache.values[i], cache.length, mask, _layer(cache.memory, i)
+            )
+            keys.append(kept[0])
+            values.append(kept[1])
+        last = self.norm(x.reshape(batch, beams, new, width)[:, :, -1])
+        return last, replace(
+            cache,
+            length=cache.length + new,
+            keys=tuple(keys),
+            values=tuple(values),
+            ancestors=ancestors,
+        )
+
+
+Layer = tuple[Float[Array, "B H S K"], Float[Array, "B H S K"], Bool[Array, "B 1 1 S"]]
+"""Keys, values and mask of the source for one layer."""
+
+
+def _layer(memory: Memory | None, i: int) -> Layer | None:
+    return None if memory is None else (memory.keys[i], memory.values[i], memory.mask)
+
+
+class Block(nn.Module):
+    """Self-attention, attention to a source where there is one, and the feed-forward layer."""
+
+    config: StackConfig
+    reads_source: bool
+    attention_dropout: bool
+
+    def setup(self) -> None:
+        config = self.config
+        rate, sizes = config.dropout_rate, (config.d_model, config.num_heads)
+        self.attention_norm = layer_norm()
+        self.attention = Attention(*sizes, rate if self.attention_dropout else 0.0, config.dtype)
+        if self.reads_source:
+            self.cross_attention_norm = layer_norm()
+            self.cross_attention = Attention(*sizes, rate, config.dtype)
+        self.mlp_norm = layer_norm()
+        self.mlp = FeedForward(config)
+        self.dropout = Dropout(rate)
+
+    def __call__(
+        self,
+        x: Float[Array, "B T D"],
+        mask: Bool[Array, "#B 1 #T T"],
+        memory: Layer | None,
+        train: bool,
+    ) -> Float[Array, "B T D"]:
+        normed = self.attention_norm(x)
+        keys, values = self.attention.keys_values(normed)
+        x = x + self.dropout(self.attention(normed, keys, values, mask, train), train=train)
+        return self._above(x, memory, train)
+
+    def remember(
+        self, x: Float[Array, "B S D"]
+    ) -> tuple[Float[Array, "B H S K"], Float[Array, "B H S K"]]:
+        """The keys and values of a source."""
+        return self.cross_attention.keys_values(x)
+
+    def extend(
+        self,
+        x: Float[Array, "B NT D"],
+        keys: Float[Array, "B H N L K"],
+        values: Float[Array, "B H N L K"],
+        position: Int[Array, ""],
+        mask: Bool[Array, "B 1 NT NL"],
+        memory: Layer | None,
+    ) -> tuple[Float[Array, "B NT D"], Float[Array, "B H N L K"], Float[Array, "B H N L K"]]:
+        """The next tokens, and the keys and values with theirs written at `position`."""
+        batch, heads, beams, length, width = keys.shape
+        normed = self.attention_norm(x)
+
+        def write(old: jax.Array, new: jax.Array) -> jax.Array:
+            new = new.reshape(batch, heads, beams, -1, width)
+            return jax.lax.dynamic_update_slice_in_dim(old, new, position, axis=3)
+
+        keys, values = map(write, (keys, values), self.attention.keys_values(normed))
+        flat = batch, heads, beams * length, width
+        x = x + self.attention(normed, keys.reshape(flat), values.reshape(flat), mask)
+        return self._above(x, memory, train=False), keys, values
+
+    def _above(
+        self, x: Float[Array, "B T D"], memory: Layer | None, train: bool
+    ) -> Float[Array, "B T D"]:
+        """What comes after self-attention."""
+        if memory is not None:
+            found = self.cross_attention(self.cross_attention_norm(x), *memory, train)
+            x = x + self.dropout(found, train=train)
+        return x + self.dropout(self.mlp(self.mlp_norm(x), train=train), train=train)
+
+
+class FeedForward(nn.Module):
+    """Two dense layers with an activation between them."""
+
+    config: StackConfig
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "... D"], *, train: bool) -> Float[Array, "... D"]:
+        config = self.config
+        x = ACTIVATIONS[config.activation](Dense(config.d_ff, config.dtype, name="up")(x))
+        x = Dropout(config.dropout_rate)(x, train=train)
+        return Dense(config.d_model, config.dtype, name="down")(x)
+
+
+EMBEDDING_INIT = nn.initializers.variance_scaling(1.0, "fan_out", "uniform")
+"""Uniform with unit variance over the width, as in trax."""
+
+
+def layer_norm() -> nn.LayerNorm:
+    """trax's: the variance is the mean of squared deviations."""
+    return nn.LayerNorm(epsilon=1e-6, use_fast_variance=False)
+
+
+def sinusoids(key: Any, shape: tuple[int, int], dtype: Any = jnp.float32) -> Float[Array, "L D"]:
+    """The first position table: sines in even columns, cosines in odd ones (section 3.5)."""
+    length, width = shape
+    rates = np.exp(np.arange(0, width, 2) * -(np.log(10_000.0) / width))
+    angles = np.arange(length)[:, None] * rates
+    return jnp.asarray(np.stack([np.sin(angles), np.cos(angles)], axis=-1).reshape(shape), dtype)
+
+
+def shift_right(tokens: Int[Array, "B T"]) -> Int[Array, "B T"]:
+    """The tokens before each one; the first has a 0 before it."""
+    return jnp.pad(tokens, ((0, 0), (1, 0)))[:, :-1]
+
+
+def causal_mask(length: int) -> Bool[Array, "1 1 T T"]:
+    """True where a position sees itself and what came before."""
+    return jnp.tri(length, dtype=bool)[None, None]
+
+
+def reorder(cache: Cache, parents: Int[Array, "B M"]) -> Cache:
+    """The cache in which beam m has the past of beam `parents[:, m]`.
+
+    With one beam in the cache, M > 1 makes room for M beams.
+    """
+    ancestors = jnp.take_along_axis(cache.ancestors, parents[..., None], axis=1)
+    more = parents.shape[1] - cache.ancestors.shape[1]
+    widen = ((0, 0), (0, 0), (0, more), (0, 0), (0, 0))
+    keys, values = (
+        tuple(jnp.pad(kept, widen) for kept in layers) for layers in (cache.keys, cache.values)
+    )
+    return replace(cache, ancestors=ancestors, keys=keys, values=values)
+
+
+def _past(cache: Cache, new: int) -> tuple[Int[Array, "B N L"], Bool[Array, "B 1 NT NL"]]:
+    """The ancestors with the new tokens, and which keys of which beams each new token may see."""
+    batch, beams, length = cache.ancestors.shape
+    position = jnp.arange(length)
+    end = cache.length + jnp.arange(new)[:, None]  # [T, 1]
+    beam = jnp.arange(beams)
+    # A token that is being read now, or later, belongs to its own beam.
+    ancestors = jnp.where(position < cache.length, cache.ancestors, beam[:, None])  # [B, N, L]
+    own = ancestors[:, :, None, None, :] == beam[:, None]  # [B, N, 1, M, L]
+    mask = own & (position <= end)[:, None]  # [B, N, T, M, L]
+    return ancestors, mask.reshape(batch, 1, beams * new, beams * length)
+
+
+def _embedding(config: StackConfig, name: str | None = None) -> nn.Embed:
+    size = config.required("vocab_size")
+    return nn.Embed(size, config.d_model, embedding_init=EMBEDDING_INIT, name=name)
+
+
+def _look_up(table: nn.Embed, ids: Int[Array, "..."]) -> Float[Array, "... D"]:
+    return jnp.take(table.embedding, ids, axis=0, mode="clip")
+
+
+@registry.models.register
+def transformer_base() -> TransformerConfig:
+    """The base model of Vaswani et al. (2017), table 3; trax's defaults."""
+    return TransformerConfig()
+
+
+@registry.models.register
+def transformer_big() -> TransformerConfig:
+    """The big model of Vaswani et al. (2017), table 3."""
+    return TransformerConfig(d_model=1024, d_ff=4096, num_heads=16, dropout_rate=0.3)
+
+
+@registry.models.register
+def transformer_small() -> TransformerConfig:
+    """Half the width and the depth of base: for some 100,000 sentence pairs."""
+    return TransformerConfig(
+        d_model=256, d_ff=1024, num_heads=4, num_encoder_layers=3, num_decoder_layers=3
+    )
+
+
+@registry.models.register
+def transformer_tiny() -> TransformerConfig:
+    """For tests and toy tasks."""
+    return TransformerConfig(
+        d_model=64, d_ff=128, num_heads=2, num_encoder_layers=2, num_decoder_layers=2, max_len=256
+    )
+
+
+@registry.models.register
+def transformer_lm_base() -> TransformerLMConfig:
+    """trax's defaults of `TransformerLM`."""
+    return TransformerLMConfig()
+
+
+@registry.models.register
+def transformer_lm_small() -> TransformerLMConfig:
+    """Six layers of 384: nanoGPT's size for characters."""
+    return TransformerLMConfig(d_model=384, d_ff=1536, num_heads=6, dropout_rate=0.2)
+
+
+@registry.models.register
+def transformer_lm_tiny() -> TransformerLMConfig:
+    """For tests and toy tasks."""
+    return TransformerLMConfig(d_model=64, d_ff=128, num_heads=2, num_layers=2, max_len=256)
+
+
+@registry.models.register
+def transformer_encoder_base() -> TransformerEncoderConfig:
+    """trax's defaults of `TransformerEncoder`."""
+    return TransformerEncoderConfig()
+
+
+@registry.models.register
+def transformer_encoder_tiny() -> TransformerEncoderConfig:
+    """For tests and toy tasks."""
+    return TransformerEncoderConfig(d_model=64, d_ff=128, num_heads=2, num_layers=2)
+
+
+@registry.models.register
+def transformer_decoder_base() -> TransformerDecoderConfig:
+    """trax's defaults of `TransformerDecoder`."""
+    return TransformerDecoderConfig()
