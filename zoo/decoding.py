@@ -1,11 +1,9 @@
 """Greedy decoding, sampling and beam search over a step function, each one loop on the device.
 
-A model is known by two functions:
-
-* `step(tokens [B, N], cache) -> (logits [B, N, V], cache)`: the logits of the token that follows;
-* `reorder(cache, parents [B, N]) -> cache`: beam n goes on from where beam `parents[:, n]` is.
-
-The cache is whatever they make of it. The first token that a step is given is START.
+A model is known by one function, `step(tokens [B, N], cache) -> (logits [B, N, V], cache)`: the
+logits of the token that follows. The cache is what the model makes of it; for beam search it has a
+method `reorder(parents [B, N])`, after which beam n goes on from where beam `parents[:, n]` was.
+The first token that a step is given is START.
 
 Shapes: `B` batch, `N` beams, `V` vocabulary, `L` the most new tokens, `P` length of the prefixes.
 """
@@ -23,7 +21,6 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from zoo.config import ConfigError
 
 Step = Callable[[Int[Array, "B N"], Any], tuple[Float[Array, "B N V"], Any]]
-Reorder = Callable[[Any, Int[Array, "B N"]], Any]
 
 START = 0
 """What is read before the first token."""
@@ -133,7 +130,7 @@ def sample(
     prefix: Prefix | None = None,
     until: int | Int[Array, ""] | None = None,
 ) -> Sampled:
-    """Chooses tokens until every row has ended, or `until` are chosen (None: all there is room for).
+    """Chooses tokens until every row has ended, or `until` are chosen (None: while there is room).
 
     Args:
       step: the model.
@@ -223,7 +220,6 @@ class Beams(NamedTuple):
 
 def beam_search(
     step: Step,
-    reorder: Reorder,
     cache: Any,
     beam: Beam,
     *,
@@ -239,7 +235,8 @@ def beam_search(
     stands.
 
     Args:
-      step, reorder, cache: the model, with a cache of one beam a row.
+      step: the model.
+      cache: one beam a row.
       beam: how many are followed, and how they are ranked.
       batch: rows.
       length: L.
@@ -281,7 +278,7 @@ def beam_search(
             ended=ended,
             ended_scores=ended_scores,
             ended_ranks=ended_ranks,
-            cache=reorder(cache, _pick(parents, best)),
+            cache=cache.reorder(_pick(parents, best)),
         )
 
     def unfinished(state: Beams) -> Bool[Array, ""]:
@@ -301,7 +298,7 @@ def beam_search(
             ended=nothing,
             ended_scores=never,
             ended_ranks=never,
-            cache=reorder(cache, jnp.zeros((batch, n), jnp.int32)),
+            cache=cache.reorder(jnp.zeros((batch, n), jnp.int32)),
         ),
     )
     cut = jnp.where(state.position == length, rank(state.scores, length), NEVER)

@@ -6,7 +6,7 @@ stand before each sublayer and after the last block (pre-norm, Xiong et al. 2020
 are trained and begin as sinusoids, and embeddings are neither scaled nor tied to the output.
 
 Decoding goes through a `Cache`: `start` makes one, `extend` takes tokens and a cache and gives the
-logits of the next token and the new cache, `reorder` gives each beam another beam's past.
+logits of the next token and the new cache, whose `reorder` serves beam search.
 
 Shapes: `B` batch, `S` source length, `T` target length, `D` model, `F` feed-forward, `H` heads,
 `K` head width, `V` vocabulary, `C` classes; in decoding `N` beams, `L` the most tokens of a cache.
@@ -156,6 +156,20 @@ class Cache:
     """The beam under which the past token at each position was read."""
     memory: Memory | None
     """None in a language model."""
+
+    def reorder(self, parents: Int[Array, "B M"]) -> Cache:
+        """The cache in which beam m has the past of beam `parents[:, m]`.
+
+        With one beam in it, M > 1 makes room for M.
+        """
+        more = parents.shape[1] - self.ancestors.shape[1]
+        widen = ((0, 0), (0, 0), (0, more), (0, 0), (0, 0))
+        return replace(
+            self,
+            keys=tuple(jnp.pad(keys, widen) for keys in self.keys),
+            values=tuple(jnp.pad(values, widen) for values in self.values),
+            ancestors=jnp.take_along_axis(self.ancestors, parents[..., None], axis=1),
+        )
 
 
 class Transformer(nn.Module):
@@ -487,20 +501,6 @@ def shift_right(tokens: Int[Array, "B T"]) -> Int[Array, "B T"]:
 def causal_mask(length: int) -> Bool[Array, "1 1 T T"]:
     """True where a position sees itself and what came before."""
     return jnp.tri(length, dtype=bool)[None, None]
-
-
-def reorder(cache: Cache, parents: Int[Array, "B M"]) -> Cache:
-    """The cache in which beam m has the past of beam `parents[:, m]`.
-
-    With one beam in the cache, M > 1 makes room for M beams.
-    """
-    ancestors = jnp.take_along_axis(cache.ancestors, parents[..., None], axis=1)
-    more = parents.shape[1] - cache.ancestors.shape[1]
-    widen = ((0, 0), (0, 0), (0, more), (0, 0), (0, 0))
-    keys, values = (
-        tuple(jnp.pad(kept, widen) for kept in layers) for layers in (cache.keys, cache.values)
-    )
-    return replace(cache, ancestors=ancestors, keys=keys, values=values)
 
 
 def _past(cache: Cache, new: int) -> tuple[Int[Array, "B N L"], Bool[Array, "B 1 NT NL"]]:

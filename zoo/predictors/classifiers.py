@@ -1,8 +1,7 @@
-"""What `zoo.load` returns: one predictor a task, a frozen dataclass called with an item or a list.
+"""Classifiers of texts and images.
 
-An answer does not depend on what else is in the batch, on padding, or on how often the predictor
-was called. Shapes are bucketed (lengths and numbers of rows to powers of two), so that a handful
-of compilations serve all.
+Shapes are bucketed (lengths and numbers of rows to powers of two), so that a handful of
+compilations serve all.
 """
 
 from __future__ import annotations
@@ -18,13 +17,11 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from zoo.predictors.base import CHECK_TEXT, Predictor, power_of_two
 from zoo.preprocessing import ImagePreprocessing
-from zoo.tokenizers import Tokenizer
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-    from zoo.hub import Card
 
     ImageLike = str | os.PathLike[str] | Image | np.ndarray[Any, Any]
 
@@ -34,9 +31,6 @@ ROWS = 32
 SHORTEST = 16
 """Shortest padded length of a text."""
 
-CHECK_TEXT = "It is nice to learn new things today!"
-"""The text of the check values in a card."""
-
 
 @dataclass(frozen=True)
 class Prediction:
@@ -45,23 +39,6 @@ class Prediction:
     label: str
     probability: float
     probabilities: Mapping[str, float]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Predictor:
-    """A model with its weights and all that it needs to take raw input."""
-
-    module: nn.Module
-    variables: Mapping[str, Any]
-    tokenizer: Tokenizer | None
-    card: Card
-
-    def check(self) -> dict[str, Any]:
-        """An input that every predictor of this class takes, and the first values of the answer.
-
-        They go into the card.
-        """
-        raise NotImplementedError
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -87,7 +64,7 @@ class _Classifier(Predictor):
                 chunk = indices[start : start + ROWS]
                 rows = np.stack([arrays[index] for index in chunk])
                 padding = np.zeros(
-                    (_power_of_two(len(chunk)) - len(chunk), *rows.shape[1:]), rows.dtype
+                    (power_of_two(len(chunk)) - len(chunk), *rows.shape[1:]), rows.dtype
                 )
                 probabilities = _probabilities(
                     self.module, self.variables, np.concatenate([rows, padding])
@@ -131,17 +108,8 @@ class TextClassifier(_Classifier):
         return self._check(CHECK_TEXT, self._ids(CHECK_TEXT))
 
     def _ids(self, text: str) -> np.ndarray[Any, Any]:
-        if not isinstance(text, str):
-            raise TypeError(
-                "a text classifier takes a string or a list of strings; "
-                f"got {type(text).__name__} ({text!r})"
-            )
-        if self.tokenizer is None:
-            raise ValueError(
-                f"the card {self.card.name!r} has no tokenizer, so it cannot read text"
-            )
-        ids = self.tokenizer.encode(text)[: self.card.preprocessing.get("max_len")]
-        padded = np.zeros(max(_power_of_two(len(ids)), SHORTEST), np.int32)
+        ids = self.encode(text)[: self.card.preprocessing.get("max_len")]
+        padded = np.zeros(max(power_of_two(len(ids)), SHORTEST), np.int32)
         padded[: len(ids)] = ids
         return padded
 
@@ -179,26 +147,3 @@ class ImageClassifier(_Classifier):
 
 def _is_list(images: Any) -> bool:
     return isinstance(images, list | tuple) or (isinstance(images, np.ndarray) and images.ndim == 4)
-
-
-def _power_of_two(number: int) -> int:
-    """The smallest power of two that is not below `number` (1 for 0)."""
-    return 1 << max(number - 1, 0).bit_length()
-
-
-PREDICTORS: Mapping[str, type[Predictor]] = {
-    "text_classification": TextClassifier,
-    "image_classification": ImageClassifier,
-}
-
-
-def create(card: Card, variables: Mapping[str, Any], tokenizer: Tokenizer | None) -> Predictor:
-    """The predictor of the card's task."""
-    if card.task not in PREDICTORS:
-        raise ValueError(
-            f"the card {card.name!r} is for the task {card.task!r}; "
-            f"known are {', '.join(PREDICTORS)}"
-        )
-    return PREDICTORS[card.task](
-        module=card.config.build(), variables=variables, tokenizer=tokenizer, card=card
-    )

@@ -1,0 +1,58 @@
+"""What every predictor is: a frozen dataclass of a model, its weights and what raw input needs."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from flax import linen as nn
+
+from zoo.tokenizers import Tokenizer
+
+if TYPE_CHECKING:
+    from zoo.hub import Card
+
+CHECK_TEXT = "It is nice to learn new things today!"
+"""The text of the check values in a card."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predictor(abc.ABC):
+    """A model with its weights and all that it needs to take raw input."""
+
+    module: nn.Module
+    variables: Mapping[str, Any]
+    tokenizer: Tokenizer | None
+    card: Card
+
+    @abc.abstractmethod
+    def check(self) -> dict[str, Any]:
+        """An input that every predictor of this class takes, and the first values of the answer.
+
+        They go into the card.
+        """
+
+    def encode(self, text: str) -> list[int]:
+        """The ids of a text.
+
+        Raises:
+          TypeError: it is not a string.
+          ValueError: the card has no tokenizer, or the tokenizer cannot take the text.
+        """
+        if not isinstance(text, str):
+            raise TypeError(
+                "this model takes a string or a list of strings; "
+                f"got {type(text).__name__} ({text!r})"
+            )
+        if self.tokenizer is None:
+            raise ValueError(
+                f"the card {self.card.name!r} has no tokenizer, so it cannot read text"
+            )
+        return self.tokenizer.encode(text)
+
+
+def power_of_two(number: int) -> int:
+    """The smallest power of two that is not below `number` (1 for 0)."""
+    return 1 << max(number - 1, 0).bit_length()

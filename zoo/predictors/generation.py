@@ -1,0 +1,92 @@
+"""What the predictors that write text share: scored answers, and batches of a few fixed shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from zoo.predictors.base import power_of_two
+
+EOS = 1
+"""The end of a sequence, in every vocabulary of the zoo."""
+
+TOKENS = 2048
+"""Tokens of a full batch, padding included."""
+
+MOST_ROWS, FEW_ROWS = 64, 8
+"""Rows of a full batch of short sequences, and of a small one."""
+
+SHORTEST = 16
+"""Shortest padded length."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A text and its score: the sum of its tokens' log-probabilities, end of sequence included."""
+
+    text: str
+    score: float
+
+
+class Batch(NamedTuple):
+    """Which items go through the model together."""
+
+    indices: list[int]
+    rows: int
+    """Rows of the batch, of which those after the items are padding."""
+    length: int
+    """Padded length."""
+
+    def pad(self, sequences: Sequence[Sequence[int]]) -> np.ndarray[Any, Any]:
+        """The sequences of the items, int32 [rows, length], with zeros around."""
+        return padded([sequences[index] for index in self.indices], self.rows, self.length)
+
+
+def padded(sequences: Sequence[Sequence[int]], rows: int, length: int) -> np.ndarray[Any, Any]:
+    """Sequences as an array int32 [rows, length], with zeros around."""
+    array = np.zeros((rows, length), np.int32)
+    for row, sequence in zip(array, sequences, strict=False):
+        row[: len(sequence)] = sequence
+    return array
+
+
+def batches(lengths: Sequence[int], longest: int) -> Iterator[Batch]:
+    """Every item once, in batches of similar lengths and of a handful of shapes.
+
+    Lengths are padded to powers of two, rows to 1, `FEW_ROWS` or a full batch. An item's padded
+    length is a function of its own length, so that no answer depends on what else is in the batch.
+
+    Args:
+      lengths: of the items.
+      longest: that no padded length exceeds.
+    """
+    by_length: dict[int, list[int]] = {}
+    for index in sorted(range(len(lengths)), key=lengths.__getitem__):
+        length = min(max(power_of_two(lengths[index]), SHORTEST), longest)
+        by_length.setdefault(length, []).append(index)
+    for length, indices in by_length.items():
+        most = min(max(TOKENS // length, 1), MOST_ROWS)
+        while indices:
+            rows = 1 if len(indices) == 1 else FEW_ROWS if 2 * len(indices) < most else most
+            rows = min(rows, most)
+            yield Batch(indices[:rows], rows, length)
+            indices = indices[rows:]
+
+
+def row_keys(seed: int, rows: int, each: int) -> jax.Array:
+    """Keys for `rows` rows, of which `each` in succession are answers to one item.
+
+    The n-th answer to an item has the n-th key of the seed, whatever else is asked.
+    """
+    own = jax.vmap(lambda number: jax.random.fold_in(jax.random.key(seed), number))
+    return own(np.arange(rows) % each)
+
+
+def until_end(tokens: np.ndarray[Any, Any]) -> list[int]:
+    """The tokens before the first end of sequence (all, if there is none)."""
+    ends = np.flatnonzero(tokens == EOS)
+    return [int(token) for token in tokens[: ends[0] if len(ends) else None]]

@@ -1,0 +1,3 @@
+"""Text -> more text."""
+
+from __future__ import annotations

@@ -1,0 +1,307 @@
+"""Sentences of one language -> sentences of another."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any, overload
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from zoo import decoding
+from zoo.config import ConfigError
+from zoo.decoding import Beam, Prefix, Sampling
+from zoo.predictors.base import CHECK_TEXT, Predictor
+from zoo.predictors.generation import EOS, Scored, batches, padded, row_keys, until_end
+
+BEAM_SIZE = 4
+"""Beams where nothing is said."""
+
+Ids = list[int]
+
+
+class Translator(Predictor):
+    """Sentences -> translations, by beam search unless something else is asked for."""
+
+    @overload
+    def __call__(self, sources: str, **options: Any) -> str | Scored | list[Scored]: ...
+    @overload
+    def __call__(
+        self, sources: list[str] | tuple[str, ...], **options: Any
+    ) -> list[str] | list[Scored] | list[list[Scored]]: ...
+    def __call__(
+        self,
+        sources: str | list[str] | tuple[str, ...],
+        *,
+        beam_size: int | None = None,
+        length_penalty: float = 0.6,
+        num_return: int = 1,
+        temperature: float = 0.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        seed: int = 0,
+        max_new_tokens: int | None = None,
+        prefix: str | list[str] | None = None,
+        scores: bool = False,
+    ) -> Any:
+        """The translation of a sentence, or of each sentence of a list.
+
+        Args:
+          sources: the sentences. An empty one has an empty translation.
+          beam_size: sequences that beam search follows (4 by default); 1 is greedy decoding.
+          length_penalty: how much longer translations are favoured; see `decoding.Beam`.
+          num_return: best translations of each sentence; with several they come as `Scored`.
+          temperature: above 0 draws translations at random instead, see `decoding.Sampling`.
+          top_k, top_p: what they are drawn from.
+          seed: of the draw. Equal seeds give a sentence equal translations, in any batch.
+          max_new_tokens: longest translation, in tokens; by default more than twice the source.
+          prefix: what the translation must begin with; a list has one for each sentence.
+          scores: whether to give `Scored` instead of strings.
+
+        Returns:
+          A string; `Scored` with `scores`; a list of `Scored`, best first, with `num_return` > 1.
+          For a list of sentences a list of these.
+
+        Raises:
+          ValueError: a sentence is longer than the model's `max_len`, or an option does not fit.
+        """
+        method = _method(beam_size, length_penalty, num_return, temperature, top_k, top_p)
+        single = isinstance(sources, str)
+        texts = [sources] if isinstance(sources, str) else list(sources)
+        prefixes = [prefix] * len(texts) if not isinstance(prefix, list) else prefix
+        if len(prefixes) != len(texts):
+            raise ValueError(
+                f"{len(prefixes)} prefixes for {len(texts)} sentences; give one for each, or one"
+            )
+        found = self._translate(
+            [self._source(text) for text in texts],
+            [self._prefix(text) for text in prefixes],
+            method,
+            num_return,
+            seed,
+            max_new_tokens,
+            scores=scores or num_return > 1,
+        )
+        plain = [self._shown(answers, num_return, scores) for answers in found]
+        return plain[0] if single else plain
+
+    def score(
+        self, sources: str | list[str] | tuple[str, ...], targets: str | list[str] | tuple[str, ...]
+    ) -> float | list[float]:
+        """The score of a given translation of a sentence, or of each pair of two lists.
+
+        A score is the sum of the log-probabilities of the target's tokens, end of sequence
+        included.
+
+        Raises:
+          ValueError: two lists of different length, or a sentence that is too long.
+        """
+        if isinstance(sources, str) or isinstance(targets, str):
+            if not (isinstance(sources, str) and isinstance(targets, str)):
+                raise TypeError("score takes two strings or two lists of strings, not one of each")
+            return self._score([self._source(sources)], [self._target(targets)])[0]
+        if len(sources) != len(targets):
+            raise ValueError(
+                f"{len(sources)} sources and {len(targets)} targets; give one target for each"
+            )
+        return self._score(
+            [self._source(text) for text in sources], [self._target(text) for text in targets]
+        )
+
+    def check(self) -> dict[str, Any]:
+        text = self._check_text()
+        answer = self(text, beam_size=1, max_new_tokens=32)
+        return {"input": text, "output": answer, "score": self.score(text, text)}
+
+    def _check_text(self) -> str:
+        """The usual text, or ids where the vocabulary is of ids."""
+        try:
+            self.encode(CHECK_TEXT)
+        except ValueError:
+            return "3 4 5"
+        return CHECK_TEXT
+
+    def _translate(
+        self,
+        sources: list[Ids],
+        prefixes: list[Ids],
+        method: Beam | Sampling,
+        num_return: int,
+        seed: int,
+        max_new_tokens: int | None,
+        *,
+        scores: bool,
+    ) -> list[list[tuple[Ids, float]]]:
+        """For each source the tokens and scores (0 where not asked for) of its translations."""
+        if max_new_tokens is not None and max_new_tokens < 1:
+            raise ValueError(f"max_new_tokens is {max_new_tokens}; it is 1 or more")
+        nothing = [([], 0.0)] * num_return
+        found: list[list[tuple[Ids, float]]] = [list(nothing) for _ in sources]
+        real = [index for index, ids in enumerate(sources) if ids]
+        for batch in batches([len(sources[index]) for index in real], self._max_len):
+            items = [real[index] for index in batch.indices]
+            inputs = padded([sources[item] for item in items], batch.rows, batch.length)
+            length = min(max_new_tokens or 2 * batch.length + 16, self._max_len)
+            prefix = _prefix([prefixes[item] for item in items], batch.rows)
+            if isinstance(method, Beam):
+                tokens, totals = _beam(
+                    self.module, self.variables, inputs, prefix, beam=method, length=length
+                )
+            else:
+                inputs = np.repeat(inputs, num_return, axis=0)
+                if prefix is not None:
+                    prefix = Prefix(*(np.repeat(part, num_return, axis=0) for part in prefix))
+                keys = row_keys(seed, len(inputs), num_return)
+                tokens = _sample(
+                    self.module, self.variables, inputs, prefix, keys, how=method, length=length
+                ).reshape(batch.rows, num_return, length)
+                totals = None
+            answers = np.asarray(tokens)[:, :num_return]
+            for row, item in enumerate(items):
+                ids = [until_end(answer) for answer in answers[row]]
+                if totals is not None:
+                    values = [float(value) for value in totals[row, :num_return]]
+                elif scores:
+                    values = self._score([sources[item]] * num_return, ids)
+                else:
+                    values = [0.0] * num_return
+                found[item] = list(zip(ids, values, strict=True))
+        return found
+
+    def _score(self, sources: list[Ids], targets: list[Ids]) -> list[float]:
+        scores = [0.0] * len(sources)
+        ended = [[*target, EOS] for target in targets]
+        lengths = [max(len(s), len(t)) for s, t in zip(sources, ended, strict=True)]
+        for batch in batches(lengths, self._max_len):
+            values = _scores(self.module, self.variables, batch.pad(sources), batch.pad(ended))
+            for index, value in zip(batch.indices, np.asarray(values), strict=False):
+                scores[index] = float(value)
+        return scores
+
+    def _shown(self, answers: list[tuple[Ids, float]], num_return: int, scores: bool) -> Any:
+        if self.tokenizer is None:
+            raise ValueError(f"the card {self.card.name!r} has no tokenizer")
+        texts = [Scored(self.tokenizer.decode(ids), score) for ids, score in answers]
+        if num_return > 1:
+            return texts
+        return texts[0] if scores else texts[0].text
+
+    @property
+    def _max_len(self) -> int:
+        return int(self.module.config.max_len)
+
+    def _source(self, text: str) -> Ids:
+        return self._limited(self.encode(text), text, 0)
+
+    def _target(self, text: str) -> Ids:
+        return self._limited(self.encode(text), text, 1)
+
+    def _prefix(self, text: str | None) -> Ids:
+        return self._target(text) if text else []
+
+    def _limited(self, ids: Ids, text: str, more: int) -> Ids:
+        if len(ids) + more > self._max_len:
+            raise ValueError(
+                f"a sentence of {len(ids)} tokens is longer than this model's max_len="
+                f"{self._max_len}: {text[:40]!r}…; split it into shorter ones"
+            )
+        return ids
+
+
+def _method(
+    beam_size: int | None,
+    length_penalty: float,
+    num_return: int,
+    temperature: float,
+    top_k: int | None,
+    top_p: float | None,
+) -> Beam | Sampling:
+    """What the options ask for."""
+    if num_return < 1:
+        raise ValueError(f"num_return is {num_return}; it is 1 or more")
+    sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p)
+    if temperature > 0:
+        if beam_size is not None and beam_size > 1:
+            raise ConfigError(
+                f"beam_size={beam_size} and temperature={temperature} exclude each other: "
+                "beam search leaves nothing to chance"
+            )
+        return sampling
+    if top_k is not None or top_p is not None:
+        raise ConfigError("top_k and top_p are for sampling: give a temperature above 0 too")
+    size = BEAM_SIZE if beam_size is None else beam_size
+    if num_return > size:
+        raise ConfigError(
+            f"num_return={num_return} is more than beam_size={size}; raise beam_size, or sample "
+            "with a temperature"
+        )
+    return sampling if size == 1 else Beam(size=size, length_penalty=length_penalty)
+
+
+def _prefix(prefixes: Sequence[Ids], rows: int) -> Prefix | None:
+    longest = max(map(len, prefixes))
+    if not longest:
+        return None
+    lengths = np.zeros(rows, np.int32)
+    lengths[: len(prefixes)] = [len(prefix) for prefix in prefixes]
+    return Prefix(padded(prefixes, rows, -(-longest // 8) * 8), lengths)
+
+
+def _step(module: nn.Module, variables: Any) -> decoding.Step:
+    def step(tokens: jax.Array, cache: Any) -> Any:
+        return module.apply(variables, tokens[..., None], cache, method="extend")
+
+    return step
+
+
+@functools.partial(jax.jit, static_argnames=("module", "how", "length"))
+def _sample(
+    module: nn.Module,
+    variables: Any,
+    inputs: jax.Array,
+    prefix: Prefix | None,
+    keys: jax.Array,
+    *,
+    how: Sampling,
+    length: int,
+) -> jax.Array:
+    cache = module.apply(variables, inputs, length, method="start")
+    state = decoding.begin(cache, inputs.shape[0], length)
+    step = _step(module, variables)
+    return decoding.sample(step, state, keys, how, eos_id=EOS, prefix=prefix).tokens
+
+
+@functools.partial(jax.jit, static_argnames=("module", "beam", "length"))
+def _beam(
+    module: nn.Module,
+    variables: Any,
+    inputs: jax.Array,
+    prefix: Prefix | None,
+    *,
+    beam: Beam,
+    length: int,
+) -> tuple[jax.Array, jax.Array]:
+    cache = module.apply(variables, inputs, length, method="start")
+    return decoding.beam_search(
+        _step(module, variables),
+        cache,
+        beam,
+        batch=inputs.shape[0],
+        length=length,
+        eos_id=EOS,
+        prefix=prefix,
+    )
+
+
+@functools.partial(jax.jit, static_argnames="module")
+def _scores(
+    module: nn.Module, variables: Any, inputs: jax.Array, targets: jax.Array
+) -> jax.Array:
+    logits = module.apply(variables, inputs, targets, train=False)
+    # The end is 1 and padding behind it 0; a real 0 inside a target counts.
+    last = jnp.max(jnp.arange(targets.shape[1]) * (targets == EOS), axis=1, keepdims=True)
+    weights = (jnp.arange(targets.shape[1]) <= last).astype(jnp.float32)
+    return decoding.log_probabilities(jnp.asarray(logits), targets, weights)
