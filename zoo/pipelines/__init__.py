@@ -8,8 +8,16 @@ if TYPE_CHECKING:
     from zoo.pipelines.base import Data, DataConfig, Facts
     from zoo.pipelines.images import ImageClassificationData
     from zoo.pipelines.text import TextClassificationData
+    from zoo.pipelines.translation import TranslationData
 
-__all__ = ["Data", "DataConfig", "Facts", "ImageClassificationData", "TextClassificationData"]
+__all__ = [
+    "Data",
+    "DataConfig",
+    "Facts",
+    "ImageClassificationData",
+    "TextClassificationData",
+    "TranslationData",
+]
 
 __getattr__ = attach(
     __name__,
@@ -19,5 +27,6 @@ __getattr__ = attach(
         "Facts": "zoo.pipelines.base:Facts",
         "ImageClassificationData": "zoo.pipelines.images:ImageClassificationData",
         "TextClassificationData": "zoo.pipelines.text:TextClassificationData",
+        "TranslationData": "zoo.pipelines.translation:TranslationData",
     },
 )

@@ -136,6 +136,8 @@ class Facts:
     """What a predictor must do to its input; goes into a card."""
     num_examples: Mapping[str, int] = field(default_factory=dict)
     """Rows of each split there is."""
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    """Rows of the training files that are not among them, by reason."""
 
 
 class LabelError(ConfigError):

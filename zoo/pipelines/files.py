@@ -39,13 +39,47 @@ def read(path: Path, columns: Sequence[str] | None = None) -> dict[str, list[Any
         case ".jsonl":
             names, rows = _read_jsonl(path, columns)
         case ".txt":
-            lines = io.StringIO(_decoded(path), newline=None)
-            names, rows = ["text"], [[line.removesuffix("\n")] for line in lines]
+            names, rows = ["text"], [[line] for line in lines(path)]
         case suffix:
             raise ValueError(f"{path} has the suffix {suffix!r}; known are {', '.join(SUFFIXES)}")
     if not rows:
         raise ValueError(f"{path} is empty: it has no rows")
     return {name: [row[index] for row in rows] for index, name in enumerate(names)}
+
+
+def lines(path: Path) -> list[str]:
+    """The lines of a file of any suffix, without their ends.
+
+    Raises:
+      ValueError: it is not UTF-8.
+    """
+    return [line.removesuffix("\n") for line in io.StringIO(_decoded(path), newline=None)]
+
+
+def read_unnamed(path: Path) -> dict[str, list[str]]:
+    """The columns of a file without a line of names; they are called `0`, `1`, …
+
+    Between the fields are tabs; quotes stand for themselves. Empty lines are left out.
+
+    Raises:
+      ValueError: the file is empty, not UTF-8, or has lines with different numbers of fields.
+    """
+    columns: list[list[str]] = []
+    for number, line in enumerate(lines(path), start=1):
+        if not line:
+            continue
+        fields = line.split("\t")
+        columns = columns or [[] for _ in fields]
+        if len(fields) != len(columns):
+            raise ValueError(
+                f"{path}, line {number}: {len(fields)} field(s) between tabs, but the lines before "
+                f"have {len(columns)}"
+            )
+        for column, value in zip(columns, fields, strict=True):
+            column.append(value)
+    if not columns:
+        raise ValueError(f"{path} is empty: it has no rows")
+    return {str(number): column for number, column in enumerate(columns)}
 
 
 def _decoded(path: Path) -> str:

@@ -131,6 +131,26 @@ class Source:
         arrays = self.select([name]).cached().arrays or {}
         return arrays[name]
 
+    def texts(self, name: str) -> list[str]:
+        """One column of text.
+
+        Raises:
+          ValueError: it is not text, or a row is not UTF-8.
+        """
+        column = self.column(name)
+        if column.ndim != 1 or column.dtype.kind != "O":
+            raise ValueError(
+                f"{self.where}: column {name!r} is not text; it holds {column.dtype} of shape "
+                f"{column.shape[1:]}"
+            )
+        texts = []
+        for number, text in enumerate(column, start=1):
+            try:
+                texts.append(text.decode())
+            except UnicodeDecodeError as error:
+                raise ValueError(f"{self.where}: row {number} is not UTF-8: {error}") from error
+        return texts
+
     def labels(self, column: str) -> tuple[str, ...]:
         """The names of the classes in a column: those that came with the data, or all that occur.
 

@@ -6,7 +6,7 @@ Shapes: B examples in a batch, L length. A batch has `inputs` int32 [B, L], `tar
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -89,7 +89,7 @@ class TextClassificationData(DataConfig):
         found, labels = sources.for_classes(found, self.label_column, labels, self)
         if tokenizer is None:
             training = found["train"]
-            tokenizer = self.tokenizer.build(lambda: texts(training))
+            tokenizer = self.tokenizer.build(lambda: training.texts(TEXT))
         facts = Facts(
             tokenizer=tokenizer,
             labels=labels,
@@ -189,7 +189,7 @@ class TextData:
             return self._tokenizer.encode(text)[:cut]
 
         source = source.cached()
-        store = _Texts(texts(source), source.targets(label, labels), encode, self._lengths)
+        store = _Texts(source.texts(TEXT), source.targets(label, labels), encode, self._lengths)
         signature = {
             "inputs": tf.TensorSpec([None, None], tf.int32),
             "targets": tf.TensorSpec([None], tf.int32),
@@ -236,16 +236,3 @@ class _Texts:
         if isinstance(row, str):
             row = self._rows[number] = np.array(self._encode(row), np.int32)
         return row
-
-
-def texts(source: Source) -> Iterator[str]:
-    """The column TEXT.
-
-    Raises:
-      ValueError: a row is not UTF-8.
-    """
-    for number, text in enumerate(source.column(TEXT), start=1):
-        try:
-            yield text.decode()
-        except UnicodeDecodeError as error:
-            raise ValueError(f"{source.where}: row {number} is not UTF-8: {error}") from error

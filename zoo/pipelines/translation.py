@@ -1,0 +1,391 @@
+"""Pairs of sentences, one the translation of the other.
+
+Shapes: B pairs in a batch, S source and T target length, which are the same number. A batch has
+`inputs` int32 [B, S], padded with 0; `targets` int32 [B, T], each ended by 1 (end of sequence) and
+padded with 0; and `weights` float32 [B, T], 1 at real targets and 0 at padding.
+"""
+
+from __future__ import annotations
+
+import array
+import itertools
+import logging
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from zoo.config import ConfigError
+from zoo.pipelines import files, folders, ops, sources
+from zoo.pipelines.base import Array, DataConfig, Dataset, Facts, tensorflow
+from zoo.pipelines.rows import CachedRows, Splits
+from zoo.pipelines.sources import Source
+from zoo.tokenizers import Tokenizer, TokenizerConfig
+
+SOURCE, TARGET = "source", "target"
+"""The columns of the user's own rows."""
+
+EOS = 1
+"""The id that ends a target."""
+
+LONGEST = 2**20
+"""The largest length that evaluation pads to."""
+
+Pairs: TypeAlias = tuple[list[str], list[str]]
+"""The sources, and the target of each."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TranslationData(DataConfig):
+    """Pairs of sentences: a TFDS data set, the user's files, or rows that are handed over.
+
+    A file is either a pair of plain text files, whose n-th lines belong together, written with the
+    two endings in braces, source first: `multi30k/train.{en,de}`; or one CSV, TSV or JSONL file
+    that has both sides as columns.
+
+    A pair with a side that is empty or too long is evaluated but not trained on.
+    """
+
+    name: str | None = None
+    """A TFDS data set, as `wmt14_translate/de-en`; None: the files named below."""
+    train: tuple[str, ...] = ()
+    """Training files, or TFDS's expressions for splits (None given: `train`)."""
+    validation: tuple[str, ...] = ()
+    """Those for validation, likewise; (): TFDS's split of that name, else `holdout`."""
+    test: tuple[str, ...] = ()
+    """Those for the test, likewise; (): TFDS's split of that name, else none."""
+    source_language: str = "en"
+    """Column of the source: TFDS calls columns by their language."""
+    target_language: str = "de"
+    """Column of the target."""
+    source_column: int | str | None = None
+    """Column of the source in files with both sides. By number, from 0, where they have no line of
+    names: then tabs separate the columns. None: `source_language`."""
+    target_column: int | str | None = None
+    """That of the target, likewise."""
+    exclude: tuple[str, ...] = ()
+    """Files, as in `train`, whose sentences must not be trained on: pairs of the training files
+    with one of them on either side are left out. Case, punctuation and spaces make no difference.
+    """
+    unique: bool = False
+    """Take a pair that the training files have several times only once."""
+    tokenizer: TokenizerConfig = field(
+        default_factory=lambda: TokenizerConfig(kind="sentencepiece")
+    )
+    """One vocabulary for both languages. Without a file it is trained on the training pairs."""
+    max_len: int = 256
+    """Longest side of a training pair in tokens, end of sequence included."""
+    boundaries: tuple[int, ...] = ()
+    """Lengths that training batches are padded to, besides `max_len`; (): 8, 12, 16, 24, 32, …"""
+    batch_tokens: int | None = None
+    """Most tokens on one side of a training batch, padding included. A batch of length T then has
+    `batch_tokens // T` pairs, rounded down to a multiple of 8; None: the recipe's batch size."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.cache:
+            raise ConfigError("cache is False; translation data lie in memory: leave it at True")
+        if isinstance(self.columns[0], int) is not isinstance(self.columns[1], int):
+            raise ConfigError(
+                f"source_column is {self.columns[0]!r} and target_column is {self.columns[1]!r}; "
+                "both are names, or both are numbers"
+            )
+        if self.max_len < 2:
+            raise ConfigError(f"max_len is {self.max_len}; it must be 2 or more")
+        ops.check_buckets(self.boundaries, None)
+        if self.boundaries and self.boundaries[-1] > self.max_len:
+            raise ConfigError(
+                f"boundaries end with {self.boundaries[-1]}, but max_len is {self.max_len}; "
+                "no training pair is that long"
+            )
+        if self.batch_tokens is not None and self.batch_tokens < self.max_len:
+            raise ConfigError(
+                f"batch_tokens is {self.batch_tokens}, too few for one pair of max_len "
+                f"{self.max_len}; raise it or lower max_len"
+            )
+
+    @property
+    def columns(self) -> tuple[int | str, int | str]:
+        """Source and target column of files that have both."""
+        source, target = self.source_column, self.target_column
+        return (
+            self.source_language if source is None else source,
+            self.target_language if target is None else target,
+        )
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """The lengths that training batches are padded to, `max_len` last."""
+        if not self.boundaries:
+            return ladder(self.max_len)
+        return tuple(dict.fromkeys((*self.boundaries, self.max_len)))
+
+    def batch_sizes(self, batch_size: int) -> list[int]:
+        """The number of pairs of a training batch of each of the `lengths`."""
+        if self.batch_tokens is None:
+            return [batch_size] * len(self.lengths)
+        sizes = [self.batch_tokens // length for length in self.lengths]
+        return [size - size % 8 if size > 8 else size for size in sizes]
+
+    def open(
+        self,
+        rows: Any = None,
+        *,
+        tokenizer: Tokenizer | None = None,
+        labels: tuple[str, ...] | None = None,
+    ) -> ParallelData:
+        """See `DataConfig.open`. Tuples are (source, target); a mapping has columns of these names.
+
+        Of rows that are handed over none is excluded, and all repetitions are taken.
+        """
+        left_out: dict[str, int] = {}
+        if rows is None:
+            found = self._files()
+            found["train"], left_out = self._cleaned(found["train"])
+        else:
+            found = {"train": _pairs(sources.from_user(rows, (SOURCE, TARGET)), SOURCE, TARGET)}
+        if "validation" not in found and self.holdout:
+            held_out = sources.held_out(len(found["train"][0]), self.holdout)
+            found["validation"] = _masked(found["train"], held_out)
+            found["train"] = _masked(found["train"], ~held_out)
+        if tokenizer is None:
+            tokenizer = self.tokenizer.build(lambda: itertools.chain(*found["train"]))
+        facts = Facts(
+            tokenizer=tokenizer,
+            vocab_size=tokenizer.vocab_size,
+            num_examples={split: len(pairs[0]) for split, pairs in found.items()},
+            left_out=left_out,
+        )
+        return ParallelData(self, facts, tokenizer, found)
+
+    def _files(self) -> dict[str, Pairs]:
+        splits = {"train": self.train, "validation": self.validation, "test": self.test}
+        languages = self.source_language, self.target_language
+        if self.name is not None:
+            expressions = {split: "+".join(parts) or None for split, parts in splits.items()}
+            found = sources.from_splits(self.name, expressions, languages, self.data_dir)
+            return {split: _pairs(source, *languages) for split, source in found.items()}
+        if not self.train:
+            raise ConfigError(
+                "no training data: give data.name, a TFDS data set, or data.train, files such as "
+                f"'train.{{{','.join(languages)}}}'"
+            )
+        return {split: self._read(paths) for split, paths in splits.items() if paths}
+
+    def _read(self, paths: Iterable[str]) -> Pairs:
+        """The pairs of some files, one file after the other."""
+        both: Pairs = ([], [])
+        for path in paths:
+            pairs = _read_two(path, self.data_dir) if "{" in path else self._read_one(path)
+            for side, more in zip(both, pairs, strict=True):
+                side.extend(more)
+        return both
+
+    def _read_one(self, path: str) -> Pairs:
+        source, target = map(str, self.columns)
+        if not isinstance(self.columns[0], int):
+            return _pairs(sources.from_file(path, (source, target), self.data_dir), source, target)
+        found = folders.find_file(path, self.data_dir)
+        return _pairs(sources.from_arrays(files.read_unnamed(found), str(found)), source, target)
+
+    def _cleaned(self, pairs: Pairs) -> tuple[Pairs, dict[str, int]]:
+        """Training pairs without those that are not wanted, and how many these were, by reason."""
+        left_out = {}
+        if self.exclude:
+            excluded = {_essence(text) for side in self._read(self.exclude) for text in side} - {""}
+            wanted = [
+                _essence(source) not in excluded and _essence(target) not in excluded
+                for source, target in zip(*pairs, strict=True)
+            ]
+            left_out["excluded"] = wanted.count(False)
+            pairs = _masked(pairs, wanted)
+        if self.unique:
+            rows = dict.fromkeys(zip(*pairs, strict=True))
+            left_out["repeated"] = len(pairs[0]) - len(rows)
+            pairs = [source for source, _ in rows], [target for _, target in rows]
+        if not pairs[0]:
+            raise ConfigError("no training pair is left: all have a sentence of data.exclude")
+        return pairs, left_out
+
+
+class ParallelData:
+    """`TranslationData`, opened."""
+
+    def __init__(
+        self,
+        config: TranslationData,
+        facts: Facts,
+        tokenizer: Tokenizer,
+        found: Mapping[str, Pairs],
+    ) -> None:
+        self.facts = facts
+        self._config, self._tokenizer = config, tokenizer
+        self._pairs = Splits(found, found.__getitem__)
+        self._encoded = Splits(found, self._encode)
+
+    def pairs(self, split: str) -> Pairs:
+        """The sentences of a split as they came, the sources and the target of each, in order.
+
+        Raises:
+          LookupError: there is no such split.
+        """
+        return self._pairs[split]
+
+    def train(self, batch_size: int, *, seed: int, start: int = 0) -> Dataset:
+        """See `Data.train`. `batch_tokens` goes before `batch_size`.
+
+        Raises:
+          ConfigError: each pair has a side that is empty or too long.
+        """
+        config, encoded = self._config, self._encoded["train"]
+        rows = encoded.within(config.max_len)
+        if not len(rows):
+            raise ConfigError(
+                f"no training pair has between 1 and max_len={config.max_len} tokens on each side"
+            )
+        logging.getLogger(__name__).info(
+            "training on %d of %d pairs; the others have a side that is empty or longer than "
+            "max_len=%d tokens",
+            len(rows),
+            len(encoded.lengths),
+            config.max_len,
+        )
+        sizes = config.batch_sizes(batch_size)
+        return ops.prefetch(encoded.batches(rows, config.lengths, sizes, seed, start))
+
+    def evaluate(self, split: str, batch_size: int) -> Dataset:
+        """See `Data.evaluate`. The pairs of a batch have similar lengths."""
+        encoded = self._encoded[split]
+        lengths = self._config.lengths
+        lengths += tuple(length for length in ladder(LONGEST) if length > lengths[-1])
+        rows = np.arange(len(encoded.lengths))
+        batches = encoded.batches(rows, lengths, [batch_size] * len(lengths))
+        return ops.pipe(batches, ops.pad_last_batch(batch_size), ops.prefetch)
+
+    def _encode(self, split: str) -> _Encoded:
+        return _Encoded(self._pairs[split], self._tokenizer)
+
+
+class _Encoded:
+    """The pairs of a split in ids."""
+
+    def __init__(self, pairs: Pairs, tokenizer: Tokenizer) -> None:
+        encode = tokenizer.encode
+        self._sources = _Sequences(map(encode, pairs[0]))
+        self._targets = _Sequences([*encode(target), EOS] for target in pairs[1])
+        self.lengths = np.maximum(self._sources.lengths, self._targets.lengths)
+        """Of the longer side of each pair: [N]."""
+
+    def within(self, max_len: int) -> Array:
+        """The numbers of the pairs with no empty side and none longer than `max_len`."""
+        whole = (self._sources.lengths > 0) & (self._targets.lengths > 1)
+        return np.flatnonzero(whole & (self.lengths <= max_len))
+
+    def batches(
+        self,
+        rows: Array,
+        lengths: Sequence[int],
+        batch_sizes: Sequence[int],
+        seed: int | None = None,
+        start: int = 0,
+    ) -> Dataset:
+        """Batches of some of the pairs, each padded to one of the lengths; number `start` first.
+
+        Args:
+          rows: the numbers of the pairs; none of them is longer than the last of the lengths.
+          lengths: rising.
+          batch_sizes: one for each length.
+          seed: as in `CachedRows.grouped`.
+          start: likewise.
+        """
+        tf = tensorflow()
+
+        def fetch(places: Array) -> dict[str, Array]:
+            numbers = rows[places]
+            length = ops.boundary_of(int(self.lengths[numbers].max()), lengths) or lengths[-1]
+            targets, real = self._targets.padded(numbers, length)
+            inputs, _ = self._sources.padded(numbers, length)
+            return {"inputs": inputs, "targets": targets, "weights": real.astype(np.float32)}
+
+        signature = {
+            "inputs": tf.TensorSpec([None, None], tf.int32),
+            "targets": tf.TensorSpec([None, None], tf.int32),
+            "weights": tf.TensorSpec([None, None], tf.float32),
+        }
+        cached = CachedRows(len(rows), fetch, signature, lambda places: self.lengths[rows[places]])
+        return cached.grouped(lengths[:-1], batch_sizes, seed=seed, start=start)
+
+
+class _Sequences:
+    """Sequences of ids one after the other in one array: a list each would take ten times as much.
+
+    Letters: N sequences.
+    """
+
+    def __init__(self, sequences: Iterable[Sequence[int]]) -> None:
+        ids, ends = array.array("i"), array.array("q", [0])
+        for sequence in sequences:
+            ids.extend(sequence)
+            ends.append(len(ids))
+        self._ids = np.array(ids, np.int32)
+        self._starts = np.array(ends[:-1], np.int64)
+        self.lengths = np.diff(np.array(ends, np.int64))
+        """Of each: [N]."""
+
+    def padded(self, rows: Array, length: int) -> tuple[Array, Array]:
+        """Some sequences, padded with 0: int32 [B, length]; and which ids are theirs: bool."""
+        places = np.arange(length)
+        real = places < self.lengths[rows, None]
+        ids = np.zeros(real.shape, np.int32)
+        ids[real] = self._ids[(self._starts[rows, None] + places)[real]]
+        return ids, real
+
+
+def ladder(most: int) -> tuple[int, ...]:
+    """Lengths to pad to, each at most half as long again as the one before, `most` last.
+
+    >>> ladder(64)
+    (8, 12, 16, 24, 32, 48, 64)
+    """
+    steps = (step << power for power in itertools.count() for step in (8, 12))
+    return (*itertools.takewhile(lambda step: step < most, steps), most)
+
+
+def _read_two(path: str, data_dir: str | None) -> Pairs:
+    """The lines of two files, written as `train.{en,de}`."""
+    match = re.fullmatch(r"([^{}]*)\{([^{},]+),([^{},]+)\}([^{}]*)", path)
+    if match is None:
+        raise ConfigError(
+            f"{path!r} is not a pair of files; put two endings in braces, source first: "
+            "'train.{en,de}'"
+        )
+    before, *endings, after = match.groups()
+    source, target = (folders.find_file(before + end + after, data_dir) for end in endings)
+    pairs = files.lines(source), files.lines(target)
+    if len(pairs[0]) != len(pairs[1]):
+        raise ValueError(
+            f"{source} has {len(pairs[0])} lines, but {target} has {len(pairs[1])}; line n of one "
+            "must be the translation of line n of the other"
+        )
+    return pairs
+
+
+def _pairs(source: Source, source_column: str, target_column: str) -> Pairs:
+    cached = source.select((source_column, target_column)).cached()
+    return cached.texts(source_column), cached.texts(target_column)
+
+
+def _masked(pairs: Pairs, mask: Iterable[Any]) -> Pairs:
+    wanted = list(mask)
+    return list(itertools.compress(pairs[0], wanted)), list(itertools.compress(pairs[1], wanted))
+
+
+def _essence(text: str) -> str:
+    """What two sentences share that differ only in case, punctuation and spaces.
+
+    >>> _essence("A dog, running!") == _essence("a dog running")
+    True
+    """
+    return re.sub(r"[\W_]+", "", text.casefold())
