@@ -297,9 +297,7 @@ def _beam(
 
 
 @functools.partial(jax.jit, static_argnames="module")
-def _scores(
-    module: nn.Module, variables: Any, inputs: jax.Array, targets: jax.Array
-) -> jax.Array:
+def _scores(module: nn.Module, variables: Any, inputs: jax.Array, targets: jax.Array) -> jax.Array:
     logits = module.apply(variables, inputs, targets, train=False)
     # The end is 1 and padding behind it 0; a real 0 inside a target counts.
     last = jnp.max(jnp.arange(targets.shape[1]) * (targets == EOS), axis=1, keepdims=True)

@@ -11,7 +11,7 @@ import jax
 from flax import linen as nn
 from jax.sharding import Mesh
 
-from zoo import hub
+from zoo import hub, predictors
 from zoo.train import recipe, sharding, step
 from zoo.train.recipe import Recipe
 from zoo.train.reporting import prefixed
@@ -70,9 +70,8 @@ def evaluate(
         plan = recipe.with_data_dir(plan, data_dir)
     variables, _ = hub.load_variables(card, path.parent, step)
     config = plan.data if data is None else dataclasses.replace(plan.data, holdout=0.0)
-    examples = config.open(
-        data, tokenizer=hub.load_tokenizer(card, path.parent), labels=card.labels or None
-    )
+    tokenizer = hub.load_tokenizer(card, path.parent)
+    examples = config.open(data, tokenizer=tokenizer, labels=card.labels or None)
     available = examples.facts.num_examples
     if data is not None:
         chosen = "train"  # the only split of rows that are handed over
@@ -82,9 +81,12 @@ def evaluate(
         raise LookupError(f"the data has no split {chosen!r}; it has {', '.join(available)}")
     mesh = sharding.make_mesh(plan.mesh)
     evaluator = Evaluator(card.config.build(), plan.task, mesh)
-    variables = sharding.replicate(jax.device_get(variables), mesh)
     batches = examples.evaluate(chosen, plan.batch_size).as_numpy_iterator()
-    return prefixed(chosen if data is None else split or "test", evaluator(variables, batches))
+    metrics = evaluator(sharding.replicate(jax.device_get(variables), mesh), batches)
+    more, _ = plan.task.examine(
+        lambda: predictors.create(card, variables, tokenizer), examples, chosen
+    )
+    return prefixed(chosen if data is None else split or "test", metrics | more)
 
 
 def recipe_of(card: hub.Card, folder: Path) -> Recipe:

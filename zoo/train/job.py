@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from flax import linen as nn
 from jax.sharding import Mesh
 
-from zoo import hub, weights
+from zoo import hub, predictors, weights
 from zoo.checkpoints import FOLDER, Checkpoints
 from zoo.hub import Card
 from zoo.pipelines.base import Data
@@ -97,12 +98,22 @@ class Job:
         """That of the step just done."""
         return float(self.plan.optimizer.schedule_fn(self.plan.steps)(self.progress.step - 1))
 
-    def evaluate(self, variables: Any, split: str, batches: int | None = None) -> dict[str, float]:
-        """The metrics of a split, as `split/name`."""
+    def evaluate(
+        self, variables: Any, split: str, batches: int | None = None
+    ) -> tuple[dict[str, float], str]:
+        """The metrics of a split, as `split/name`, and a note on them."""
         examples = self.data.evaluate(split, self.plan.batch_size)
         if batches is not None:
             examples = examples.take(batches)
-        return reporting.prefixed(split, self.evaluator(variables, examples.as_numpy_iterator()))
+        metrics = self.evaluator(variables, examples.as_numpy_iterator())
+
+        def predictor() -> predictors.Predictor:
+            # Answers are for this process alone, so its own copy of the weights serves.
+            own = jax.tree.map(jax.numpy.asarray, jax.device_get(variables))
+            return predictors.create(self.card, own, self.data.facts.tokenizer)
+
+        more, note = self.plan.task.examine(predictor, self.data, split)
+        return reporting.prefixed(split, metrics | more), note
 
     def improved(self, measured: Mapping[str, float] | None) -> bool:
         """Whether what was just measured is the best so far."""
@@ -174,8 +185,9 @@ class Job:
         metrics = dict(self.progress.best)
         if "test" in self.data.facts.num_examples:
             chosen, variables = self.checkpoints.variables(self.state.variables)
-            measured = self.evaluate(variables, "test")
-            reporter.evaluation(self.progress.step, measured, note=f"weights of step {chosen}")
+            measured, note = self.evaluate(variables, "test")
+            note = f"weights of step {chosen}" + (f", {note}" if note else "")
+            reporter.evaluation(self.progress.step, measured, note)
             metrics |= measured
         folder.finish(
             self.workdir, self.card, self.plan, metrics, dataclasses.asdict(self.progress)

@@ -118,8 +118,10 @@ def run(
             if job.validates and job.due(plan.eval_every):
                 job.check_finite(window)
                 with reporter.pause():
-                    measured = job.evaluate(job.state.variables, "validation", plan.eval_batches)
-                reporter.evaluation(progress.step, measured)
+                    measured, note = job.evaluate(
+                        job.state.variables, "validation", plan.eval_batches
+                    )
+                reporter.evaluation(progress.step, measured, note)
                 job.note(measured)
                 _call(callbacks, Report(progress.step, measured, job.state), job)
 

@@ -17,6 +17,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from zoo.decoding import argmax
+
 Loss = tuple[jax.Array, jax.Array]
 """Sum and denominator, both float32 scalars."""
 
@@ -83,7 +85,7 @@ def smooth_l1(predictions: jax.Array, targets: jax.Array, weights: jax.Array | N
 def accuracy(logits: jax.Array, targets: jax.Array, weights: jax.Array | None = None) -> Loss:
     """Weight of the items whose class is right, and of all. Shapes, errors: `cross_entropy`."""
     weights = class_weights(logits, targets, weights)
-    return _sum(logits.argmax(axis=-1) == targets, weights)
+    return _sum(argmax(logits) == targets, weights)
 
 
 def sequence_accuracy(
@@ -95,7 +97,7 @@ def sequence_accuracy(
     (trax's `MaskedSequenceAccuracy`, otherwise the same, counts it as right).
     """
     weights = class_weights(logits, targets, weights)
-    wrong = jnp.any((logits.argmax(axis=-1) != targets) & (weights != 0), axis=-1)
+    wrong = jnp.any((argmax(logits) != targets) & (weights != 0), axis=-1)
     real = jnp.any(weights != 0, axis=-1)
     return (
         jnp.sum(real & ~wrong, dtype=jnp.float32),

@@ -26,6 +26,7 @@ import numpy.typing as npt
 from clu import metrics
 from flax import struct
 
+from zoo.decoding import argmax
 from zoo.train import losses
 
 
@@ -108,7 +109,7 @@ class F1(Sums):
         cls, *, logits: jax.Array, targets: jax.Array, weights: jax.Array, **_: Any
     ) -> Self:
         weights = losses.class_weights(logits, targets, weights)
-        predictions = logits.argmax(axis=-1)
+        predictions = argmax(logits)
 
         def by_class(classes: jax.Array, amounts: jax.Array) -> jax.Array:
             return jnp.zeros(logits.shape[-1]).at[classes].add(amounts)

@@ -7,6 +7,7 @@ predictor the result becomes.
 from __future__ import annotations
 
 import abc
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -14,7 +15,9 @@ import jax
 from flax import linen as nn
 
 from zoo.checkpoints import Best
-from zoo.train import losses, metrics
+from zoo.pipelines.base import Data
+from zoo.predictors import Predictor
+from zoo.train import bleu, losses, metrics
 
 Batch = dict[str, Any]
 
@@ -45,6 +48,18 @@ class Task(abc.ABC):
         return module.apply(
             variables, *self.arguments(batch), train=True, rngs=rngs, mutable=mutable
         )
+
+    def examine(
+        self, predictor: Callable[[], Predictor], data: Data, split: str
+    ) -> tuple[dict[str, float], str]:
+        """Metrics that need finished answers, and a note on them for the log: here none.
+
+        Args:
+          predictor: makes the predictor of the weights that are judged.
+          data: where the questions are.
+          split: which of them.
+        """
+        return {}, ""
 
     @abc.abstractmethod
     def loss(self, logits: jax.Array, batch: Batch) -> tuple[jax.Array, jax.Array]:
@@ -87,3 +102,57 @@ class ImageClassification(Classification):
     """Images -> classes."""
 
     name: ClassVar[str] = "image_classification"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tokens(Task):
+    """Each token given those before it: logits [B, T, V], targets [B, T], weights [B, T]."""
+
+    label_smoothing: float = 0.0
+    """Share of the target's probability spread over the vocabulary; in the minimised loss only."""
+
+    def loss(self, logits: jax.Array, batch: Batch) -> tuple[jax.Array, jax.Array]:
+        return losses.cross_entropy(
+            logits, batch["targets"], batch["weights"], label_smoothing=self.label_smoothing
+        )
+
+    def measure(self, logits: jax.Array, batch: Batch) -> Any:
+        return metrics.LanguageModeling.single_from_model_output(
+            logits=logits, targets=batch["targets"], weights=batch["weights"]
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LanguageModeling(Tokens):
+    """Text -> more text."""
+
+    name: ClassVar[str] = "language_modeling"
+    best: ClassVar[Best] = Best("validation/loss", "min")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Translation(Tokens):
+    """Sentences of one language -> sentences of another."""
+
+    name: ClassVar[str] = "translation"
+    best: ClassVar[Best] = Best("validation/bleu", "max")
+
+    label_smoothing: float = 0.1
+    bleu_sentences: int | None = None
+    """Sentences of the validation split that are translated in training; None: all of them."""
+    beam_size: int = 4
+    """For the test split. The validation split is translated greedily: it is only to choose by."""
+
+    def arguments(self, batch: Batch) -> tuple[Any, ...]:
+        return batch["inputs"], batch["targets"]
+
+    def examine(
+        self, predictor: Callable[[], Predictor], data: Data, split: str
+    ) -> tuple[dict[str, float], str]:
+        """BLEU of the translations, with sacrebleu's signature as the note."""
+        sources, references = data.pairs(split)  # type: ignore[attr-defined]  # parallel data
+        test = split == "test"
+        number = len(sources) if test else self.bleu_sentences
+        answers = predictor()(sources[:number], beam_size=self.beam_size if test else 1)  # type: ignore[operator]
+        score, signature = bleu.corpus_bleu(answers, references[:number])
+        return {"bleu": score}, signature

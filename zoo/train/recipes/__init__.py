@@ -16,5 +16,6 @@ registry.recipes.declare(
             "mlp_digits",
             "mlp_mnist",
         ),
+        "zoo.train.recipes.translation": ("transformer_ende_small",),
     }
 )

@@ -1,0 +1,23 @@
+"""BLEU (Papineni et al. 2002), always by sacrebleu (Post 2018), so that figures can be compared."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def corpus_bleu(translations: Sequence[str], references: Sequence[str]) -> tuple[float, str]:
+    """BLEU of plain, not tokenised, sentences, from 0 to 100, and the signature of its settings.
+
+    Raises:
+      ValueError: the numbers of sentences differ, or there are none.
+    """
+    from sacrebleu.metrics import BLEU
+
+    if len(translations) != len(references) or not translations:
+        raise ValueError(
+            f"{len(translations)} translations and {len(references)} references; "
+            "BLEU needs one reference for each translation, and at least one"
+        )
+    metric = BLEU()
+    score = metric.corpus_score(list(translations), [list(references)]).score
+    return float(score), str(metric.get_signature())
