@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
+from zoo.decoding import Prefix
 from zoo.predictors.base import power_of_two
 
 EOS = 1
@@ -77,13 +79,23 @@ def batches(lengths: Sequence[int], longest: int) -> Iterator[Batch]:
             indices = indices[rows:]
 
 
+def prefixes(sequences: Sequence[Sequence[int]], rows: int, each: int) -> Prefix | None:
+    """What each of `rows` rows must begin with, `each` times in succession; None for nothing."""
+    longest = max(map(len, sequences))
+    if not longest:
+        return None
+    lengths = np.zeros(rows, np.int32)
+    lengths[: len(sequences)] = [len(sequence) for sequence in sequences]
+    tokens = padded(sequences, rows, max(power_of_two(longest), SHORTEST))
+    return Prefix(jnp.asarray(tokens.repeat(each, axis=0)), jnp.asarray(lengths.repeat(each)))
+
+
 def row_keys(seed: int, rows: int, each: int) -> jax.Array:
     """Keys for `rows` rows, of which `each` in succession are answers to one item.
 
     The n-th answer to an item has the n-th key of the seed, whatever else is asked.
     """
-    own = jax.vmap(lambda number: jax.random.fold_in(jax.random.key(seed), number))
-    return own(np.arange(rows) % each)
+    return jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), jnp.arange(rows) % each)
 
 
 def until_end(tokens: np.ndarray[Any, Any]) -> list[int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
-from typing import Any, Literal, overload
+from typing import Any, overload
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ from flax import linen as nn
 from zoo import decoding
 from zoo.decoding import Prefix, Sampled, Sampling
 from zoo.predictors.base import Predictor, power_of_two
-from zoo.predictors.generation import EOS, Scored, batches, padded, row_keys, until_end
+from zoo.predictors.generation import EOS, Scored, batches, prefixes, row_keys, until_end
 
 PIECE = 8
 """Tokens between two pieces of a stream."""
@@ -25,14 +25,6 @@ Ids = list[int]
 class LanguageModel(Predictor):
     """Continues texts, and says how probable a text is."""
 
-    @overload
-    def generate(
-        self, prompt: str = "", *, stream: Literal[True], **options: Any
-    ) -> Iterator[str]: ...
-    @overload
-    def generate(
-        self, prompt: str | list[str] | tuple[str, ...] = "", **options: Any
-    ) -> str | list[str] | list[Scored] | list[list[Scored]]: ...
     def generate(
         self,
         prompt: str | list[str] | tuple[str, ...] = "",
@@ -79,10 +71,10 @@ class LanguageModel(Predictor):
         found = self._generate(ids, how, max_new_tokens, num_return, seed)
         shown: list[Any] = []
         for start, answers in zip(ids, found, strict=True):
-            texts = [self._decode(answer) for answer in answers]
+            texts: list[Any] = [self._decode(answer) for answer in answers]
             if scores or num_return > 1:
                 values = self._score([start + answer for answer in answers])
-                texts = [Scored(text, value) for text, value in zip(texts, values, strict=True)]
+                texts = list(map(Scored, texts, values))
             shown.append(texts if num_return > 1 else texts[0])
         return shown[0] if isinstance(prompt, str) else shown
 
@@ -119,8 +111,7 @@ class LanguageModel(Predictor):
         for batch in batches([len(ids) for ids in prompts], self._max_len):
             chosen = [prompts[index] for index in batch.indices]
             rows = batch.rows * num_return
-            prefix = self._prefix(chosen, batch.rows, batch.length)
-            prefix = Prefix(*(np.repeat(part, num_return, axis=0) for part in prefix))
+            prefix = prefixes(chosen, batch.rows, num_return)
             state = self._begin(rows, batch.length + new)
             until = max(map(len, chosen)) + new
             tokens = _advance(
@@ -141,7 +132,7 @@ class LanguageModel(Predictor):
 
     def _stream(self, prompt: Ids, how: Sampling, new: int, seed: int) -> Iterator[str]:
         length = max(power_of_two(len(prompt)), 1)
-        prefix = self._prefix([prompt], 1, length)
+        prefix = prefixes([prompt], 1, 1)
         state, keys, shown = self._begin(1, length + new), row_keys(seed, 1, 1), ""
         last = len(prompt) + new
         until = len(prompt)
@@ -183,11 +174,6 @@ class LanguageModel(Predictor):
         room = min(max(power_of_two(length), 64), self._max_len)
         return _begin(self.module, self.variables, rows=rows, length=room)
 
-    def _prefix(self, prompts: list[Ids], rows: int, length: int) -> Prefix:
-        lengths = np.zeros(rows, np.int32)
-        lengths[: len(prompts)] = [len(ids) for ids in prompts]
-        return Prefix(padded(prompts, rows, length), lengths)
-
     def _cut(self, tokens: np.ndarray[Any, Any]) -> Ids:
         return until_end(tokens) if self._eos >= 0 else tokens.tolist()
 
@@ -227,7 +213,7 @@ def _advance(
     module: nn.Module,
     variables: Any,
     state: Sampled,
-    prefix: Prefix,
+    prefix: Prefix | None,
     keys: jax.Array,
     until: jax.Array,
     *,

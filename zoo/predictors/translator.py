@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
-from typing import Any, overload
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +13,7 @@ from flax import linen as nn
 from zoo import decoding
 from zoo.config import ConfigError
 from zoo.decoding import Beam, Prefix, Sampling
+from zoo.predictors import generation
 from zoo.predictors.base import CHECK_TEXT, Predictor
 from zoo.predictors.generation import EOS, Scored, batches, padded, row_keys, until_end
 
@@ -26,12 +26,6 @@ Ids = list[int]
 class Translator(Predictor):
     """Sentences -> translations, by beam search unless something else is asked for."""
 
-    @overload
-    def __call__(self, sources: str, **options: Any) -> str | Scored | list[Scored]: ...
-    @overload
-    def __call__(
-        self, sources: list[str] | tuple[str, ...], **options: Any
-    ) -> list[str] | list[Scored] | list[list[Scored]]: ...
     def __call__(
         self,
         sources: str | list[str] | tuple[str, ...],
@@ -138,38 +132,49 @@ class Translator(Predictor):
         """For each source the tokens and scores (0 where not asked for) of its translations."""
         if max_new_tokens is not None and max_new_tokens < 1:
             raise ValueError(f"max_new_tokens is {max_new_tokens}; it is 1 or more")
-        nothing = [([], 0.0)] * num_return
-        found: list[list[tuple[Ids, float]]] = [list(nothing) for _ in sources]
+        found: list[list[tuple[Ids, float]]] = [[([], 0.0)] * num_return for _ in sources]
         real = [index for index, ids in enumerate(sources) if ids]
         for batch in batches([len(sources[index]) for index in real], self._max_len):
             items = [real[index] for index in batch.indices]
             inputs = padded([sources[item] for item in items], batch.rows, batch.length)
+            starts = [prefixes[item] for item in items]
             length = min(max_new_tokens or 2 * batch.length + 16, self._max_len)
-            prefix = _prefix([prefixes[item] for item in items], batch.rows)
             if isinstance(method, Beam):
+                prefix = generation.prefixes(starts, batch.rows, 1)
                 tokens, totals = _beam(
                     self.module, self.variables, inputs, prefix, beam=method, length=length
                 )
+                values = np.asarray(totals)[:, :num_return].tolist()
             else:
-                inputs = np.repeat(inputs, num_return, axis=0)
-                if prefix is not None:
-                    prefix = Prefix(*(np.repeat(part, num_return, axis=0) for part in prefix))
-                keys = row_keys(seed, len(inputs), num_return)
-                tokens = _sample(
-                    self.module, self.variables, inputs, prefix, keys, how=method, length=length
-                ).reshape(batch.rows, num_return, length)
-                totals = None
-            answers = np.asarray(tokens)[:, :num_return]
+                tokens = self._draw(inputs, starts, method, num_return, seed, length)
+                values = None
             for row, item in enumerate(items):
-                ids = [until_end(answer) for answer in answers[row]]
-                if totals is not None:
-                    values = [float(value) for value in totals[row, :num_return]]
+                ids = [until_end(answer) for answer in np.asarray(tokens[row])[:num_return]]
+                if values is not None:
+                    own = values[row]
                 elif scores:
-                    values = self._score([sources[item]] * num_return, ids)
+                    own = self._score([sources[item]] * num_return, ids)
                 else:
-                    values = [0.0] * num_return
-                found[item] = list(zip(ids, values, strict=True))
+                    own = [0.0] * num_return
+                found[item] = list(zip(ids, own, strict=True))
         return found
+
+    def _draw(
+        self,
+        inputs: np.ndarray[Any, Any],
+        starts: list[Ids],
+        how: Sampling,
+        each: int,
+        seed: int,
+        length: int,
+    ) -> jax.Array:
+        """Tokens [rows, each, length] by sampling, or greedily."""
+        rows = len(inputs)
+        prefix = generation.prefixes(starts, rows, each)
+        keys = row_keys(seed, rows * each, each)
+        inputs = inputs.repeat(each, axis=0)
+        tokens = _sample(self.module, self.variables, inputs, prefix, keys, how=how, length=length)
+        return tokens.reshape(rows, each, length)
 
     def _score(self, sources: list[Ids], targets: list[Ids]) -> list[float]:
         scores = [0.0] * len(sources)
@@ -232,22 +237,13 @@ def _method(
         return sampling
     if top_k is not None or top_p is not None:
         raise ConfigError("top_k and top_p are for sampling: give a temperature above 0 too")
-    size = BEAM_SIZE if beam_size is None else beam_size
-    if num_return > size:
+    beam = Beam(size=BEAM_SIZE if beam_size is None else beam_size, length_penalty=length_penalty)
+    if num_return > beam.size:
         raise ConfigError(
-            f"num_return={num_return} is more than beam_size={size}; raise beam_size, or sample "
-            "with a temperature"
+            f"num_return={num_return} is more than beam_size={beam.size}; raise beam_size, or "
+            "sample with a temperature"
         )
-    return sampling if size == 1 else Beam(size=size, length_penalty=length_penalty)
-
-
-def _prefix(prefixes: Sequence[Ids], rows: int) -> Prefix | None:
-    longest = max(map(len, prefixes))
-    if not longest:
-        return None
-    lengths = np.zeros(rows, np.int32)
-    lengths[: len(prefixes)] = [len(prefix) for prefix in prefixes]
-    return Prefix(padded(prefixes, rows, -(-longest // 8) * 8), lengths)
+    return sampling if beam.size == 1 else beam
 
 
 def _step(module: nn.Module, variables: Any) -> decoding.Step:

@@ -11,7 +11,7 @@ def corpus_bleu(translations: Sequence[str], references: Sequence[str]) -> tuple
     Raises:
       ValueError: the numbers of sentences differ, or there are none.
     """
-    from sacrebleu.metrics import BLEU
+    from sacrebleu.metrics.bleu import BLEU
 
     if len(translations) != len(references) or not translations:
         raise ValueError(
