@@ -91,7 +91,7 @@ class Prefix(NamedTuple):
         at = jnp.minimum(position, self.tokens.shape[1] - 1)
         token = jax.lax.dynamic_index_in_dim(self.tokens, at, axis=1)  # [B, 1]
         forced = (position < self.lengths)[:, None, None]
-        other = jnp.arange(logits.shape[-1]) != token[..., None]
+        other = jnp.arange(logits.shape[-1])[None, None] != token[..., None]
         return jnp.where(forced & other, NEVER, logits)
 
 
@@ -199,7 +199,8 @@ def argmax(values: Float[Array, "... V"]) -> Int[Array, "..."]:
     """
     size = values.shape[-1]
     greatest = jnp.max(values, axis=-1, keepdims=True)
-    where = jnp.where(values == greatest, jnp.arange(size, dtype=jnp.int32), size - 1)
+    index = jax.lax.broadcasted_iota(jnp.int32, values.shape, values.ndim - 1)
+    where = jnp.where(values == greatest, index, size - 1)
     return jnp.min(where, axis=-1)
 
 

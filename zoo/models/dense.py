@@ -53,7 +53,7 @@ class Dense(nn.Module):
                 product = _few_rows(bfloat16_product, rows, kernel)
             else:
                 product = rows @ kernel
-        return product.reshape(*x.shape[:-1], self.features) + bias
+        return (product + bias[None]).reshape(*x.shape[:-1], self.features)
 
 
 def _few_rows(
@@ -107,7 +107,7 @@ def int8_product(
     sums = jax.lax.dot_general(
         bytes_, kernel, (((1,), (1,)), ((), ())), preferred_element_type=jnp.int32
     )
-    return sums.astype(jnp.float32) * row_scale * scale
+    return sums.astype(jnp.float32) * row_scale * scale[None]
 
 
 def to_bytes(x: Float[Array, "N I"]) -> tuple[Int8[Array, "N I"], Float[Array, "N 1"]]:

@@ -333,7 +333,7 @@ class Stack(nn.Module):
                 f"a sequence of {length} positions is longer than max_len={self.config.max_len}; "
                 "split it"
             )
-        x = x + self.positions[:length]
+        x = x + self.positions[None, :length]
         for i, block in enumerate(self.block):
             x = block(x, mask, _layer(memory, i), train)
         normed: jax.Array = self.norm(x)
@@ -367,7 +367,7 @@ class Stack(nn.Module):
         """Embeddings of the next tokens -> the vector of the last, and the cache with them."""
         batch, beams, new, width = x.shape
         positions = jax.lax.dynamic_slice_in_dim(self.positions, cache.length, new)
-        x = (x + positions).reshape(batch, beams * new, width)
+        x = (x + positions[None, None]).reshape(batch, beams * new, width)
         ancestors, mask = _past(cache, new)
         keys, values = [], []
         for i, block in enumerate(self.block):
@@ -510,9 +510,10 @@ def _past(cache: Cache, new: int) -> tuple[Int[Array, "B N L"], Bool[Array, "B 1
     end = cache.length + jnp.arange(new)[:, None]  # [T, 1]
     beam = jnp.arange(beams)
     # A token that is being read now, or later, belongs to its own beam.
-    ancestors = jnp.where(position < cache.length, cache.ancestors, beam[:, None])  # [B, N, L]
-    own = ancestors[:, :, None, None, :] == beam[:, None]  # [B, N, 1, M, L]
-    mask = own & (position <= end)[:, None]  # [B, N, T, M, L]
+    read = (position < cache.length)[None, None]
+    ancestors = jnp.where(read, cache.ancestors, beam[None, :, None])  # [B, N, L]
+    own = ancestors[:, :, None, None, :] == beam[None, None, None, :, None]  # [B, N, 1, M, L]
+    mask = own & (position[None] <= end)[None, None, :, None]  # [B, N, T, M, L]
     return ancestors, mask.reshape(batch, 1, beams * new, beams * length)
 
 

@@ -172,7 +172,8 @@ class LanguageModel(Predictor):
     def _begin(self, rows: int, length: int) -> Sampled:
         # Room in a few sizes only, so that few programs are compiled.
         room = min(max(power_of_two(length), 64), self._max_len)
-        return _begin(self.module, self.variables, rows=rows, length=room)
+        state: Sampled = _begin(self.module, self.variables, rows=rows, length=room)
+        return state
 
     def _cut(self, tokens: np.ndarray[Any, Any]) -> Ids:
         return until_end(tokens) if self._eos >= 0 else tokens.tolist()
@@ -229,5 +230,5 @@ def _advance(
 @functools.partial(jax.jit, static_argnames="module")
 def _scores(module: nn.Module, variables: Any, tokens: jax.Array, lengths: jax.Array) -> jax.Array:
     logits = module.apply(variables, tokens, train=False)
-    weights = (jnp.arange(tokens.shape[1]) < lengths[:, None]).astype(jnp.float32)
+    weights = (jnp.arange(tokens.shape[1])[None] < lengths[:, None]).astype(jnp.float32)
     return decoding.log_probabilities(jnp.asarray(logits), tokens, weights)

@@ -296,6 +296,7 @@ def _beam(
 def _scores(module: nn.Module, variables: Any, inputs: jax.Array, targets: jax.Array) -> jax.Array:
     logits = module.apply(variables, inputs, targets, train=False)
     # The end is 1 and padding behind it 0; a real 0 inside a target counts.
-    last = jnp.max(jnp.arange(targets.shape[1]) * (targets == EOS), axis=1, keepdims=True)
-    weights = (jnp.arange(targets.shape[1]) <= last).astype(jnp.float32)
+    position = jnp.arange(targets.shape[1])[None]
+    last = jnp.max(position * (targets == EOS), axis=1, keepdims=True)
+    weights = (position <= last).astype(jnp.float32)
     return decoding.log_probabilities(jnp.asarray(logits), targets, weights)
