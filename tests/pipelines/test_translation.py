@@ -186,7 +186,7 @@ def test_rows_that_are_handed_over_are_neither_excluded_nor_made_unique(tmp_path
 
 def test_sides_that_are_no_text_are_refused():
     assert message(ValueError, data().open, [(1, "a"), (2, "b")]) == (
-        "the data: column 'source' is not text; it holds int64 of shape ()"
+        "the data, row 1: column 'source' is not text but 1"
     )
 
 

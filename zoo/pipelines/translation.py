@@ -87,9 +87,7 @@ class TranslationData(DataConfig):
         super().__post_init__()
         if not self.cache:
             raise ConfigError("cache is False; translation data lie in memory: leave it at True")
-        for name in ("train", "validation", "test", "exclude"):
-            if isinstance(value := getattr(self, name), str):
-                raise ConfigError(f"{name} is {value!r}; it is a tuple, as ({value!r},)")
+        self.check_tuples("train", "validation", "test", "exclude")
         if isinstance(self.columns[0], int) is not isinstance(self.columns[1], int):
             raise ConfigError(
                 f"source_column is {self.columns[0]!r} and target_column is {self.columns[1]!r}; "
@@ -167,7 +165,7 @@ class TranslationData(DataConfig):
         splits = {"train": self.train, "validation": self.validation, "test": self.test}
         languages = self.source_language, self.target_language
         if self.name is not None:
-            expressions = {split: "+".join(parts) or None for split, parts in splits.items()}
+            expressions = {split: "+".join(parts) for split, parts in splits.items()}
             found = sources.from_splits(self.name, expressions, languages, self.data_dir)
             return {split: _pairs(source, *languages) for split, source in found.items()}
         if not self.train:
@@ -379,7 +377,7 @@ def _read_two(path: str, data_dir: str | None) -> Pairs:
 
 def _pairs(source: Source, source_column: str, target_column: str) -> Pairs:
     cached = source.select((source_column, target_column)).cached()
-    return cached.texts(source_column), cached.texts(target_column)
+    return list(cached.texts(source_column)), list(cached.texts(target_column))
 
 
 def _masked(pairs: Pairs, mask: Iterable[Any]) -> Pairs:
