@@ -72,7 +72,7 @@ class TranslationData(DataConfig):
     unique: bool = False
     """Take a pair that the training files have several times only once."""
     tokenizer: TokenizerConfig = field(
-        default_factory=lambda: TokenizerConfig(kind="sentencepiece")
+        default_factory=lambda: TokenizerConfig(kind="sentencepiece", byte_fallback=True)
     )
     """One vocabulary for both languages. Without a file it is trained on the training pairs."""
     max_len: int = 256
