@@ -682,6 +682,33 @@ def test_a_config_trains_on_the_texts_or_loads_the_file(tmp_path: Path) -> None:
     assert describe(loaded) == {"kind": "words", "lowercase": True, "unknown": "<unk>"}
 
 
+def test_bytes_stand_for_characters_that_have_no_piece() -> None:
+    texts = TEXTS * 5
+    unknown = SentencePieceTokenizer.train(texts, size=45)
+    assert unknown.decode(unknown.encode("a 中")) != "a 中"
+    config = TokenizerConfig(kind="sentencepiece", vocab_size=300, byte_fallback=True)
+    fallback = config.build(lambda: texts)
+    assert 2 not in fallback.encode("中")
+    assert fallback.decode(fallback.encode("a 中")) == "a 中"
+
+
+def test_full_character_coverage_gives_the_rarest_character_a_piece() -> None:
+    texts = ["a cat sat on the mat"] * 500 + ["ü"]
+    assert 2 in SentencePieceTokenizer.train(texts, size=14).encode("ü")
+    config = TokenizerConfig(kind="sentencepiece", vocab_size=14, character_coverage=1.0)
+    assert 2 not in config.build(lambda: texts).encode("ü")
+
+
+def test_of_very_many_lines_evenly_spaced_ones_are_looked_at(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(SentencePieceTokenizer, "MAX_LINES", 40)
+    lines = ["the cat sat", "on a mat", "never seen"] * 40
+    tokenizer = SentencePieceTokenizer.train(lines, size=12)
+    assert 2 not in tokenizer.encode("the cat sat")
+    assert 2 in tokenizer.encode("never")
+
+
 def test_a_config_builds_every_kind(sentencepiece: SentencePieceTokenizer, tmp_path: Path) -> None:
     sentencepiece.save(tmp_path / "model")
     SubwordTokenizer(SUBWORDS).save(tmp_path / "subwords")

@@ -392,6 +392,10 @@ class SentencePieceTokenizer:
     Decoding gives normalised text: white space is collapsed, and Unicode is in NFKC.
     """
 
+    MAX_LINES = 2_000_000
+    """Lines that `train` looks at, evenly spaced if there are more: they all have to fit in memory,
+    several times over, and further ones hardly change the pieces."""
+
     def __init__(self, model: bytes) -> None:
         from sentencepiece import SentencePieceProcessor
 
@@ -430,20 +434,38 @@ class SentencePieceTokenizer:
             raise ValueError(f"{path}: {error}") from error
 
     @classmethod
-    def train(cls, texts: Iterable[str], *, size: int = 8000) -> Self:
-        """A unigram model of `size` pieces, `<unk>` being 2. Equal texts give equal models."""
+    def train(
+        cls,
+        texts: Iterable[str],
+        *,
+        size: int = 8000,
+        character_coverage: float = 0.9995,
+        byte_fallback: bool = False,
+    ) -> Self:
+        """A unigram model of `size` pieces, `<unk>` being 2. Equal texts give equal models.
+
+        Args:
+          texts: one or more lines each.
+          size: number of pieces.
+          character_coverage: share of all characters that get a piece, the rarest being left out.
+          byte_fallback: the others become their bytes in UTF-8, for which 256 pieces are kept,
+            instead of `<unk>`.
+        """
         from sentencepiece import SentencePieceTrainer
 
         # The whole list first: the trainer would wrap an error of the iterable in its own.
         lines = [line for text in _check_texts(texts) for line in text.splitlines() if line.strip()]
         if not lines:
             raise ValueError("there is no text to train on")
+        lines = lines[:: -(-len(lines) // cls.MAX_LINES)]
         model = io.BytesIO()
         try:
             SentencePieceTrainer.train(
                 sentence_iterator=iter(lines),
                 model_writer=model,
                 vocab_size=_at_least(1, "size", size),
+                character_coverage=character_coverage,
+                byte_fallback=byte_fallback,
                 pad_id=0,
                 eos_id=1,
                 unk_id=2,
@@ -489,6 +511,10 @@ class TokenizerConfig:
     """The word that stands for unknown ones in a word file from elsewhere."""
     offset: int | None = None
     """Added to the ids of bytes (None: 2) and subwords (None: 0), as trax's `n_reserved_ids`."""
+    character_coverage: float = 0.9995
+    """Share of all characters that get a piece when SentencePiece is trained; 1.0: each one."""
+    byte_fallback: bool = False
+    """Characters without a piece become their bytes in UTF-8, so that no character is unknown."""
 
     def build(self, texts: Callable[[], Iterable[str]]) -> Tokenizer:
         """Load the vocabulary, or train one on `texts()`, which is called only then."""
@@ -518,7 +544,12 @@ class TokenizerConfig:
                 if self.vocab is not None:
                     return SentencePieceTokenizer.load(self.vocab)
                 size = 8000 if self.vocab_size is None else self.vocab_size
-                return SentencePieceTokenizer.train(texts(), size=size)
+                return SentencePieceTokenizer.train(
+                    texts(),
+                    size=size,
+                    character_coverage=self.character_coverage,
+                    byte_fallback=self.byte_fallback,
+                )
             case "chars":
                 if self.vocab is not None:
                     return CharTokenizer.load(self.vocab)
@@ -542,7 +573,7 @@ _FIELDS: dict[str, tuple[str, ...]] = {
     "chars": ("vocab", "vocab_size", "min_count"),
     "ids": ("vocab_size",),
     "subwords": ("vocab", "offset"),
-    "sentencepiece": ("vocab", "vocab_size"),
+    "sentencepiece": ("vocab", "vocab_size", "character_coverage", "byte_fallback"),
 }
 """The fields of TokenizerConfig that each kind takes."""
 

@@ -7,14 +7,18 @@ from zoo.lazy import attach
 if TYPE_CHECKING:
     from zoo.pipelines.base import Data, DataConfig, Facts
     from zoo.pipelines.images import ImageClassificationData
+    from zoo.pipelines.language import LanguageModelingData
+    from zoo.pipelines.synthetic import CopyData
     from zoo.pipelines.text import TextClassificationData
     from zoo.pipelines.translation import TranslationData
 
 __all__ = [
+    "CopyData",
     "Data",
     "DataConfig",
     "Facts",
     "ImageClassificationData",
+    "LanguageModelingData",
     "TextClassificationData",
     "TranslationData",
 ]
@@ -22,10 +26,12 @@ __all__ = [
 __getattr__ = attach(
     __name__,
     {
+        "CopyData": "zoo.pipelines.synthetic:CopyData",
         "Data": "zoo.pipelines.base:Data",
         "DataConfig": "zoo.pipelines.base:DataConfig",
         "Facts": "zoo.pipelines.base:Facts",
         "ImageClassificationData": "zoo.pipelines.images:ImageClassificationData",
+        "LanguageModelingData": "zoo.pipelines.language:LanguageModelingData",
         "TextClassificationData": "zoo.pipelines.text:TextClassificationData",
         "TranslationData": "zoo.pipelines.translation:TranslationData",
     },

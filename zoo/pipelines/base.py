@@ -184,6 +184,12 @@ class DataConfig(abc.ABC):
         if self.shuffle_buffer < 1:
             raise ConfigError(f"shuffle_buffer is {self.shuffle_buffer}; it must be 1 or more")
 
+    def check_tuples(self, *names: str) -> None:
+        """Raises ConfigError where a field that is a tuple of strings was given one string."""
+        for name in names:
+            if isinstance(value := getattr(self, name), str):
+                raise ConfigError(f"{name} is {value!r}; it is a tuple, as ({value!r},)")
+
     @abc.abstractmethod
     def open(
         self,

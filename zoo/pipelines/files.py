@@ -53,7 +53,7 @@ def lines(path: Path) -> list[str]:
     Raises:
       ValueError: it is not UTF-8.
     """
-    return [line.removesuffix("\n") for line in io.StringIO(_decoded(path), newline=None)]
+    return [line.removesuffix("\n") for line in io.StringIO(content(path), newline=None)]
 
 
 def read_unnamed(path: Path) -> dict[str, list[str]]:
@@ -82,7 +82,12 @@ def read_unnamed(path: Path) -> dict[str, list[str]]:
     return {str(number): column for number, column in enumerate(columns)}
 
 
-def _decoded(path: Path) -> str:
+def content(path: Path) -> str:
+    """All of a file.
+
+    Raises:
+      ValueError: it is not UTF-8.
+    """
     data = path.read_bytes()
     try:
         return data.decode("utf-8-sig")  # spreadsheets begin a file with a mark
@@ -95,7 +100,7 @@ def _decoded(path: Path) -> str:
 
 
 def _read_separated(path: Path, separator: str) -> tuple[list[str], list[list[str]]]:
-    text = io.StringIO(_decoded(path), newline="")
+    text = io.StringIO(content(path), newline="")
     limit = csv.field_size_limit(sys.maxsize)  # 131,072 characters are too few for a document
     reader = csv.reader(text, delimiter=separator, strict=True)
     names: list[str] = []
@@ -123,7 +128,7 @@ def _read_separated(path: Path, separator: str) -> tuple[list[str], list[list[st
 def _read_jsonl(path: Path, columns: Sequence[str] | None) -> tuple[list[str], list[list[Any]]]:
     names = list(columns or ())
     rows = []
-    for number, line in enumerate(_decoded(path).split("\n"), start=1):
+    for number, line in enumerate(content(path).split("\n"), start=1):
         if not line.strip():
             continue
         try:

@@ -195,15 +195,26 @@ def row_order(rows: int, seed: int | None) -> Callable[[int, int], Array]:
     array([1, 2])
     """
 
-    @functools.lru_cache(maxsize=2)
-    def shuffled(epoch: int) -> Array:
-        return ops.generator(seed or 0, epoch).permutation(rows)
+    if seed is None:
+        return lambda first, count: np.arange(first, min(first + count, rows))
+    return endless(rows, lambda epoch: ops.generator(seed, epoch).permutation(rows))
+
+
+def endless(rows: int, make: Callable[[int], Array]) -> Callable[[int, int], Array]:
+    """The rows of one epoch after the other: a function of (first position, count) gives some.
+
+    Args:
+      rows: the number of rows of an epoch.
+      make: the number of an epoch -> its rows: [rows].
+
+    >>> endless(3, lambda epoch: 10 * epoch + np.arange(3))(2, 3)
+    array([ 2, 10, 11])
+    """
+    made = functools.lru_cache(maxsize=2)(make)
 
     def numbers(first: int, count: int) -> Array:
-        if seed is None:
-            return np.arange(first, min(first + count, rows))
         epochs, places = np.divmod(np.arange(first, first + count), rows)
-        parts = [shuffled(epoch)[places[epochs == epoch]] for epoch in np.unique(epochs).tolist()]
+        parts = [made(epoch)[places[epochs == epoch]] for epoch in np.unique(epochs).tolist()]
         return np.concatenate(parts)
 
     return numbers

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -131,25 +131,29 @@ class Source:
         arrays = self.select([name]).cached().arrays or {}
         return arrays[name]
 
-    def texts(self, name: str) -> list[str]:
-        """One column of text.
+    def texts(self, name: str) -> Iterator[str]:
+        """One column of text, row by row.
 
         Raises:
-          ValueError: it is not text, or a row is not UTF-8.
+          ColumnError: there is no such column.
+          ValueError: a row is not text, or not UTF-8.
         """
-        column = self.column(name)
-        if column.ndim != 1 or column.dtype.kind != "O":
-            raise ValueError(
-                f"{self.where}: column {name!r} is not text; it holds {column.dtype} of shape "
-                f"{column.shape[1:]}"
-            )
-        texts = []
-        for number, text in enumerate(column, start=1):
+        source = self.select([name])
+        rows: Iterable[Any]
+        if source.arrays is not None:
+            rows = source.arrays[name]
+        else:
+            batches = source.stream.batch(ops.CHUNK).as_numpy_iterator()
+            rows = (row for batch in batches for row in batch[name])
+        for number, text in enumerate(rows, start=1):
+            if not isinstance(text, bytes):
+                raise ValueError(
+                    f"{self.where}, row {number}: column {name!r} is not text but {text!s:.40}"
+                )
             try:
-                texts.append(text.decode())
+                yield text.decode()
             except UnicodeDecodeError as error:
                 raise ValueError(f"{self.where}: row {number} is not UTF-8: {error}") from error
-        return texts
 
     def labels(self, column: str) -> tuple[str, ...]:
         """The names of the classes in a column: those that came with the data, or all that occur.
@@ -321,8 +325,8 @@ def from_splits(
 
     Args:
       name: a TFDS data set; None: files.
-      splits: for each of the zoo's splits TFDS's expression (None: the split of that name, if there
-        is one), or the path of a file (None: no such split).
+      splits: for each of the zoo's splits TFDS's expression (none: the split of that name, if there
+        is one), or the path of a file (none: no such split).
       columns: those wanted.
       data_dir: the folder to look into first.
 

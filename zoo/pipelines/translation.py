@@ -51,7 +51,7 @@ class TranslationData(DataConfig):
     name: str | None = None
     """A TFDS data set, as `wmt14_translate/de-en`; None: the files named below."""
     train: tuple[str, ...] = ()
-    """Training files, or TFDS's expressions for splits (None given: `train`)."""
+    """Training files, or TFDS's expressions for splits; (): `train`."""
     validation: tuple[str, ...] = ()
     """Those for validation, likewise; (): TFDS's split of that name, else `holdout`."""
     test: tuple[str, ...] = ()
@@ -72,7 +72,7 @@ class TranslationData(DataConfig):
     unique: bool = False
     """Take a pair that the training files have several times only once."""
     tokenizer: TokenizerConfig = field(
-        default_factory=lambda: TokenizerConfig(kind="sentencepiece")
+        default_factory=lambda: TokenizerConfig(kind="sentencepiece", byte_fallback=True)
     )
     """One vocabulary for both languages. Without a file it is trained on the training pairs."""
     max_len: int = 256
@@ -87,6 +87,7 @@ class TranslationData(DataConfig):
         super().__post_init__()
         if not self.cache:
             raise ConfigError("cache is False; translation data lie in memory: leave it at True")
+        self.check_tuples("train", "validation", "test", "exclude")
         if isinstance(self.columns[0], int) is not isinstance(self.columns[1], int):
             raise ConfigError(
                 f"source_column is {self.columns[0]!r} and target_column is {self.columns[1]!r}; "
@@ -164,7 +165,7 @@ class TranslationData(DataConfig):
         splits = {"train": self.train, "validation": self.validation, "test": self.test}
         languages = self.source_language, self.target_language
         if self.name is not None:
-            expressions = {split: "+".join(parts) or None for split, parts in splits.items()}
+            expressions = {split: "+".join(parts) for split, parts in splits.items()}
             found = sources.from_splits(self.name, expressions, languages, self.data_dir)
             return {split: _pairs(source, *languages) for split, source in found.items()}
         if not self.train:
@@ -245,13 +246,13 @@ class ParallelData:
             raise ConfigError(
                 f"no training pair has between 1 and max_len={config.max_len} tokens on each side"
             )
-        logging.getLogger(__name__).info(
-            "training on %d of %d pairs; the others have a side that is empty or longer than "
-            "max_len=%d tokens",
-            len(rows),
-            len(encoded.lengths),
-            config.max_len,
-        )
+        if unfit := len(encoded.lengths) - len(rows):
+            logging.getLogger(__name__).info(
+                "%d training pairs with a side that is empty or longer than max_len=%d tokens are "
+                "left out",
+                unfit,
+                config.max_len,
+            )
         sizes = config.batch_sizes(batch_size)
         return ops.prefetch(encoded.batches(rows, config.lengths, sizes, seed, start))
 
@@ -364,6 +365,8 @@ def _read_two(path: str, data_dir: str | None) -> Pairs:
     before, *endings, after = match.groups()
     source, target = (folders.find_file(before + end + after, data_dir) for end in endings)
     pairs = files.lines(source), files.lines(target)
+    if not pairs[0]:
+        raise ValueError(f"{source} is empty: it has no lines")
     if len(pairs[0]) != len(pairs[1]):
         raise ValueError(
             f"{source} has {len(pairs[0])} lines, but {target} has {len(pairs[1])}; line n of one "
@@ -374,7 +377,7 @@ def _read_two(path: str, data_dir: str | None) -> Pairs:
 
 def _pairs(source: Source, source_column: str, target_column: str) -> Pairs:
     cached = source.select((source_column, target_column)).cached()
-    return cached.texts(source_column), cached.texts(target_column)
+    return list(cached.texts(source_column)), list(cached.texts(target_column))
 
 
 def _masked(pairs: Pairs, mask: Iterable[Any]) -> Pairs:

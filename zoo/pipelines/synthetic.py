@@ -1,0 +1,153 @@
+"""Examples that are drawn, not read: trax's copy task.
+
+Shapes: B examples in a batch, M the longest sequence. A batch has `inputs` int32 [B, S], `targets`
+int32 [B, T] and `weights` float32 [B, T].
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from zoo.config import ConfigError
+from zoo.pipelines import ops
+from zoo.pipelines.base import Array, DataConfig, Dataset, Facts, tensorflow
+from zoo.pipelines.rows import CachedRows
+from zoo.tokenizers import IdTokenizer, Tokenizer
+
+EOS = 1
+"""The id that ends a target."""
+
+EVALUATION_SEED = -1
+"""Of the examples that are evaluated on: no run has this seed."""
+
+SPLITS = ("validation", "test")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CopyData(DataConfig):
+    """Random sequences that are to be repeated; they need no data, and training never ends.
+
+    For an encoder and decoder, `inputs` is a sequence and `targets` the same followed by 1: S is M,
+    and T is M + 1. For a language model, `two_times`, both are a 0, the sequence, a 0 and the
+    sequence again, which alone has weights: S and T are 2 M + 2. All are padded with 0.
+    """
+
+    vocab_size: int = 13
+    """Number of ids; those from 2 on occur in sequences."""
+    min_len: int = 1
+    """Length of the shortest sequence."""
+    max_len: int = 16
+    """Length of the longest, M."""
+    two_times: bool = False
+    """Each sequence twice, as trax's language model learnt it."""
+    num_examples: int = 500
+    """Examples of each split that is evaluated; they are always the same."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.vocab_size < 3:
+            raise ConfigError(f"vocab_size is {self.vocab_size}; it must be 3 or more")
+        if not 1 <= self.min_len <= self.max_len:
+            raise ConfigError(
+                f"min_len is {self.min_len} and max_len is {self.max_len}; they must be 1 or more, "
+                "and min_len not above max_len"
+            )
+        if self.num_examples < 1:
+            raise ConfigError(f"num_examples is {self.num_examples}; it must be 1 or more")
+
+    def open(
+        self,
+        rows: Any = None,
+        *,
+        tokenizer: Tokenizer | None = None,
+        labels: tuple[str, ...] | None = None,
+    ) -> Sequences:
+        """See `DataConfig.open`.
+
+        Raises:
+          ConfigError: rows are handed over.
+        """
+        if rows is not None:
+            raise ConfigError("the copy task draws its examples; it takes no data")
+        tokenizer = tokenizer or IdTokenizer(self.vocab_size)
+        facts = Facts(
+            tokenizer=tokenizer,
+            vocab_size=tokenizer.vocab_size,
+            num_examples=dict.fromkeys(SPLITS, self.num_examples),
+        )
+        return Sequences(self, facts)
+
+
+class Sequences:
+    """`CopyData`, opened."""
+
+    def __init__(self, config: CopyData, facts: Facts) -> None:
+        self.facts = facts
+        self._config = config
+
+    def train(self, batch_size: int, *, seed: int, start: int = 0) -> Dataset:
+        """See `Data.train`."""
+        tf = tensorflow()
+
+        def draw(step: Array) -> dict[str, Array]:
+            return self._draw(ops.generator(seed, int(step)), batch_size)
+
+        steps = tf.data.Dataset.range(start, tf.int64.max)
+        return ops.pipe(steps, ops.call(draw, self._signature), ops.prefetch)
+
+    def evaluate(self, split: str, batch_size: int) -> Dataset:
+        """See `Data.evaluate`."""
+        if split not in SPLITS:
+            raise LookupError(f"the copy task has no split {split!r}; it has {', '.join(SPLITS)}")
+        random = ops.generator(EVALUATION_SEED, SPLITS.index(split))
+        examples = self._draw(random, self._config.num_examples)
+
+        def fetch(rows: Array) -> dict[str, Array]:
+            return {key: values[rows] for key, values in examples.items()}
+
+        rows = CachedRows(self._config.num_examples, fetch, self._signature)
+        return ops.pipe(rows.batches(batch_size), ops.pad_last_batch(batch_size), ops.prefetch)
+
+    def _draw(self, random: np.random.Generator, number: int) -> dict[str, Array]:
+        config = self._config
+        lengths = random.integers(config.min_len, config.max_len + 1, (number, 1))
+        ids = random.integers(2, config.vocab_size, (number, config.max_len), np.int32)
+        ids *= np.arange(config.max_len) < lengths
+        return _twice(ids, lengths) if config.two_times else _ended(ids, lengths)
+
+    @property
+    def _signature(self) -> dict[str, Any]:
+        tf, longest = tensorflow(), self._config.max_len
+        both = 2 * longest + 2
+        source, target = (both, both) if self._config.two_times else (longest, longest + 1)
+        return {
+            "inputs": tf.TensorSpec([None, source], tf.int32),
+            "targets": tf.TensorSpec([None, target], tf.int32),
+            "weights": tf.TensorSpec([None, target], tf.float32),
+        }
+
+
+def _ended(ids: Array, lengths: Array) -> dict[str, Array]:
+    """The sequences, and the same followed by EOS.
+
+    Args:
+      ids: [B, M].
+      lengths: [B, 1].
+    """
+    places = np.arange(ids.shape[1] + 1)
+    targets = np.pad(ids, ((0, 0), (0, 1)))
+    targets[places == lengths] = EOS
+    return {"inputs": ids, "targets": targets, "weights": (places <= lengths).astype(np.float32)}
+
+
+def _twice(ids: Array, lengths: Array) -> dict[str, Array]:
+    """The sequences between zeros, then once more: `0 w 0 w`. Arguments as in `_ended`."""
+    longest = ids.shape[1]
+    places = np.arange(2 * longest + 2)
+    second = (places >= lengths + 2) & (places < 2 * lengths + 2)
+    tokens = np.pad(ids, ((0, 0), (1, longest + 1)))
+    tokens[second] = ids[ids > 0]
+    return {"inputs": tokens, "targets": tokens, "weights": second.astype(np.float32)}
