@@ -49,8 +49,12 @@ def cross_entropy(
     """
     weights = class_weights(logits, targets, weights)
     logits = logits.astype(jnp.float32)
-    picked = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
-    expected = picked
+    # A sum over all classes that is zero but for one: its gradient goes into that of the softmax in
+    # one pass, where that of `take_along_axis` is a scatter into an array of zeros.
+    classes = jax.lax.broadcasted_iota(targets.dtype, logits.shape, logits.ndim - 1)
+    picked = jnp.sum(jnp.where(classes == targets[..., None], logits, 0.0), axis=-1)
+    known = (targets >= 0) & (targets < logits.shape[-1])
+    expected = picked = jnp.where(known, picked, jnp.nan)
     if label_smoothing:
         expected = (1 - label_smoothing) * picked + label_smoothing * logits.mean(axis=-1)
     items = jax.nn.logsumexp(logits, axis=-1) - expected

@@ -44,18 +44,20 @@ def transformer_ende_small() -> Recipe:
             validation=("multi30k/val.{en,de}",),
             test=("multi30k/test_2016_flickr.{en,de}",),
             exclude=TESTS,
-            tokenizer=TokenizerConfig(kind="sentencepiece", vocab_size=8000),
+            tokenizer=TokenizerConfig(
+                kind="sentencepiece", vocab_size=8000, character_coverage=1.0
+            ),
             max_len=64,
             boundaries=(8, 12, 16, 24, 40),
             batch_tokens=2048,
         ),
         task=Translation(),
         optimizer=Adam(
-            learning_rate=1.5e-3, b2=0.98, clip_norm=1.0, schedule=Linear(warmup_steps=800)
+            learning_rate=1.5e-3, b2=0.98, clip_norm=1.0, schedule=Linear(warmup_steps=500)
         ),
-        steps=10_000,
+        steps=6_000,
         batch_size=64,
-        eval_every=1_000,
+        eval_every=750,
         checkpoint_every=500,
         log_every=200,
     )
