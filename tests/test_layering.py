@@ -26,10 +26,10 @@ class Row:
     """Packages from outside that they must not import."""
 
 
-FOUNDATION = Row("config lazy registry")  # and the standard library, nothing else
+FOUNDATION = Row("config files lazy registry")  # and the standard library, nothing else
 BELOW_TRAIN = (
-    "config lazy registry tokenizers models decoding preprocessing weights checkpoints interop"
-    " pipelines hub predictors"
+    "config files lazy registry tokenizers models decoding preprocessing weights checkpoints"
+    " interop pipelines cards hub predictors"
 )
 TABLE = (
     FOUNDATION,
@@ -44,8 +44,9 @@ TABLE = (
         never=frozenset({"jax", "flax", "optax", "clu"}),
     ),
     Row(
-        "hub predictors",
-        "config lazy registry models decoding tokenizers preprocessing weights interop pretrained",
+        "cards hub predictors",
+        "config files lazy registry models decoding tokenizers preprocessing weights interop"
+        " pretrained",
         inside="checkpoints",  # it imports Orbax, which only whoever reads a run should wait for
         never=frozenset({"optax", "clu", *TENSORFLOW}),
     ),

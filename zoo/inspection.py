@@ -14,6 +14,7 @@ from typing import Any
 
 from zoo import config as configs
 from zoo import hub, registry
+from zoo.cards import Card
 
 SHOWN = 40
 """Most parameters in a table."""
@@ -48,7 +49,7 @@ def _doc(function: Any) -> str:
 
 
 def _card(path: Path) -> str:
-    card = hub.Card.read(path)
+    card = Card.read(path)
     content = configs.flatten(tomllib.loads(path.read_text(encoding="utf-8")))
     lines = [f"card {path}"]
     for key, value in content.items():

@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import jax
 from flax import linen as nn
 from jax.sharding import Mesh
 
 from zoo import hub
+from zoo.cards import Card
 from zoo.train import recipe, sharding, step
 from zoo.train.recipe import Recipe
 from zoo.train.reporting import prefixed
@@ -49,7 +50,7 @@ def evaluate(
     *,
     data: Any = None,
     data_dir: str | None = None,
-    step: int | Literal["best", "latest"] = "best",
+    step: hub.Step = "best",
 ) -> dict[str, float]:
     """The metrics of a run or of a published model, on every example of a split exactly once.
 
@@ -63,16 +64,12 @@ def evaluate(
     Returns:
       As `test/accuracy`.
     """
-    path = hub.find(source)
-    card = hub.Card.read(path)
-    plan = recipe_of(card, path.parent)
+    model = hub.open_model(source, step)
+    plan = recipe_of(model.card, model.folder)
     if data_dir is not None:
         plan = recipe.with_data_dir(plan, data_dir)
-    variables, _ = hub.load_variables(card, path.parent, step)
     config = plan.data if data is None else dataclasses.replace(plan.data, holdout=0.0)
-    examples = config.open(
-        data, tokenizer=hub.load_tokenizer(card, path.parent), labels=card.labels or None
-    )
+    examples = config.open(data, tokenizer=model.tokenizer, labels=model.card.labels or None)
     available = examples.facts.num_examples
     if data is not None:
         chosen = "train"  # the only split of rows that are handed over
@@ -81,13 +78,13 @@ def evaluate(
     if chosen not in available:
         raise LookupError(f"the data has no split {chosen!r}; it has {', '.join(available)}")
     mesh = sharding.make_mesh(plan.mesh)
-    evaluator = Evaluator(card.config.build(), plan.task, mesh)
-    variables = sharding.replicate(jax.device_get(variables), mesh)
+    evaluator = Evaluator(model.card.config.build(), plan.task, mesh)
+    variables = sharding.replicate(jax.device_get(model.variables), mesh)
     batches = examples.evaluate(chosen, plan.batch_size).as_numpy_iterator()
     return prefixed(chosen if data is None else split or "test", evaluator(variables, batches))
 
 
-def recipe_of(card: hub.Card, folder: Path) -> Recipe:
+def recipe_of(card: Card, folder: Path) -> Recipe:
     """The recipe that made a model: that in a run's folder, or the one the card names."""
     if (folder / recipe.FILE).is_file():
         return recipe.read(folder / recipe.FILE)
