@@ -15,7 +15,11 @@ def card():
         task="text_classification",
         config=BagOfEmbeddingsConfig(vocab_size=5, num_classes=None),
         labels=("a", "b"),
-        files=(File(name="toy.safetensors", sha256="0" * 64, size=3),),
+        files=(
+            File(name="toy.safetensors", sha256="0" * 64, size=3),
+            File(name="toy.gz", sha256="1" * 64, size=4, urls=("http://a", "b"), format="trax"),
+        ),
+        alternative="smaller",
         preprocessing={"max_len": None, "mean": [0.5]},
         metrics={"test/accuracy": 0.9},
         check={"input": "x", "output": {"a": 0.1234567890123}},
@@ -46,7 +50,11 @@ def test_a_card_survives_toml_with_its_nones(card, tmp_path):
             "no configuration class 'Bag' is known here",
         ),
         ('name = "toy"', "name = ", "is not a TOML card"),
-        ("size = 3", "length = 3", "unexpected keyword argument 'length'"),
+        ("size = 3", "length = 3", "File has no field 'length'"),
+        ("size = 3", "", "missing 1 required keyword-only argument: 'size'"),
+        ("size = 3", "size = 3\nformat = 'pickle'", "'pickle' is not of type 'zoo' | 'trax'"),
+        ("toy.safetensors", "../toy.safetensors", "'../toy.safetensors' is a path; a card and its"),
+        ('name = "toy"', 'name = ".."', "'..' is a path; a card and its files have plain names"),
     ],
 )
 def test_a_broken_card_says_which_entry(card, tmp_path, old, new, message):

@@ -29,7 +29,7 @@ class Row:
 FOUNDATION = Row("config files lazy registry")  # and the standard library, nothing else
 BELOW_TRAIN = (
     "config files lazy registry tokenizers models decoding preprocessing weights checkpoints"
-    " interop pipelines cards hub predictors"
+    " interop pipelines cards fetching hub predictors"
 )
 TABLE = (
     FOUNDATION,
@@ -44,7 +44,7 @@ TABLE = (
         never=frozenset({"jax", "flax", "optax", "clu"}),
     ),
     Row(
-        "cards hub predictors",
+        "cards fetching hub predictors",
         "config files lazy registry models decoding tokenizers preprocessing weights interop"
         " pretrained",
         inside="checkpoints",  # it imports Orbax, which only whoever reads a run should wait for

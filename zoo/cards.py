@@ -11,7 +11,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from zoo import config as configs
 from zoo.files import replacing
@@ -32,11 +32,19 @@ class CardError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class File:
-    """A file that belongs to a card and lies beside it."""
+    """A file that belongs to a card: beside it, or to be fetched into the cache."""
 
     name: str
+    """Without a folder."""
     sha256: str
+    """Its hexadecimal digest."""
     size: int
+    """In bytes."""
+    urls: tuple[str, ...] = ()
+    """Where it is fetched from when it is not beside the card, in the order in which to try."""
+    format: Literal["zoo", "trax"] = "zoo"
+    """`zoo`: as `zoo.export` wrote it. `trax`: a checkpoint of trax, converted once, when it is
+    fetched."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +73,8 @@ class Card:
     """What is done to an input before the model sees it."""
     files: tuple[File, ...] = ()
     """The files of a published model, weights first. Empty for a run, which has checkpoints."""
+    alternative: str = ""
+    """For a model that is fetched: a published one for the same task that needs no download."""
     checkpoint: int | None = None
     """For a predictor that was loaded from a run: the step of its checkpoint."""
     best: Mapping[str, str] = field(default_factory=dict)
@@ -97,8 +107,8 @@ class Card:
         """The card of a TOML file.
 
         Raises:
-          CardError: it is not TOML, has an entry that no card has, lacks one, or
-            its config does not fit.
+          CardError: it is not TOML, has an entry that no card has, lacks one, its config does not
+            fit, or a name is a path.
         """
         from zoo import models
         from zoo.models.base import ModelConfig
@@ -119,16 +129,29 @@ class Card:
         models.import_families()
         try:
             content["config"] = configs.from_dict(cast(Any, ModelConfig), content["config"])
-            content["files"] = tuple(File(**item) for item in content.get("files", ()))
-            content["labels"] = tuple(content.get("labels", ()))
+            content["files"] = tuple(
+                configs.from_dict(File, {configs.TYPE_KEY: "File", **item})
+                for item in content.get("files", ())
+            )
         except (configs.ConfigError, TypeError) as error:
             raise CardError(f"{path}: {error}") from error
+        content["labels"] = tuple(content.get("labels", ()))
+        # They become names in the cache: a card from elsewhere must not reach out of it.
+        for name in (content["name"], *(file.name for file in content["files"])):
+            if name in ("", "..") or Path(name).name != name:
+                raise CardError(
+                    f"{path}: {name!r} is a path; a card and its files have plain names"
+                )
         return cls(**content)
 
 
 def _plain(value: Any) -> Any:
-    if dataclasses.is_dataclass(value):
-        return {item.name: getattr(value, item.name) for item in dataclasses.fields(value)}
+    if isinstance(value, File):
+        return {
+            item.name: _plain(content)
+            for item in dataclasses.fields(File)
+            if (content := getattr(value, item.name)) != item.default
+        }
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
     return value

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
+from zoo import fetching
 from zoo.cards import RUN_CARD, File
 from zoo.cards import Card as Card  # `zoo.hub.Card` too is its name
 from zoo.files import sha256
@@ -24,12 +25,8 @@ if TYPE_CHECKING:
 Step: TypeAlias = int | Literal["best", "latest"]
 """Which checkpoint of a run: the best (the latest where it keeps none), the latest, or a number."""
 
-
-def cache_folder() -> Path:
-    """Where what is fetched or compiled is kept: `ZOO_CACHE`, else the platform's user cache."""
-    import pooch
-
-    return Path(os.environ.get("ZOO_CACHE") or pooch.os_cache("zoo"))
+COMPILE_TIME = 0.5
+"""Seconds of compilation from which on the result is kept for the next process."""
 
 
 def list_pretrained(pattern: str = "*") -> tuple[str, ...]:
@@ -102,7 +99,8 @@ def open_model(source: str | Path, step: Step = "best") -> StoredModel:
 
     Raises:
       UnknownNameError: no such name or folder; the message has the closest name.
-      FileNotFoundError: a file that the card names, or the step, is missing.
+      HubError: a file that the card names is not there and cannot be fetched.
+      FileNotFoundError: the run has no checkpoint, or not of that step.
       CardError: the card is broken.
       ValueError: the weights are not those of the card's config; the message lists both sides.
     """
@@ -120,11 +118,7 @@ def _published_variables(card: Card, folder: Path) -> dict[str, Any]:
 
     from zoo import weights
 
-    path = folder / card.files[0].name
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{path} is missing: the card {card.name!r} names it; put it beside the card"
-        )
+    path = fetching.path_of(card, card.files[0], folder)
     stored = weights.merge(card.config.variable_shapes(), weights.load(path))
     on_device: dict[str, Any] = jax.tree.map(jax.numpy.asarray, stored)
     return on_device
@@ -150,14 +144,42 @@ def _run_variables(card: Card, folder: Path, step: Step) -> tuple[int, dict[str,
 
 
 def load_tokenizer(card: Card, folder: Path) -> Tokenizer | None:
-    """The tokenizer that a card names, from the vocabulary beside it."""
+    """The tokenizer that a card names, from the vocabulary beside it or in the cache.
+
+    Raises:
+      HubError: the vocabulary is not there and cannot be fetched.
+    """
     from zoo import tokenizers
 
     if not card.tokenizer:
         return None
     options = dict(card.tokenizer)
-    kind, file = options.pop("kind"), options.pop("file", None)
-    return tokenizers.load(kind, folder / file if file else None, **options)
+    kind, name = options.pop("kind"), options.pop("file", None)
+    if name is None:
+        return tokenizers.load(kind, **options)
+    file = next((file for file in card.files if file.name == name), None)
+    path = fetching.path_of(card, file, folder) if file else folder / name  # a run lists no files
+    return tokenizers.load(kind, path, **options)
+
+
+def use_compilation_cache() -> None:
+    """Keeps what XLA compiles in the zoo's cache folder, so that the next process need not.
+
+    A folder that the user has chosen (JAX_COMPILATION_CACHE_DIR) stays; where the zoo's cannot be
+    made or written to, every process compiles for itself.
+    """
+    import jax
+
+    if jax.config.jax_compilation_cache_dir:  # type: ignore[attr-defined]  # made at run time
+        return
+    folder = fetching.cache_folder() / "xla"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return
+    if os.access(folder, os.W_OK):
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", COMPILE_TIME)
 
 
 def load(source: str | Path, *, step: Step = "best") -> Predictor:
@@ -172,11 +194,13 @@ def load(source: str | Path, *, step: Step = "best") -> Predictor:
 
     Raises:
       UnknownNameError: no such name or folder; the message has the closest name.
-      FileNotFoundError: a file that the card names, or the step, is missing.
+      HubError: a file that the card names is not there and cannot be fetched.
+      FileNotFoundError: the run has no checkpoint, or not of that step.
       CardError: the card is broken.
     """
     from zoo import predictors
 
+    use_compilation_cache()
     model = open_model(source, step)
     card = model.card
     if model.step is not None:
