@@ -51,9 +51,9 @@ TABLE = (
         never=frozenset({"optax", "clu", *TENSORFLOW}),
     ),
     Row("train", BELOW_TRAIN),
-    Row("inspection", BELOW_TRAIN, inside="train zoo"),
+    Row("inspection verification", BELOW_TRAIN, inside="train zoo"),
     # The command and the public list start at once: they import nothing until they are used.
-    Row("cli", "", inside=f"{BELOW_TRAIN} train inspection zoo"),
+    Row("cli", "", inside=f"{BELOW_TRAIN} train inspection verification zoo"),
     Row("zoo", "lazy", inside=f"{BELOW_TRAIN} train"),
 )
 

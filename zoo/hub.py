@@ -308,7 +308,15 @@ def write_model(
         ),
     )
     stored = _published_variables(written, folder)
-    check = predictors.create(written, stored, tokenizer).check()
+    check = check_values(predictors.create(written, stored, tokenizer))
     written = dataclasses.replace(written, check=check)
     written.save(folder / f"{name}.toml")
     return written
+
+
+def check_values(predictor: Predictor) -> dict[str, Any]:
+    """`predictor.check()` in full float32, also on accelerators that would round its products."""
+    import jax
+
+    with jax.default_matmul_precision("highest"):
+        return predictor.check()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,7 @@ def evaluate(
     data: Any = None,
     data_dir: str | None = None,
     step: hub.Step = "best",
+    limit: int | None = None,
 ) -> dict[str, float]:
     """The metrics of a run or of a published model, on every example of a split exactly once.
 
@@ -60,6 +62,7 @@ def evaluate(
       data: the examples themselves, as for `zoo.fit`; all are evaluated, and `split` is their name.
       data_dir: where the data sets lie, if not where the recipe says.
       step: which checkpoint of a run.
+      limit: stop after so many examples, rounded up to whole batches: a sample.
 
     Returns:
       As `test/accuracy`.
@@ -80,8 +83,11 @@ def evaluate(
     mesh = sharding.make_mesh(plan.mesh)
     evaluator = Evaluator(model.card.config.build(), plan.task, mesh)
     variables = sharding.replicate(jax.device_get(model.variables), mesh)
-    batches = examples.evaluate(chosen, plan.batch_size).as_numpy_iterator()
-    return prefixed(chosen if data is None else split or "test", evaluator(variables, batches))
+    batches = examples.evaluate(chosen, plan.batch_size)
+    if limit is not None:
+        batches = batches.take(math.ceil(limit / plan.batch_size))
+    metrics = evaluator(variables, batches.as_numpy_iterator())
+    return prefixed(chosen if data is None else split or "test", metrics)
 
 
 def recipe_of(card: Card, folder: Path) -> Recipe:
