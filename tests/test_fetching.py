@@ -6,9 +6,10 @@ Every failure is one line that names what was tried, and leaves no broken cache.
 from __future__ import annotations
 
 import dataclasses
+import gzip
 import hashlib
 import http.server
-import json
+import pickle
 import re
 import shutil
 import socket
@@ -20,10 +21,24 @@ import types
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
 CHECKOUT = Path(__file__).parents[1]
+D, FF, VOCABULARY, POSITIONS = 512, 2048, 33300, (1, 2048, 512)
+NORM = [(D,), (D,)]
+ATTENTION = [(D, D), (D,)] * 4
+FEED_FORWARD = [(D, FF), (FF,), (FF, D), (D,)]
+ENDE = [
+    *((VOCABULARY, D), POSITIONS),
+    *(NORM + ATTENTION + NORM + FEED_FORWARD) * 6,
+    *(*NORM, POSITIONS),
+    *(NORM + ATTENTION + NORM + ATTENTION + NORM + FEED_FORWARD) * 6,
+    *(*NORM, (D, VOCABULARY), (VOCABULARY,)),
+]
+"""The arrays of trax's published translator, in its order (FORMAT.md, section 10)."""
+
 SMALLER = r"\. smaller needs no download: zoo\.load\('smaller'\)$"
 
 
@@ -79,8 +94,6 @@ def cache(tmp_path, monkeypatch):
 @pytest.fixture
 def model(tmp_path):
     """(config, variables): an MLP so small that nothing of it takes time."""
-    import jax
-
     from zoo.models.mlp import MLPConfig
 
     config = MLPConfig(input_shape=(8, 8, 1), num_classes=2, hidden_sizes=(3,))
@@ -234,17 +247,83 @@ def test_a_checkpoint_that_does_not_fit_the_card_is_refused(cache, publish, trax
     assert names(cache) == {"toy.pkl.gz"}, "what was fetched is right, and stays for a better card"
 
 
-def test_a_golden_checkpoint_goes_the_whole_way(server, cache, publish, shared):
-    """trax's own file, by the zoo's own reader."""
-    pytest.importorskip("zoo.interop.trax")
-    import zoo
+@pytest.mark.shared
+def test_a_checkpoint_that_trax_wrote_goes_the_whole_way(server, cache, shared, tmp_path):
+    pytest.importorskip("zoo.interop.trax", reason="needs the reader of trax's checkpoints")
+    from zoo import hub
+    from zoo.cards import Card, File
     from zoo.models.bag_of_embeddings import BagOfEmbeddingsConfig
 
-    folder = shared / "golden" / "open" / "classifier"
-    expected = np.load(folder / "bag_of_embeddings.npz")
-    index = json.loads((folder / "bag_of_embeddings.index.json").read_text())
-    assert index, expected.files
-    pytest.skip(f"{BagOfEmbeddingsConfig} {zoo}")
+    golden = shared / "golden" / "open" / "classifier"
+    server.files["/bag.pkl.gz"] = body = (golden / "bag_of_embeddings.pkl.gz").read_bytes()
+    card = Card(
+        name="toy",
+        task="text_classification",
+        config=BagOfEmbeddingsConfig(
+            vocab_size=50, num_classes=3, d_model=16, average_padding=True
+        ),
+        files=(
+            File(
+                name="bag.pkl.gz",
+                sha256=hashlib.sha256(body).hexdigest(),
+                size=len(body),
+                urls=(server.url("/bag.pkl.gz"),),
+                format="trax",
+            ),
+        ),
+    )
+    card.save(tmp_path / "toy.toml")
+    arrays = np.load(golden / "bag_of_embeddings.npz")
+    for _ in range(2):
+        model = hub.open_model(tmp_path / "toy.toml")
+        logits = model.card.config.build().apply(model.variables, arrays["tokens"])
+        np.testing.assert_allclose(
+            jax.nn.log_softmax(logits), arrays["log_probs"], rtol=1e-4, atol=2e-5
+        )
+    assert server.asked == ["/bag.pkl.gz"]
+    assert names(cache) == {"bag.pkl.gz.safetensors", "bag.pkl.gz.safetensors.json"}
+
+
+@pytest.mark.slow
+@pytest.mark.shared
+def test_the_published_translator_goes_the_whole_way(server, cache, shared, tmp_path):
+    """A checkpoint of exactly its configuration, with random weights, and its own vocabulary."""
+    import zoo
+    from zoo.cards import Card
+
+    arrays = [np.random.default_rng(0).normal(0, 0.05, s).astype(np.float32) for s in ENDE]
+    checkpoint = {"flat_weights": arrays, "flat_state": [np.float32(0.1)] * 43, "step": 100_000}
+    bodies = (
+        gzip.compress(pickle.dumps(checkpoint, protocol=3), compresslevel=1),
+        (shared / "golden" / "open" / "vocab" / "ende_32k.subword").read_bytes(),
+    )
+    card = Card.read(CHECKOUT / "pretrained" / "transformer_ende.toml")
+    weights, vocabulary = card.files
+    assert vocabulary.sha256 == hashlib.sha256(bodies[1]).hexdigest()
+    files = [
+        dataclasses.replace(
+            file,
+            sha256=hashlib.sha256(body).hexdigest(),
+            size=len(body),
+            urls=(server.url("/" + file.name),),
+        )
+        for file, body in zip(card.files, bodies, strict=True)
+    ]
+    dataclasses.replace(card, files=tuple(files)).save(tmp_path / "ende.toml")
+    server.files |= {"/" + file.name: body for file, body in zip(files, bodies, strict=True)}
+
+    sentence = "It is nice to learn new things today!"
+    answers = []
+    for _ in range(2):
+        translator = zoo.load(tmp_path / "ende.toml")
+        answers.append(translator(sentence, beam_size=1, max_new_tokens=8))
+    assert answers[0] == answers[1]
+    np.testing.assert_array_equal(
+        translator.variables["params"]["embedding"]["embedding"], arrays[0]
+    )
+    assert server.asked == ["/ende_wmt32k.pkl.gz", "/ende_32k.subword"]
+    kept = {"ende_wmt32k.pkl.gz.safetensors", "ende_32k.subword"}
+    assert names(cache.with_name("transformer_ende")) == kept | {f"{name}.json" for name in kept}
 
 
 def test_the_second_url_is_used_when_the_first_fails(server, cache, publish, body):
@@ -377,8 +456,6 @@ def test_a_spoilt_cache_is_mended(server, cache, publish, body, trax, how):
 
 
 def test_a_card_with_new_weights_fetches_them(server, cache, publish, body, model):
-    import jax
-
     import zoo
     from zoo import weights
 
