@@ -276,7 +276,9 @@ def test_a_checkpoint_that_trax_wrote_goes_the_whole_way(server, cache, shared, 
     arrays = np.load(golden / "bag_of_embeddings.npz")
     for _ in range(2):
         model = hub.open_model(tmp_path / "toy.toml")
-        logits = model.card.config.build().apply(model.variables, arrays["tokens"])
+        logits = model.card.config.build().apply(
+            model.variables, jax.numpy.asarray(arrays["tokens"])
+        )
         np.testing.assert_allclose(
             jax.nn.log_softmax(logits), arrays["log_probs"], rtol=1e-4, atol=2e-5
         )
