@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
 import pytest
+
+CHECKOUT = Path(__file__).parents[1]
 
 
 def test_a_folder_that_is_no_model_is_refused(tmp_path):
@@ -33,3 +41,70 @@ def test_every_published_card_can_be_read():
 
     for name in zoo.list_pretrained():
         assert zoo.card(name).name == name
+
+
+@pytest.fixture
+def compilation_cache():
+    """A process in which JAX has no folder for what it compiles, and leaves the next test none."""
+    names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
+    before = {name: getattr(jax.config, name) for name in names}
+    jax.config.update("jax_compilation_cache_dir", None)
+    yield lambda: jax.config.jax_compilation_cache_dir
+    for name, value in before.items():
+        jax.config.update(name, value)
+
+
+def test_what_is_compiled_lies_in_the_zoo_s_cache(compilation_cache, tmp_path, monkeypatch):
+    from zoo import hub
+
+    monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "cache"))
+    hub.use_compilation_cache()
+    assert compilation_cache() == str(tmp_path / "cache" / "xla")
+    assert (tmp_path / "cache" / "xla").is_dir()
+
+
+def test_a_folder_that_the_user_chose_for_it_stays(compilation_cache, tmp_path):
+    from zoo import hub
+
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path))
+    hub.use_compilation_cache()
+    assert compilation_cache() == str(tmp_path)
+
+
+def test_a_cache_that_cannot_be_written_is_no_error(compilation_cache, tmp_path, monkeypatch):
+    from zoo import hub
+
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "file"))
+    hub.use_compilation_cache()
+    monkeypatch.setenv("ZOO_CACHE", str(tmp_path))
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    hub.use_compilation_cache()
+    assert compilation_cache() is None
+
+
+def test_a_second_process_does_not_compile_again(tmp_path):
+    program = """
+import jax
+from zoo import hub
+hits = []
+jax.monitoring.register_event_listener(lambda event, **_: hits.append(event))
+hub.COMPILE_TIME = 0.0
+hub.use_compilation_cache()
+jax.jit(lambda x: x * 2 + 1)(3.0)
+print(hits.count("/jax/compilation_cache/cache_hits"))
+"""
+
+    def process() -> int:
+        ended = subprocess.run(
+            [sys.executable, "-c", program],
+            cwd=CHECKOUT,
+            env={**os.environ, "ZOO_CACHE": str(tmp_path)},
+            capture_output=True,
+            text=True,
+        )
+        assert (ended.returncode, ended.stderr) == (0, "")
+        return int(ended.stdout)
+
+    assert process() == 0
+    assert process() == 1

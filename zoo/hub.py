@@ -120,7 +120,8 @@ def _published_variables(card: Card, folder: Path) -> dict[str, Any]:
 
     path = fetching.path_of(card, card.files[0], folder)
     stored = weights.merge(card.config.variable_shapes(), weights.load(path))
-    on_device: dict[str, Any] = jax.tree.map(jax.numpy.asarray, stored)
+    # All at once: some hundreds of arrays one by one take twice as long.
+    on_device: dict[str, Any] = jax.device_put(stored)
     return on_device
 
 

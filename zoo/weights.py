@@ -58,6 +58,7 @@ def save(path: Path, variables: Tree) -> None:
         save_file(arrays, path)
     except SafetensorError as error:
         raise OSError(f"{path} could not be written: {error}") from error
+    path.chmod(0o644)  # the library leaves it to its owner alone; a cache or a model may be shared
 
 
 def load(path: Path) -> dict[str, Any]:
