@@ -519,6 +519,19 @@ def test_of_two_processes_at_once_one_fetches_and_both_are_right(server, cache, 
     assert server.asked == ["/toy.safetensors"]
 
 
+def test_who_waits_for_another_process_is_told(cache, publish, body, capsys):
+    import zoo
+    from filelock import FileLock
+
+    cache.mkdir(parents=True)
+    other = FileLock(cache / ".lock", thread_local=False)
+    other.acquire()
+    threading.Timer(0.2, other.release).start()
+    zoo.load(publish(body))
+    err = capsys.readouterr().err
+    assert err.startswith("zoo: another process is fetching toy; waiting for it\n")
+
+
 def test_a_process_that_is_killed_while_fetching_harms_nobody(server, cache, publish, body):
     import zoo
 

@@ -40,7 +40,10 @@ def test_every_published_card_can_be_read():
     import zoo
 
     for name in zoo.list_pretrained():
-        assert zoo.card(name).name == name
+        card = zoo.card(name)
+        assert card.name == name
+        fetched = any(file.urls for file in card.files)
+        assert bool(card.alternative) == fetched, "what is fetched names a model that need not be"
 
 
 @pytest.fixture

@@ -169,6 +169,16 @@ def test_a_mistake_is_exit_code_2(verify):
     assert lines[0].startswith("zoo: no published model or run folder named 'nothing'")
 
 
+def test_every_published_model_that_needs_no_download_holds():
+    import zoo
+    from zoo import verification
+
+    for name in zoo.list_pretrained():
+        if not any(file.urls for file in zoo.card(name).files):
+            failed = [p for p in verification.verify(name, examples=0) if p.holds is False]
+            assert not failed, name
+
+
 @pytest.mark.parametrize(
     ("expected", "found", "wrong"),
     [

@@ -201,8 +201,8 @@ def load(source: str | Path, *, step: Step = "best") -> Predictor:
     """
     from zoo import predictors
 
-    use_compilation_cache()
     model = open_model(source, step)
+    use_compilation_cache()
     card = model.card
     if model.step is not None:
         card = dataclasses.replace(card, checkpoint=model.step)
