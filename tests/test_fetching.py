@@ -6,6 +6,7 @@ Every failure is one line that names what was tried, and leaves no broken cache.
 from __future__ import annotations
 
 import dataclasses
+import fcntl
 import gzip
 import hashlib
 import http.server
@@ -521,13 +522,12 @@ def test_of_two_processes_at_once_one_fetches_and_both_are_right(server, cache, 
 
 def test_who_waits_for_another_process_is_told(cache, publish, body, capsys):
     import zoo
-    from filelock import FileLock
 
     cache.mkdir(parents=True)
-    other = FileLock(cache / ".lock", thread_local=False)
-    other.acquire()
-    threading.Timer(0.2, other.release).start()
-    zoo.load(publish(body))
+    with (cache / ".lock").open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        threading.Timer(0.2, lambda: fcntl.flock(other, fcntl.LOCK_UN)).start()
+        zoo.load(publish(body))
     err = capsys.readouterr().err
     assert err.startswith("zoo: another process is fetching toy; waiting for it\n")
 
