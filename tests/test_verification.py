@@ -130,19 +130,24 @@ def test_a_changed_check_value_is_found(written, verify):
     assert (code, lines[2]) == (0, "skipped  check values: the card has none")
 
 
+def draw(self, texts):
+    return 0.5 if isinstance(texts, str) else [next(self.drawn)] * len(texts)
+
+
+@pytest.mark.parametrize("method", ["__call__", "score"])
 @pytest.mark.parametrize(
     ("batches", "wrong"),
     [((0.6, 0.6), "alone and in a batch"), ((0.5, 0.6), "asked twice")],
 )
-def test_an_answer_that_changes_is_found(written, monkeypatch, batches, wrong):
+def test_an_answer_that_changes_is_found(written, monkeypatch, method, batches, wrong):
     from zoo import verification
-    from zoo.predictors import TextClassifier
+    from zoo.predictors import Predictor
 
-    class Lottery(TextClassifier):
-        def __call__(self, texts):
-            return 0.5 if isinstance(texts, str) else [next(drawn)] * len(texts)
+    def check(self):
+        return self.card.check
 
-    drawn = iter(batches)
+    Lottery = type("Lottery", (Predictor,), {method: draw, "check": check})
+    Lottery.drawn = iter(batches)
     folder = written()
     monkeypatch.setattr("zoo.predictors.PREDICTORS", {"text_classification": Lottery})
     failed = [proof for proof in verification.verify(folder) if proof.holds is False]

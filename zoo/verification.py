@@ -100,11 +100,13 @@ def _check_values(predictor: Predictor) -> Proof:
 
 def _answers(predictor: Any) -> Iterator[Proof]:
     inputs = sample_inputs(predictor)
-    together = predictor(inputs)
-    wrong = difference([predictor(item) for item in inputs], together)
+    # A language model is not called: what it says of a text is its score.
+    answer = predictor if callable(predictor) else predictor.score
+    together = answer(inputs)
+    wrong = difference([answer(item) for item in inputs], together)
     found = wrong or f"each of {len(inputs)} inputs has the same answer"
     yield Proof("alone and in a batch", wrong is None, found)
-    wrong = difference(together, predictor(inputs))
+    wrong = difference(together, answer(inputs))
     yield Proof("asked twice", wrong is None, wrong or "the same answers")
 
 
