@@ -128,9 +128,21 @@ def test_a_vocabulary_is_trained_from_text(zoo_command, tmp_path):
     assert (code, err, out) == (0, "", f"{tmp_path / 'v.model'}: 40 pieces\n")
 
 
-def test_doctor_finds_what_is_there(zoo_command):
+def test_what_a_command_says_beside_its_output_is_seen(zoo_command, trained):
+    code, _, err = zoo_command("predict", trained, "the ship sails")
+    assert code == 0
+    assert re.fullmatch(r"zoo: .*/run at step \d+ \(best validation/accuracy\)\n", err)
+
+
+def test_doctor_finds_what_is_there(zoo_command, monkeypatch, tmp_path):
+    monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "cache"))
+    assert f"cache:     {tmp_path}/cache absent\n" in zoo_command("doctor")[1]
+    (tmp_path / "cache" / "toy").mkdir(parents=True)
+    assert f"cache:     {tmp_path}/cache toy 0.0 MB\n" in zoo_command("doctor")[1]
+    (tmp_path / "cache" / "toy" / "weights").write_bytes(bytes(2_500_000))
     code, out, _ = zoo_command("doctor")
     assert code == 0
+    assert f"cache:     {tmp_path}/cache toy 2.5 MB\n" in out
     for word in ("jax", "devices", "cache:", "no accelerator (as it should)", "data:", "published"):
         assert word in out
 

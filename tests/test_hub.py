@@ -1,66 +1,16 @@
-"""Cards: written and read again, and every message about a broken one."""
+"""From a name or a folder to a model: what is found, and every message where nothing is."""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
 import pytest
 
-
-@pytest.fixture
-def card():
-    from zoo.hub import Card, File
-    from zoo.models.bag_of_embeddings import BagOfEmbeddingsConfig
-
-    return Card(
-        name="toy",
-        task="text_classification",
-        config=BagOfEmbeddingsConfig(vocab_size=5, num_classes=None),
-        labels=("a", "b"),
-        files=(File(name="toy.safetensors", sha256="0" * 64, size=3),),
-        preprocessing={"max_len": None, "mean": [0.5]},
-        metrics={"test/accuracy": 0.9},
-        check={"input": "x", "output": {"a": 0.1234567890123}},
-    )
-
-
-def test_a_card_survives_toml_with_its_nones(card, tmp_path):
-    from zoo.hub import Card
-
-    card.save(tmp_path / "toy.toml")
-    assert Card.read(tmp_path / "toy.toml") == card
-    assert [path.name for path in tmp_path.iterdir()] == ["toy.toml"]
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "message"),
-    [
-        ('task = "text_classification"', "", "the entry 'task' is missing"),
-        ('name = "toy"', 'nmae = "toy"', "a card has no entry 'nmae'; did you mean 'name'?"),
-        (
-            "vocab_size = 5",
-            "vocabsize = 5",
-            "BagOfEmbeddingsConfig has no field 'vocabsize'; did you mean 'vocab_size'?",
-        ),
-        (
-            'type = "BagOfEmbeddingsConfig"',
-            'type = "Bag"',
-            "no configuration class 'Bag' is known here",
-        ),
-        ('name = "toy"', "name = ", "is not a TOML card"),
-        ("size = 3", "length = 3", "unexpected keyword argument 'length'"),
-    ],
-)
-def test_a_broken_card_says_which_entry(card, tmp_path, old, new, message):
-    from zoo.hub import Card, CardError
-
-    path = tmp_path / "toy.toml"
-    card.save(path)
-    text = path.read_text()
-    assert old in text
-    path.write_text(text.replace(old, new))
-    with pytest.raises(CardError) as error:
-        Card.read(path)
-    assert str(error.value).startswith(str(path))
-    assert message in str(error.value)
+CHECKOUT = Path(__file__).parents[1]
 
 
 def test_a_folder_that_is_no_model_is_refused(tmp_path):
@@ -90,4 +40,74 @@ def test_every_published_card_can_be_read():
     import zoo
 
     for name in zoo.list_pretrained():
-        assert zoo.card(name).name == name
+        card = zoo.card(name)
+        assert card.name == name
+        fetched = any(file.urls for file in card.files)
+        assert bool(card.alternative) == fetched, "what is fetched names a model that need not be"
+
+
+@pytest.fixture
+def compilation_cache():
+    """A process in which JAX has no folder for what it compiles, and leaves the next test none."""
+    names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
+    before = {name: getattr(jax.config, name) for name in names}
+    jax.config.update("jax_compilation_cache_dir", None)
+    yield lambda: jax.config.jax_compilation_cache_dir
+    for name, value in before.items():
+        jax.config.update(name, value)
+
+
+def test_what_is_compiled_lies_in_the_zoo_s_cache(compilation_cache, tmp_path, monkeypatch):
+    from zoo import hub
+
+    monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "cache"))
+    hub.use_compilation_cache()
+    assert compilation_cache() == str(tmp_path / "cache" / "xla")
+    assert (tmp_path / "cache" / "xla").is_dir()
+
+
+def test_a_folder_that_the_user_chose_for_it_stays(compilation_cache, tmp_path):
+    from zoo import hub
+
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path))
+    hub.use_compilation_cache()
+    assert compilation_cache() == str(tmp_path)
+
+
+def test_a_cache_that_cannot_be_written_is_no_error(compilation_cache, tmp_path, monkeypatch):
+    from zoo import hub
+
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "file"))
+    hub.use_compilation_cache()
+    monkeypatch.setenv("ZOO_CACHE", str(tmp_path))
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    hub.use_compilation_cache()
+    assert compilation_cache() is None
+
+
+def test_a_second_process_does_not_compile_again(tmp_path):
+    program = """
+import jax
+from zoo import hub
+hits = []
+jax.monitoring.register_event_listener(lambda event, **_: hits.append(event))
+hub.COMPILE_TIME = 0.0
+hub.use_compilation_cache()
+jax.jit(lambda x: x * 2 + 1)(3.0)
+print(hits.count("/jax/compilation_cache/cache_hits"))
+"""
+
+    def process() -> int:
+        ended = subprocess.run(
+            [sys.executable, "-c", program],
+            cwd=CHECKOUT,
+            env={**os.environ, "ZOO_CACHE": str(tmp_path)},
+            capture_output=True,
+            text=True,
+        )
+        assert (ended.returncode, ended.stderr) == (0, "")
+        return int(ended.stdout)
+
+    assert process() == 0
+    assert process() == 1

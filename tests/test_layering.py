@@ -26,10 +26,10 @@ class Row:
     """Packages from outside that they must not import."""
 
 
-FOUNDATION = Row("config lazy registry")  # and the standard library, nothing else
+FOUNDATION = Row("config files lazy registry")  # and the standard library, nothing else
 BELOW_TRAIN = (
-    "config lazy registry tokenizers models decoding preprocessing weights checkpoints interop"
-    " pipelines hub predictors"
+    "config files lazy registry tokenizers models decoding preprocessing weights checkpoints"
+    " interop pipelines cards fetching hub predictors"
 )
 TABLE = (
     FOUNDATION,
@@ -44,15 +44,16 @@ TABLE = (
         never=frozenset({"jax", "flax", "optax", "clu"}),
     ),
     Row(
-        "hub predictors",
-        "config lazy registry models decoding tokenizers preprocessing weights interop pretrained",
+        "cards fetching hub predictors",
+        "config files lazy registry models decoding tokenizers preprocessing weights interop"
+        " pretrained",
         inside="checkpoints",  # it imports Orbax, which only whoever reads a run should wait for
         never=frozenset({"optax", "clu", *TENSORFLOW}),
     ),
     Row("train", BELOW_TRAIN),
-    Row("inspection", BELOW_TRAIN, inside="train zoo"),
+    Row("inspection verification", BELOW_TRAIN, inside="train zoo"),
     # The command and the public list start at once: they import nothing until they are used.
-    Row("cli", "", inside=f"{BELOW_TRAIN} train inspection zoo"),
+    Row("cli", "", inside=f"{BELOW_TRAIN} train inspection verification zoo"),
     Row("zoo", "lazy", inside=f"{BELOW_TRAIN} train"),
 )
 

@@ -45,6 +45,23 @@ def test_a_broken_safetensors_file_is_refused_by_name(tmp_path):
         weights.load(path)
 
 
+def test_a_file_can_be_read_by_all_and_says_whether_it_is_whole(tmp_path):
+    path = tmp_path / "w.safetensors"
+    weights.save(path, tree())
+    assert path.stat().st_mode & 0o777 == 0o644
+    assert weights.is_readable(path)
+    path.write_bytes(path.read_bytes() + b"x")
+    assert not weights.is_readable(path)
+    assert not weights.is_readable(tmp_path / "nothing")
+
+
+def test_a_place_that_cannot_be_written_to_is_an_os_error(tmp_path):
+    with pytest.raises(
+        OSError, match=r"nowhere/w.safetensors could not be written: .*No such file"
+    ):
+        weights.save(tmp_path / "nowhere" / "w.safetensors", tree())
+
+
 def test_merge_takes_the_source_and_converts_to_the_dtype_of_the_target():
     source = weights.cast(tree(), ml_dtypes.bfloat16)
     merged = weights.merge(tree(), source)

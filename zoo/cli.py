@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import io
 import itertools
 import os
@@ -37,8 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from zoo.registry import UnknownNameError
 
             raise UnknownNameError("command", words[0], tuple(COMMANDS))
-        _parse(COMMANDS, words or ["--help"], prog="zoo")
-        return 0
+        commands = {name: _deferred(function) for name, function in COMMANDS.items()}
+        command = _parse(commands, words or ["--help"], prog="zoo")
+        return command() or 0
     except KeyboardInterrupt as stop:
         print(f"zoo: {stop}" if str(stop) else "zoo: interrupted", file=sys.stderr)
         return 130
@@ -52,6 +54,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 2
+
+
+def _deferred(function: Callable[..., Any]) -> Callable[..., Callable[[], int | None]]:
+    """The function with its flags, which instead of running gives what runs it.
+
+    While tyro parses, what is written to standard error is held back.
+    """
+
+    @functools.wraps(function)
+    def parsed(*args: Any, **kwargs: Any) -> Callable[[], int | None]:
+        return functools.partial(function, *args, **kwargs)
+
+    return parsed
 
 
 def _parse(target: Any, words: Sequence[str], *, prog: str, **options: Any) -> Any:
@@ -264,6 +279,22 @@ def _step(text: str) -> Any:
     raise ValueError(f"--step is {text!r}; it takes best, latest or the number of a step")
 
 
+def verify(name: Annotated[str, tyro.conf.Positional], examples: int = 1000) -> int:
+    """Proves a model's hashes, check values, answers and metric; ends with 1 if one does not hold.
+
+    Args:
+      name: a published name, a run's folder or an exported folder.
+      examples: size of the sample on which the metric is measured; 0 leaves it out.
+    """
+    from zoo import verification
+
+    holds = True
+    for proof in verification.verify(name, examples=examples):
+        print(proof, flush=True)
+        holds = holds and proof.holds is not False
+    return 0 if holds else 1
+
+
 def train_vocab(
     files: Annotated[tuple[Path, ...], tyro.conf.Positional],
     size: int = 8000,
@@ -308,6 +339,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "eval": evaluate,
     "export": export,
     "predict": predict,
+    "verify": verify,
     "train-vocab": train_vocab,
     "doctor": doctor,
 }

@@ -1,174 +1,32 @@
-"""Cards and `zoo.load`: from a name or a folder to a predictor that works at once.
-
-A card is a TOML file that says everything about one set of weights. Beside it lie the
-files it names: weights as safetensors and a vocabulary (a published or exported model), or
-Orbax checkpoints (a run).
-"""
+"""`zoo.load`: from a name or a folder to a predictor that works at once; and `zoo.export`."""
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import importlib.resources
 import os
 import sys
-import tomllib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
-from zoo import config as configs
+from zoo import fetching
+from zoo.cards import RUN_CARD, File
+from zoo.cards import Card as Card  # `zoo.hub.Card` too is its name
+from zoo.files import sha256
 from zoo.registry import UnknownNameError
 
 if TYPE_CHECKING:
-    from zoo.models.base import ModelConfig
     from zoo.predictors import Predictor
     from zoo.tokenizers import Tokenizer
+    from zoo.weights import Tree
 
-RUN_CARD = "card.toml"
-"""Name of the card in a run's folder; elsewhere a card is NAME.toml."""
+Step: TypeAlias = int | Literal["best", "latest"]
+"""Which checkpoint of a run: the best (the latest where it keeps none), the latest, or a number."""
 
-NONE = "None"
-"""How a None is written: TOML has none, and leaving it out would mean the field's default."""
-
-
-class CardError(ValueError):
-    """A card that is broken, or whose files are; the message names the card and the entry."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class File:
-    """A file that belongs to a card and lies beside it."""
-
-    name: str
-    sha256: str
-    size: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Card:
-    """Everything there is to know about one set of weights."""
-
-    name: str
-    """Its name, by which it is loaded."""
-    task: str
-    """Which predictor: `text_classification`, `image_classification`."""
-    config: ModelConfig
-    """The full resolved config, so that a later change of a default cannot break old weights."""
-    description: str = ""
-    """One or two sentences."""
-    recipe: str = ""
-    """The recipe that trained it."""
-    licence: str = ""
-    """Of the weights."""
-    data: str = ""
-    """What it was trained on, with the data's licence."""
-    labels: tuple[str, ...] = ()
-    """Names of the classes, in the order of the logits."""
-    tokenizer: Mapping[str, Any] = field(default_factory=dict)
-    """Kind and options of the tokenizer, and `file`, its vocabulary beside the card."""
-    preprocessing: Mapping[str, Any] = field(default_factory=dict)
-    """What is done to an input before the model sees it."""
-    files: tuple[File, ...] = ()
-    """The files of a published model, weights first. Empty for a run, which has checkpoints."""
-    checkpoint: int | None = None
-    """For a predictor that was loaded from a run: the step of its checkpoint."""
-    best: Mapping[str, str] = field(default_factory=dict)
-    """For a run: the `metric` and the `mode` (max or min) that say which checkpoint is best."""
-    metrics: Mapping[str, float] = field(default_factory=dict)
-    """What was measured, as `test/accuracy`."""
-    command: str = ""
-    """The command that measured it."""
-    training: Mapping[str, Any] = field(default_factory=dict)
-    """Steps, seconds, seed, hardware and versions of the training."""
-    check: Mapping[str, Any] = field(default_factory=dict)
-    """An `input` and the first `output` values that these weights give for it."""
-
-    def save(self, path: Path) -> None:
-        """Writes the card; it is either there whole or not at all."""
-        import tomli_w
-
-        content = {
-            item.name: configs.to_dict(value) if item.name == "config" else _plain(value)
-            for item in dataclasses.fields(self)
-            if (value := getattr(self, item.name)) not in ("", (), {}, None)
-        }
-        scalars = {key: value for key, value in content.items() if not isinstance(value, dict)}
-        tables = {key: value for key, value in content.items() if isinstance(value, dict)}
-        temporary = path.with_name(path.name + ".part")
-        temporary.write_text(tomli_w.dumps(_without_none(scalars | tables)), encoding="utf-8")
-        temporary.replace(path)
-
-    @classmethod
-    def read(cls, path: Path) -> Card:
-        """The card of a TOML file.
-
-        Raises:
-          CardError: it is not TOML, has an entry that no card has, lacks one, or
-            its config does not fit.
-        """
-        from zoo import models
-        from zoo.models.base import ModelConfig
-
-        try:
-            content = _with_none(tomllib.loads(path.read_text(encoding="utf-8")))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise CardError(f"{path} is not a TOML card: {error}") from error
-        known = {item.name for item in dataclasses.fields(cls)}
-        for key in content:
-            if key not in known:
-                raise CardError(
-                    f"{path}: a card has no entry {key!r}{configs.did_you_mean(key, known)}"
-                )
-        for key in ("name", "task", "config"):
-            if key not in content:
-                raise CardError(f"{path}: the entry {key!r} is missing")
-        models.import_families()
-        try:
-            content["config"] = configs.from_dict(cast(Any, ModelConfig), content["config"])
-            content["files"] = tuple(File(**item) for item in content.get("files", ()))
-            content["labels"] = tuple(content.get("labels", ()))
-        except (configs.ConfigError, TypeError) as error:
-            raise CardError(f"{path}: {error}") from error
-        return cls(**content)
-
-
-def _plain(value: Any) -> Any:
-    if dataclasses.is_dataclass(value):
-        return {item.name: getattr(value, item.name) for item in dataclasses.fields(value)}
-    if isinstance(value, tuple):
-        return [_plain(item) for item in value]
-    return value
-
-
-def _without_none(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _without_none(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_none(item) for item in value]
-    return NONE if value is None else value
-
-
-def _with_none(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _with_none(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_with_none(item) for item in value]
-    return None if value == NONE else value
-
-
-def cache_folder() -> Path:
-    """Where what is fetched or compiled is kept: `ZOO_CACHE`, else the platform's user cache."""
-    import pooch
-
-    return Path(os.environ.get("ZOO_CACHE") or pooch.os_cache("zoo"))
-
-
-def sha256(path: Path) -> str:
-    """Hexadecimal digest of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+COMPILE_TIME = 0.5
+"""Seconds of compilation from which on the result is kept for the next process."""
 
 
 def list_pretrained(pattern: str = "*") -> tuple[str, ...]:
@@ -218,55 +76,114 @@ def card(source: str | Path) -> Card:
     return Card.read(find(source))
 
 
+@dataclass(frozen=True)
+class StoredModel:
+    """What lies on disk of one model, read."""
+
+    card: Card
+    folder: Path
+    """Where the card lies."""
+    variables: dict[str, Any]
+    """The weights, checked against the card's config, on the first device."""
+    tokenizer: Tokenizer | None
+    step: int | None
+    """Of a run: the step of the checkpoint."""
+
+
+def open_model(source: str | Path, step: Step = "best") -> StoredModel:
+    """Card, weights and tokenizer of a published name or of a folder.
+
+    Args:
+      source: the name or the folder.
+      step: for a run: which checkpoint.
+
+    Raises:
+      UnknownNameError: no such name or folder; the message has the closest name.
+      HubError: a file that the card names is not there and cannot be fetched.
+      FileNotFoundError: the run has no checkpoint, or not of that step.
+      CardError: the card is broken.
+      ValueError: the weights are not those of the card's config; the message lists both sides.
+    """
+    path = find(source)
+    card, folder = Card.read(path), path.parent
+    if card.files:
+        found, variables = None, _published_variables(card, folder)
+    else:
+        found, variables = _run_variables(card, folder, step)
+    return StoredModel(card, folder, variables, load_tokenizer(card, folder), found)
+
+
+def _published_variables(card: Card, folder: Path) -> dict[str, Any]:
+    import jax
+
+    from zoo import weights
+
+    path = fetching.path_of(card, card.files[0], folder)
+    stored = weights.merge(card.config.variable_shapes(), weights.load(path))
+    # All at once: some hundreds of arrays one by one take twice as long.
+    on_device: dict[str, Any] = jax.device_put(stored)
+    return on_device
+
+
+def _run_variables(card: Card, folder: Path, step: Step) -> tuple[int, dict[str, Any]]:
+    import jax
+
+    from zoo import checkpoints
+
+    best = (
+        checkpoints.Best(card.best["metric"], cast(Any, card.best["mode"])) if card.best else None
+    )
+    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    target = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device),
+        card.config.variable_shapes(),
+    )
+    store = checkpoints.Checkpoints(folder / checkpoints.FOLDER, best, read_only=True)
+    found, variables = store.variables(target, step)
+    store.close()
+    return found, variables
+
+
 def load_tokenizer(card: Card, folder: Path) -> Tokenizer | None:
-    """The tokenizer that a card names, from the vocabulary beside it."""
+    """The tokenizer that a card names, from the vocabulary beside it or in the cache.
+
+    Raises:
+      HubError: the vocabulary is not there and cannot be fetched.
+    """
     from zoo import tokenizers
 
     if not card.tokenizer:
         return None
     options = dict(card.tokenizer)
-    kind, file = options.pop("kind"), options.pop("file", None)
-    return tokenizers.load(kind, folder / file if file else None, **options)
+    kind, name = options.pop("kind"), options.pop("file", None)
+    if name is None:
+        return tokenizers.load(kind, **options)
+    file = next((file for file in card.files if file.name == name), None)
+    path = fetching.path_of(card, file, folder) if file else folder / name  # a run lists no files
+    return tokenizers.load(kind, path, **options)
 
 
-def load_variables(
-    card: Card, folder: Path, step: int | Literal["best", "latest"] = "best"
-) -> tuple[dict[str, Any], int | None]:
-    """The weights a card names, checked against its config, and the step for those of a run."""
+def use_compilation_cache() -> None:
+    """Keeps what XLA compiles in the zoo's cache folder, so that the next process need not.
+
+    A folder that the user has chosen (JAX_COMPILATION_CACHE_DIR) stays; where the zoo's cannot be
+    made or written to, every process compiles for itself.
+    """
     import jax
 
-    from zoo import weights
-
-    expected = card.config.variable_shapes()
-    if not card.files:
-        from zoo import checkpoints
-
-        best = (
-            checkpoints.Best(card.best["metric"], cast(Any, card.best["mode"]))
-            if card.best
-            else None
-        )
-        store = checkpoints.Checkpoints(folder / checkpoints.FOLDER, best, read_only=True)
-        on_device = jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct(
-                leaf.shape,
-                leaf.dtype,
-                sharding=jax.sharding.SingleDeviceSharding(jax.local_devices()[0]),
-            ),
-            expected,
-        )
-        found, variables = store.variables(on_device, step)
-        store.close()
-        return variables, found
-    path = folder / card.files[0].name
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{path} is missing: the card {card.name!r} names it; put it beside the card"
-        )
-    return jax.tree.map(jax.numpy.asarray, weights.merge(expected, weights.load(path))), None
+    if jax.config.jax_compilation_cache_dir:  # type: ignore[attr-defined]  # made at run time
+        return
+    folder = fetching.cache_folder() / "xla"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return
+    if os.access(folder, os.W_OK):
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", COMPILE_TIME)
 
 
-def load(source: str | Path, *, step: int | Literal["best", "latest"] = "best") -> Predictor:
+def load(source: str | Path, *, step: Step = "best") -> Predictor:
     """A predictor from a published name, a run's folder (finished or not), or an exported folder.
 
     >>> zoo.load("bag_of_embeddings_imdb")("A film to remember.")  # doctest: +SKIP
@@ -278,25 +195,26 @@ def load(source: str | Path, *, step: int | Literal["best", "latest"] = "best") 
 
     Raises:
       UnknownNameError: no such name or folder; the message has the closest name.
-      FileNotFoundError: a file that the card names, or the step, is missing.
+      HubError: a file that the card names is not there and cannot be fetched.
+      FileNotFoundError: the run has no checkpoint, or not of that step.
       CardError: the card is broken.
     """
     from zoo import predictors
 
-    path = find(source)
-    details = Card.read(path)
-    variables, found = load_variables(details, path.parent, step)
-    if found is not None:
-        details = dataclasses.replace(details, checkpoint=found)
+    model = open_model(source, step)
+    use_compilation_cache()
+    card = model.card
+    if model.step is not None:
+        card = dataclasses.replace(card, checkpoint=model.step)
         why = (
-            f"best {details.best['metric']}"
-            if details.best and step == "best"
+            f"best {card.best['metric']}"
+            if card.best and step == "best"
             else "as asked"
             if step != "best"
             else "latest"
         )
-        print(f"zoo: {path.parent} at step {found} ({why})", file=sys.stderr)
-    return predictors.create(details, variables, load_tokenizer(details, path.parent))
+        print(f"zoo: {model.folder} at step {model.step} ({why})", file=sys.stderr)
+    return predictors.create(card, model.variables, model.tokenizer)
 
 
 def export(
@@ -304,7 +222,7 @@ def export(
     folder: str | Path,
     *,
     dtype: str = "float32",
-    step: int | Literal["best", "latest"] = "best",
+    step: Step = "best",
     description: str = "",
     licence: str = "",
     data: str = "",
@@ -326,45 +244,80 @@ def export(
       ValueError: an unknown dtype.
       FileExistsError: the folder holds another model.
     """
+    model = open_model(run, step)
+    original = model.card
+    card = dataclasses.replace(
+        original,
+        best={},
+        description=description or original.description,
+        licence=licence or original.licence,
+        data=data or original.data,
+    )
+    return write_model(Path(folder), card, model.variables, model.tokenizer, dtype=dtype)
+
+
+def write_model(
+    folder: Path,
+    card: Card,
+    variables: Tree,
+    tokenizer: Tokenizer | None,
+    *,
+    dtype: str = "float32",
+) -> Card:
+    """Writes NAME.safetensors, the vocabulary and NAME.toml; NAME is the folder's name.
+
+    Args:
+      folder: made where it is not there.
+      card: all that is known of the model; name, files and check values are filled in here.
+      variables: its weights.
+      tokenizer: saved where the card's `tokenizer` names a `file`.
+      dtype: `float32` or `bfloat16`, of the weights in the file.
+
+    Returns:
+      The card that was written.
+
+    Raises:
+      ValueError: an unknown dtype.
+      FileExistsError: the folder holds another model.
+    """
     import jax.numpy as jnp
 
     from zoo import predictors, weights
 
     if dtype not in ("float32", "bfloat16"):
         raise ValueError(f"dtype is {dtype!r}; weights are written as float32 or bfloat16")
-    source, folder = find(run), Path(folder)
     name = folder.name
     others = [path.name for path in folder.glob("*.toml") if path.stem != name]
     if others:
         raise FileExistsError(
             f"{folder} holds another model already ({', '.join(others)}); choose an empty folder"
         )
-    original = Card.read(source)
-    variables, _ = load_variables(original, source.parent, step)
-    tokenizer = load_tokenizer(original, source.parent)
-
     folder.mkdir(parents=True, exist_ok=True)
     weights.save(folder / f"{name}.safetensors", weights.cast(variables, jnp.dtype(dtype)))
     names = [f"{name}.safetensors"]
-    described = dict(original.tokenizer)
+    described = dict(card.tokenizer)
     if tokenizer is not None and "file" in described:
         described["file"] = name + Path(described["file"]).suffix
         tokenizer.save(folder / described["file"])
         names.append(described["file"])
-    card = dataclasses.replace(
-        original,
+    written = dataclasses.replace(
+        card,
         name=name,
         tokenizer=described,
         files=tuple(
             File(name=n, sha256=sha256(folder / n), size=(folder / n).stat().st_size) for n in names
         ),
-        best={},
-        description=description or original.description,
-        licence=licence or original.licence,
-        data=data or original.data,
     )
-    stored, _ = load_variables(card, folder)
-    check = predictors.create(card, stored, tokenizer).check()
-    card = dataclasses.replace(card, check=check)
-    card.save(folder / f"{name}.toml")
-    return card
+    stored = _published_variables(written, folder)
+    check = check_values(predictors.create(written, stored, tokenizer))
+    written = dataclasses.replace(written, check=check)
+    written.save(folder / f"{name}.toml")
+    return written
+
+
+def check_values(predictor: Predictor) -> dict[str, Any]:
+    """`predictor.check()` in full float32, also on accelerators that would round its products."""
+    import jax
+
+    with jax.default_matmul_precision("highest"):
+        return predictor.check()

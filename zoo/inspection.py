@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from zoo import config as configs
-from zoo import hub, registry
+from zoo import fetching, hub, registry
+from zoo.cards import Card
 
 SHOWN = 40
 """Most parameters in a table."""
@@ -48,7 +49,7 @@ def _doc(function: Any) -> str:
 
 
 def _card(path: Path) -> str:
-    card = hub.Card.read(path)
+    card = Card.read(path)
     content = configs.flatten(tomllib.loads(path.read_text(encoding="utf-8")))
     lines = [f"card {path}"]
     for key, value in content.items():
@@ -137,7 +138,7 @@ def _diagnosis() -> Iterator[str]:
     )
     devices = ", ".join(str(device) for device in jax.devices())
     yield f"devices:   {devices} ({jax.devices()[0].device_kind})"
-    yield f"cache:     {hub.cache_folder()} {'found' if hub.cache_folder().is_dir() else 'absent'}"
+    yield f"cache:     {_cache()}"
     if importlib.util.find_spec("tensorflow") is None:
         yield (
             "tensorflow: not installed; predictors work, "
@@ -154,6 +155,20 @@ def _diagnosis() -> Iterator[str]:
         for folder, exists in folders.data_folders().items():
             yield f"data:      {folder} {'found' if exists else 'absent'}"
     yield f"published: {len(hub.list_pretrained())} models"
+
+
+def _cache() -> str:
+    """The cache folder and what lies in it: the models, and what XLA has compiled."""
+    folder = fetching.cache_folder()
+    if not folder.is_dir():
+        return f"{folder} absent"
+    parts = sorted(part for part in folder.iterdir() if part.is_dir())
+    return f"{folder} {', '.join(f'{part.name} {_size(part)}' for part in parts) or 'empty'}"
+
+
+def _size(folder: Path) -> str:
+    sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
+    return f"{sum(sizes) / 1e6:.1f} MB"
 
 
 def _version(name: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 Tree = Mapping[str, Any]
@@ -45,12 +45,20 @@ def unflatten(leaves: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def save(path: Path, variables: Tree) -> None:
-    """Writes a tree as a safetensors file whose names are slash paths. bfloat16 stays bfloat16."""
+    """Writes a tree as a safetensors file whose names are slash paths. bfloat16 stays bfloat16.
+
+    Raises:
+      OSError: the disk is full, or the folder cannot be written to.
+    """
     arrays = {
         name: np.ascontiguousarray(leaf).reshape(np.shape(leaf))
         for name, leaf in flatten(variables).items()
     }
-    save_file(arrays, path)
+    try:
+        save_file(arrays, path)
+    except SafetensorError as error:
+        raise OSError(f"{path} could not be written: {error}") from error
+    path.chmod(0o644)  # the library leaves it to its owner alone; a cache or a model may be shared
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -62,12 +70,19 @@ def load(path: Path) -> dict[str, Any]:
     try:
         with safe_open(path, framework="numpy") as file:
             return unflatten({name: file.get_tensor(name) for name in file.keys()})
-    except OSError:
-        raise
-    except Exception as error:  # the library's own error type derives from Exception alone
+    except SafetensorError as error:
         raise ValueError(
             f"{path} is not a readable safetensors file ({error}); fetch or export it again"
         ) from error
+
+
+def is_readable(path: Path) -> bool:
+    """Whether a safetensors file is whole: its header is right and speaks of as many bytes."""
+    try:
+        with safe_open(path, framework="numpy"):
+            return True
+    except (OSError, SafetensorError):
+        return False
 
 
 def merge(target: Tree, source: Tree, *, skip: Sequence[str] = ()) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -31,3 +33,37 @@ def test_the_validation_split_is_read_as_in_training(recipe, rows, tmp_path):
     assert zoo.evaluate(result.workdir) == pytest.approx(dict(result.metrics), abs=1e-5)
     with pytest.raises(LookupError, match="the data has no split 'tset'; it has train, validation"):
         zoo.evaluate(result.workdir, "tset")
+
+
+def test_a_sample_is_the_first_batches(run, rows):
+    import zoo
+
+    workdir = run(data__holdout=0.0).workdir  # batches of 4
+    whole = zoo.evaluate(workdir, data=rows)
+    assert zoo.evaluate(workdir, data=rows, limit=len(rows)) == whole
+    sample = zoo.evaluate(workdir, data=rows, limit=3)
+    assert sample != whole
+    assert zoo.evaluate(workdir, data=rows, limit=4) == sample
+
+
+def test_verify_measures_the_metric_where_the_data_is_there(recipe, rows, tmp_path):
+    import zoo
+    from zoo import cards, verification
+
+    path = tmp_path / "rows.csv"
+    path.write_text("text,label\n" + "".join(f"{text},{label}\n" for text, label in rows))
+    result = zoo.fit(recipe(data__train=str(path)), tmp_path / "run", quiet=True)
+    *_, metric = verification.verify(result.workdir)
+    assert metric.holds
+    assert metric.detail.startswith("validation/accuracy ")
+
+    card = cards.Card.read(tmp_path / "run" / cards.RUN_CARD)
+    for metrics, holds, detail in (
+        ({"validation/accuracy": 1.5}, False, "on about 1000 examples, 1.50000 in the card"),
+        ({"test/accuracy": 1.0}, None, "the card has no accuracy of what was measured"),
+    ):
+        path = tmp_path / "run" / cards.RUN_CARD
+        dataclasses.replace(card, metrics=metrics).save(path)
+        *_, metric = verification.verify(result.workdir)
+        assert metric.holds is holds
+        assert metric.detail.endswith(detail)

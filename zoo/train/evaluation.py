@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import jax
 from flax import linen as nn
 from jax.sharding import Mesh
 
 from zoo import hub, predictors
+from zoo.cards import Card
 from zoo.train import recipe, sharding, step
 from zoo.train.recipe import Recipe
 from zoo.train.reporting import prefixed
@@ -49,7 +51,8 @@ def evaluate(
     *,
     data: Any = None,
     data_dir: str | None = None,
-    step: int | Literal["best", "latest"] = "best",
+    step: hub.Step = "best",
+    limit: int | None = None,
 ) -> dict[str, float]:
     """The metrics of a run or of a published model, on every example of a split exactly once.
 
@@ -59,19 +62,17 @@ def evaluate(
       data: the examples themselves, as for `zoo.fit`; all are evaluated, and `split` is their name.
       data_dir: where the data sets lie, if not where the recipe says.
       step: which checkpoint of a run.
+      limit: stop after so many examples, rounded up to whole batches: a sample.
 
     Returns:
       As `test/accuracy`.
     """
-    path = hub.find(source)
-    card = hub.Card.read(path)
-    plan = recipe_of(card, path.parent)
+    model = hub.open_model(source, step)
+    plan = recipe_of(model.card, model.folder)
     if data_dir is not None:
         plan = recipe.with_data_dir(plan, data_dir)
-    variables, _ = hub.load_variables(card, path.parent, step)
     config = plan.data if data is None else dataclasses.replace(plan.data, holdout=0.0)
-    tokenizer = hub.load_tokenizer(card, path.parent)
-    examples = config.open(data, tokenizer=tokenizer, labels=card.labels or None)
+    examples = config.open(data, tokenizer=model.tokenizer, labels=model.card.labels or None)
     available = examples.facts.num_examples
     if data is not None:
         chosen = "train"  # the only split of rows that are handed over
@@ -80,16 +81,21 @@ def evaluate(
     if chosen not in available:
         raise LookupError(f"the data has no split {chosen!r}; it has {', '.join(available)}")
     mesh = sharding.make_mesh(plan.mesh)
-    evaluator = Evaluator(card.config.build(), plan.task, mesh)
-    batches = examples.evaluate(chosen, plan.batch_size).as_numpy_iterator()
-    metrics = evaluator(sharding.replicate(jax.device_get(variables), mesh), batches)
-    more, _ = plan.task.examine(
-        lambda: predictors.create(card, variables, tokenizer), examples, chosen
-    )
+    evaluator = Evaluator(model.card.config.build(), plan.task, mesh)
+    variables = sharding.replicate(jax.device_get(model.variables), mesh)
+    batches = examples.evaluate(chosen, plan.batch_size)
+    if limit is not None:
+        batches = batches.take(math.ceil(limit / plan.batch_size))
+    metrics = evaluator(variables, batches.as_numpy_iterator())
+
+    def predictor() -> predictors.Predictor:
+        return predictors.create(model.card, model.variables, model.tokenizer)
+
+    more, _ = plan.task.examine(predictor, examples, chosen, limit)
     return prefixed(chosen if data is None else split or "test", metrics | more)
 
 
-def recipe_of(card: hub.Card, folder: Path) -> Recipe:
+def recipe_of(card: Card, folder: Path) -> Recipe:
     """The recipe that made a model: that in a run's folder, or the one the card names."""
     if (folder / recipe.FILE).is_file():
         return recipe.read(folder / recipe.FILE)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from zoo import hub, weights
+from zoo.cards import Card
 from zoo.config import ConfigError
-from zoo.hub import Card
 from zoo.pipelines.base import Data, LabelError
 from zoo.tokenizers import Tokenizer
 from zoo.train.recipe import InitFrom, Recipe
@@ -33,11 +33,9 @@ def open_source(init_from: InitFrom | None) -> Origin | None:
     """Loads what a recipe starts from."""
     if init_from is None:
         return None
-    path = hub.find(init_from.source)
-    card = Card.read(path)
-    variables, _ = hub.load_variables(card, path.parent)
+    model = hub.open_model(init_from.source)
     fresh_head = any(re.fullmatch(pattern, HEAD) for pattern in init_from.skip)
-    return Origin(card, variables, hub.load_tokenizer(card, path.parent), fresh_head)
+    return Origin(model.card, model.variables, model.tokenizer, fresh_head)
 
 
 def open_data(plan: Recipe, origin: Origin | None, rows: Any) -> Data:

@@ -13,8 +13,9 @@ import jax
 
 from zoo import config as configs
 from zoo import tokenizers
+from zoo.cards import RUN_CARD, Card
 from zoo.config import ConfigError
-from zoo.hub import RUN_CARD, Card
+from zoo.files import replacing
 from zoo.pipelines.base import Facts
 from zoo.train.recipe import FILE, Recipe, differences, read
 
@@ -39,9 +40,8 @@ def claim(folder: Path, recipe: Recipe) -> None:
             )
     if _writes():
         folder.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(path.name + ".part")
-        temporary.write_text(configs.to_json(recipe), encoding="utf-8")
-        temporary.replace(path)
+        with replacing(path) as temporary:
+            temporary.write_text(configs.to_json(recipe), encoding="utf-8")
 
 
 def earlier_card(folder: Path) -> Card | None:

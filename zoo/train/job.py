@@ -14,8 +14,8 @@ from flax import linen as nn
 from jax.sharding import Mesh
 
 from zoo import hub, predictors, weights
+from zoo.cards import Card
 from zoo.checkpoints import FOLDER, Checkpoints
-from zoo.hub import Card
 from zoo.pipelines.base import Data
 from zoo.train import finetune, folder, recipe, reporting, sharding, step
 from zoo.train import state as states

@@ -50,7 +50,11 @@ class Task(abc.ABC):
         )
 
     def examine(
-        self, predictor: Callable[[], Predictor], data: Data, split: str
+        self,
+        predictor: Callable[[], Predictor],
+        data: Data,
+        split: str,
+        limit: int | None = None,
     ) -> tuple[dict[str, float], str]:
         """Metrics that need finished answers, and a note on them for the log: here none.
 
@@ -58,6 +62,7 @@ class Task(abc.ABC):
           predictor: makes the predictor of the weights that are judged.
           data: where the questions are.
           split: which of them.
+          limit: about how many of them; None: all.
         """
         return {}, ""
 
@@ -147,12 +152,16 @@ class Translation(Tokens):
         return batch["inputs"], batch["targets"]
 
     def examine(
-        self, predictor: Callable[[], Predictor], data: Data, split: str
+        self,
+        predictor: Callable[[], Predictor],
+        data: Data,
+        split: str,
+        limit: int | None = None,
     ) -> tuple[dict[str, float], str]:
         """BLEU of the translations, with sacrebleu's signature as the note."""
         sources, references = data.pairs(split)  # type: ignore[attr-defined]  # parallel data
         test = split == "test"
-        number = len(sources) if test else self.bleu_sentences
+        number = limit or (len(sources) if test else self.bleu_sentences)
         answers = predictor()(sources[:number], beam_size=self.beam_size if test else 1)  # type: ignore[operator]
         score, signature = bleu.corpus_bleu(answers, references[:number])
         return {"bleu": score}, signature

@@ -1,0 +1,27 @@
+"""Files are there whole or not at all."""
+
+from __future__ import annotations
+
+import pytest
+
+
+def test_a_file_is_replaced_at_the_end_and_stays_as_it_was_after_an_error(tmp_path):
+    from zoo.files import replacing
+
+    path = tmp_path / "a.txt"
+    with replacing(path) as temporary:
+        temporary.write_text("old")
+        assert not path.exists()
+    with pytest.raises(RuntimeError), replacing(path) as temporary:
+        temporary.write_text("half of the n")
+        raise RuntimeError
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_digest_is_that_of_sha256sum(tmp_path):
+    from zoo.files import sha256
+
+    (tmp_path / "abc").write_bytes(b"abc")
+    expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-2
+    assert sha256(tmp_path / "abc") == expected

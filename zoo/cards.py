@@ -1,0 +1,173 @@
+"""A card: a TOML file that says everything about one set of weights.
+
+Beside it lie the files it names: weights as safetensors and a vocabulary (a published or exported
+model), or Orbax checkpoints (a run).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from zoo import config as configs
+from zoo.files import replacing
+
+if TYPE_CHECKING:
+    from zoo.models.base import ModelConfig
+
+RUN_CARD = "card.toml"
+"""Name of the card in a run's folder; elsewhere a card is NAME.toml."""
+
+NONE = "None"
+"""How a None is written: TOML has none, and leaving it out would mean the field's default."""
+
+
+class CardError(ValueError):
+    """A card that is broken, or whose files are; the message names the card and the entry."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class File:
+    """A file that belongs to a card: beside it, or to be fetched into the cache."""
+
+    name: str
+    """Without a folder."""
+    sha256: str
+    """Its hexadecimal digest."""
+    size: int
+    """In bytes."""
+    urls: tuple[str, ...] = ()
+    """Where it is fetched from when it is not beside the card, in the order in which to try."""
+    format: Literal["zoo", "trax"] = "zoo"
+    """`zoo`: as `zoo.export` wrote it. `trax`: a checkpoint of trax, converted once, when it is
+    fetched."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """Everything there is to know about one set of weights."""
+
+    name: str
+    """Its name, by which it is loaded."""
+    task: str
+    """Which predictor: `text_classification`, `image_classification`."""
+    config: ModelConfig
+    """The full resolved config, so that a later change of a default cannot break old weights."""
+    description: str = ""
+    """One or two sentences."""
+    recipe: str = ""
+    """The recipe that trained it."""
+    licence: str = ""
+    """Of the weights."""
+    data: str = ""
+    """What it was trained on, with the data's licence."""
+    labels: tuple[str, ...] = ()
+    """Names of the classes, in the order of the logits."""
+    tokenizer: Mapping[str, Any] = field(default_factory=dict)
+    """Kind and options of the tokenizer, and `file`, its vocabulary beside the card."""
+    preprocessing: Mapping[str, Any] = field(default_factory=dict)
+    """What is done to an input before the model sees it."""
+    files: tuple[File, ...] = ()
+    """The files of a published model, weights first. Empty for a run, which has checkpoints."""
+    alternative: str = ""
+    """For a model that is fetched: a published one for the same task that needs no download."""
+    checkpoint: int | None = None
+    """For a predictor that was loaded from a run: the step of its checkpoint."""
+    best: Mapping[str, str] = field(default_factory=dict)
+    """For a run: the `metric` and the `mode` (max or min) that say which checkpoint is best."""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """What was measured, as `test/accuracy`."""
+    command: str = ""
+    """The command that measured it."""
+    training: Mapping[str, Any] = field(default_factory=dict)
+    """Steps, seconds, seed, hardware and versions of the training."""
+    check: Mapping[str, Any] = field(default_factory=dict)
+    """An `input` and the first `output` values that these weights give for it."""
+
+    def save(self, path: Path) -> None:
+        """Writes the card; it is either there whole or not at all."""
+        import tomli_w
+
+        content = {
+            item.name: configs.to_dict(value) if item.name == "config" else _plain(value)
+            for item in dataclasses.fields(self)
+            if (value := getattr(self, item.name)) not in ("", (), {}, None)
+        }
+        scalars = {key: value for key, value in content.items() if not isinstance(value, dict)}
+        tables = {key: value for key, value in content.items() if isinstance(value, dict)}
+        with replacing(path) as temporary:
+            temporary.write_text(tomli_w.dumps(_without_none(scalars | tables)), encoding="utf-8")
+
+    @classmethod
+    def read(cls, path: Path) -> Card:
+        """The card of a TOML file.
+
+        Raises:
+          CardError: it is not TOML, has an entry that no card has, lacks one, its config does not
+            fit, or a name is a path.
+        """
+        from zoo import models
+        from zoo.models.base import ModelConfig
+
+        try:
+            content = _with_none(tomllib.loads(path.read_text(encoding="utf-8")))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise CardError(f"{path} is not a TOML card: {error}") from error
+        known = {item.name for item in dataclasses.fields(cls)}
+        for key in content:
+            if key not in known:
+                raise CardError(
+                    f"{path}: a card has no entry {key!r}{configs.did_you_mean(key, known)}"
+                )
+        for key in ("name", "task", "config"):
+            if key not in content:
+                raise CardError(f"{path}: the entry {key!r} is missing")
+        models.import_families()
+        try:
+            content["config"] = configs.from_dict(cast(Any, ModelConfig), content["config"])
+            content["files"] = tuple(
+                configs.from_dict(File, {configs.TYPE_KEY: "File", **item})
+                for item in content.get("files", ())
+            )
+        except (configs.ConfigError, TypeError) as error:
+            raise CardError(f"{path}: {error}") from error
+        content["labels"] = tuple(content.get("labels", ()))
+        # They become names in the cache: a card from elsewhere must not reach out of it.
+        for name in (content["name"], *(file.name for file in content["files"])):
+            if name in ("", "..") or Path(name).name != name:
+                raise CardError(
+                    f"{path}: {name!r} is a path; a card and its files have plain names"
+                )
+        return cls(**content)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, File):
+        return {
+            item.name: _plain(content)
+            for item in dataclasses.fields(File)
+            if (content := getattr(value, item.name)) != item.default
+        }
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_none(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_none(item) for item in value]
+    return NONE if value is None else value
+
+
+def _with_none(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _with_none(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_with_none(item) for item in value]
+    return None if value == NONE else value

@@ -1,0 +1,320 @@
+"""The files of a published model: beside its card, in the cache, or fetched from the card's urls.
+
+The cache has a folder for each model. Whatever the zoo puts there has been verified, is written
+under another name and renamed, and has a receipt beside it; a file without one, which the user has
+put there, is verified when it is first needed. One process at a time fetches for a model. A
+checkpoint of trax is converted when it is fetched, and only what it became is kept.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import errno
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from zoo.cards import Card, CardError, File
+from zoo.files import replacing, sha256
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+TIMEOUT = 30
+"""Seconds in which a server must send something."""
+
+CHUNK = 1 << 20
+"""Bytes that are read from a server at a time."""
+
+
+class HubError(OSError):
+    """A model's file cannot be had; one line says what was tried, and how to place it by hand."""
+
+
+def cache_folder() -> Path:
+    """Where what is fetched or compiled is kept: `ZOO_CACHE`, else the platform's user cache."""
+    import pooch
+
+    return Path(os.environ.get("ZOO_CACHE") or pooch.os_cache("zoo"))
+
+
+def path_of(card: Card, file: File, folder: Path) -> Path:
+    """Where a file of a card lies, as the zoo reads it; it is fetched or converted first if needed.
+
+    Args:
+      card: the card.
+      file: one of its files.
+      folder: where the card lies.
+
+    Raises:
+      HubError: it is not there and cannot be fetched.
+      CardError: it is a checkpoint of trax that does not fit the card's config.
+    """
+    path = _ready(card, file, folder)
+    if path is not None:
+        return path
+    cached = _cached(card, file)
+    try:
+        with _locked(cached.parent):
+            # Whoever had the lock before may have fetched it.
+            return _ready(card, file, folder) or _obtain(card, file, folder)
+    except HubError:
+        raise
+    except OSError as error:
+        tried = [f"{cached.parent}: {_reason(error)}"]
+        raise HubError(_message(card, file, folder, tried)) from error
+
+
+def digest_of(file: File, path: Path) -> str:
+    """The sha256 that `path`, as `path_of` gave it, must have."""
+    receipt = Receipt.beside(path) if file.format == "trax" else None
+    return receipt.sha256 if receipt else file.sha256
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What a file in the cache was when it was verified or converted; it lies beside that file."""
+
+    source: str
+    """The sha256 that the card names."""
+    sha256: str
+    """Of the file itself: another one where it was converted."""
+    size: int
+    """In bytes."""
+
+    @classmethod
+    def write(cls, path: Path, file: File) -> None:
+        receipt = cls(file.sha256, sha256(path), path.stat().st_size)
+        with replacing(_receipt_path(path)) as temporary:
+            temporary.write_text(json.dumps(dataclasses.asdict(receipt)), encoding="utf-8")
+
+    @classmethod
+    def beside(cls, path: Path) -> Receipt | None:
+        """The receipt of a file; None where there is none that can be read."""
+        try:
+            return cls(**json.loads(_receipt_path(path).read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            return None
+
+
+def _receipt_path(path: Path) -> Path:
+    return path.with_name(path.name + ".json")
+
+
+def _cached(card: Card, file: File) -> Path:
+    return cache_folder() / card.name / file.name
+
+
+def _converted(card: Card, file: File) -> Path:
+    return _cached(card, file).with_name(file.name + ".safetensors")
+
+
+def _ready(card: Card, file: File, folder: Path) -> Path | None:
+    """The path of a file that nothing needs to be done to."""
+    if file.format == "trax":
+        path = _converted(card, file)
+    elif (beside := folder / file.name).is_file():
+        return beside
+    else:
+        path = _cached(card, file)
+    return path if _is_whole(path, file) else None
+
+
+def _is_whole(path: Path, file: File) -> bool:
+    """Whether a file in the cache is the one its receipt speaks of, as far as can be seen at once.
+
+    `zoo verify` reads all of it.
+    """
+    from zoo import weights
+
+    receipt = Receipt.beside(path)
+    return (
+        receipt is not None
+        and receipt.source == file.sha256
+        and path.is_file()
+        and path.stat().st_size == receipt.size
+        and (path.suffix != ".safetensors" or weights.is_readable(path))
+    )
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Holds the lock of a model's folder in the cache, which the system releases at the latest."""
+    from filelock import FileLock, Timeout
+
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        print(f"zoo: another process is fetching {folder.name}; waiting for it", file=sys.stderr)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _obtain(card: Card, file: File, folder: Path) -> Path:
+    """Verifies what is at hand, else fetches; then converts, or writes the receipt."""
+    cached = _cached(card, file)
+    source = _verified(card, file, folder)
+    if file.format != "trax":
+        Receipt.write(source, file)
+        return source
+    _convert(card, file, source)
+    if source == cached:
+        source.unlink()
+    return _converted(card, file)
+
+
+def _verified(card: Card, file: File, folder: Path) -> Path:
+    """The file with the card's sha256: the one at hand, else from the first url that gives it."""
+    cached = _cached(card, file)
+    tried = []
+    for path in (folder / file.name, cached):
+        if path.is_file():
+            try:
+                _verify(path, file)
+            except OSError as error:
+                tried.append(f"{path}: {_reason(error)}")
+            else:
+                return path
+    if os.environ.get("ZOO_OFFLINE", "0") not in ("", "0"):
+        tried += [f"{url}: not asked, as ZOO_OFFLINE is set" for url in file.urls]
+        raise HubError(_message(card, file, folder, tried))
+    for url in file.urls:
+        try:
+            _download(url, file, cached)
+        except OSError as error:
+            tried.append(f"{url}: {_reason(error)}")
+        else:
+            return cached
+    raise HubError(_message(card, file, folder, tried))
+
+
+def _verify(path: Path, file: File) -> None:
+    size = path.stat().st_size
+    if size != file.size:
+        raise OSError(f"{size:,} bytes instead of {file.size:,}")
+    digest = sha256(path)
+    if digest != file.sha256:
+        raise OSError(f"its sha256 is {digest}")
+
+
+def _download(url: str, file: File, target: Path) -> None:
+    """Fetches a url; `target` is there, verified, or untouched.
+
+    Raises:
+      OSError: it cannot be fetched, or is not the file.
+    """
+    import pooch
+    from rich.console import Console
+    from rich.progress import DownloadColumn, Progress, TimeRemainingColumn
+
+    _require_space(target.parent, file.size)
+    print(f"zoo: fetching {url} ({_megabytes(file.size)})", file=sys.stderr)
+    console = Console(stderr=True)
+    columns = (*Progress.get_default_columns()[:2], DownloadColumn(), TimeRemainingColumn())
+    with (
+        replacing(target) as temporary,
+        Progress(
+            *columns, console=console, transient=True, disable=not console.is_terminal
+        ) as progress,
+    ):
+        fetch = pooch.HTTPDownloader(
+            progressbar=_Bar(progress, file),
+            chunk_size=CHUNK,
+            timeout=TIMEOUT,
+            # A server that compressed on the way would give another file.
+            headers={"Accept-Encoding": "identity"},
+        )
+        fetch(url, str(temporary), None)
+        _verify(temporary, file)
+
+
+class _Bar:
+    """What pooch expects of a progress bar, shown by rich."""
+
+    def __init__(self, progress: Progress, file: File) -> None:
+        self._progress = progress
+        self._task = progress.add_task(file.name, total=file.size)
+        self.total = file.size
+
+    def update(self, count: int) -> None:
+        self._progress.advance(self._task, count)
+
+    def reset(self) -> None:
+        self._progress.reset(self._task)
+
+    def close(self) -> None:
+        self._progress.stop()
+
+
+def _convert(card: Card, file: File, source: Path) -> None:
+    """Writes the weights of a trax checkpoint, which has been verified, as safetensors."""
+    from zoo import weights
+    from zoo.interop import trax
+
+    target = _converted(card, file)
+    print(f"zoo: converting {file.name}, once", file=sys.stderr)
+    try:
+        variables = trax.to_variables(trax.read(source), card.config)
+        variables = weights.merge(card.config.variable_shapes(), variables)
+    except ValueError as error:
+        raise CardError(
+            f"{file.name} is the file that the card {card.name!r} names, but not a trax checkpoint "
+            f"of its config: {error}"
+        ) from error
+    _require_space(target.parent, weights.count(variables)[1])
+    with replacing(target) as temporary:
+        weights.save(temporary, variables)
+    Receipt.write(target, file)
+
+
+def _require_space(folder: Path, needed: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise OSError(
+            errno.ENOSPC,
+            f"no space left: {_megabytes(needed)} are needed, {_megabytes(free)} are free",
+        )
+
+
+def _reason(error: OSError) -> str:
+    """Why a source failed, without what the line says already (the url)."""
+    import requests
+
+    if isinstance(error, requests.HTTPError) and error.response is not None:
+        return f"{error.response.status_code} {error.response.reason}"
+    if isinstance(error, requests.Timeout):
+        return f"no answer within {TIMEOUT} s"
+    if isinstance(error, requests.exceptions.ChunkedEncodingError):
+        return "the transfer broke off"
+    if isinstance(error, requests.ConnectionError):
+        cause = getattr(error.args[0], "reason", error)
+        return f"no connection ({str(cause).split(': ', 1)[-1]})"
+    return error.strerror or str(error)
+
+
+def _message(card: Card, file: File, folder: Path, tried: list[str]) -> str:
+    """The line of a HubError: what was tried, the way by hand, the way without a download."""
+    place = _cached(card, file) if file.urls else folder / file.name
+    line = (
+        f"{file.name} ({_megabytes(file.size)}) of {card.name!r} cannot be had: "
+        f"{'; '.join(tried) or 'it is not beside the card, which names no url'}. "
+        f"To place it by hand, put the file with sha256 {file.sha256} at {place}"
+    )
+    if not card.alternative:
+        return line
+    return f"{line}. {card.alternative} needs no download: zoo.load({card.alternative!r})"
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:.1f} MB"
