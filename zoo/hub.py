@@ -326,45 +326,74 @@ def export(
       ValueError: an unknown dtype.
       FileExistsError: the folder holds another model.
     """
+    source = find(run)
+    original = Card.read(source)
+    variables, _ = load_variables(original, source.parent, step)
+    card = dataclasses.replace(
+        original,
+        best={},
+        description=description or original.description,
+        licence=licence or original.licence,
+        data=data or original.data,
+    )
+    tokenizer = load_tokenizer(original, source.parent)
+    return write_model(Path(folder), card, variables, tokenizer, dtype=dtype)
+
+
+def write_model(
+    folder: Path,
+    card: Card,
+    variables: Mapping[str, Any],
+    tokenizer: Tokenizer | None,
+    *,
+    dtype: str = "float32",
+) -> Card:
+    """Writes NAME.safetensors, the vocabulary and NAME.toml; NAME is the folder's name.
+
+    Args:
+      folder: made where it is not there.
+      card: all that is known of the model; name, files and check values are filled in here.
+      variables: its weights.
+      tokenizer: saved where the card's `tokenizer` names a `file`.
+      dtype: `float32` or `bfloat16`, of the weights in the file.
+
+    Returns:
+      The card that was written.
+
+    Raises:
+      ValueError: an unknown dtype.
+      FileExistsError: the folder holds another model.
+    """
     import jax.numpy as jnp
 
     from zoo import predictors, weights
 
     if dtype not in ("float32", "bfloat16"):
         raise ValueError(f"dtype is {dtype!r}; weights are written as float32 or bfloat16")
-    source, folder = find(run), Path(folder)
     name = folder.name
     others = [path.name for path in folder.glob("*.toml") if path.stem != name]
     if others:
         raise FileExistsError(
             f"{folder} holds another model already ({', '.join(others)}); choose an empty folder"
         )
-    original = Card.read(source)
-    variables, _ = load_variables(original, source.parent, step)
-    tokenizer = load_tokenizer(original, source.parent)
-
     folder.mkdir(parents=True, exist_ok=True)
     weights.save(folder / f"{name}.safetensors", weights.cast(variables, jnp.dtype(dtype)))
     names = [f"{name}.safetensors"]
-    described = dict(original.tokenizer)
+    described = dict(card.tokenizer)
     if tokenizer is not None and "file" in described:
         described["file"] = name + Path(described["file"]).suffix
         tokenizer.save(folder / described["file"])
         names.append(described["file"])
-    card = dataclasses.replace(
-        original,
+    written = dataclasses.replace(
+        card,
         name=name,
         tokenizer=described,
         files=tuple(
             File(name=n, sha256=sha256(folder / n), size=(folder / n).stat().st_size) for n in names
         ),
-        best={},
-        description=description or original.description,
-        licence=licence or original.licence,
-        data=data or original.data,
     )
-    stored, _ = load_variables(card, folder)
-    check = predictors.create(card, stored, tokenizer).check()
-    card = dataclasses.replace(card, check=check)
-    card.save(folder / f"{name}.toml")
-    return card
+    stored, _ = load_variables(written, folder)
+    check = predictors.create(written, stored, tokenizer).check()
+    written = dataclasses.replace(written, check=check)
+    written.save(folder / f"{name}.toml")
+    return written

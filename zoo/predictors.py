@@ -19,7 +19,7 @@ import numpy as np
 from flax import linen as nn
 
 from zoo.preprocessing import ImagePreprocessing
-from zoo.tokenizers import Tokenizer
+from zoo.tokenizers import IdTokenizer, Tokenizer
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -35,7 +35,10 @@ SHORTEST = 16
 """Shortest padded length of a text."""
 
 CHECK_TEXT = "It is nice to learn new things today!"
-"""The text of the check values in a card."""
+"""The text of the check values in a card …"""
+
+CHECK_IDS = "3 4 5"
+"""… and that of a model whose text is ids."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +131,8 @@ class TextClassifier(_Classifier):
         return self._predict([self._ids(text) for text in texts], top_k)
 
     def check(self) -> dict[str, Any]:
-        return self._check(CHECK_TEXT, self._ids(CHECK_TEXT))
+        text = CHECK_IDS if isinstance(self.tokenizer, IdTokenizer) else CHECK_TEXT
+        return self._check(text, self._ids(text))
 
     def _ids(self, text: str) -> np.ndarray[Any, Any]:
         if not isinstance(text, str):

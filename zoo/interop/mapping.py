@@ -41,11 +41,14 @@ def complete(config: C, checkpoint: Checkpoint) -> C:
     Raises:
       CheckpointError: no checkpoint of trax is known to fit such a config.
     """
-    sizes = _table(config).sizes
-    arrays = checkpoint.weights
-    if len(arrays) < 2:
-        raise CheckpointError(f"the checkpoint has {len(arrays)} arrays, fewer than any model")
-    missing = {name: size(arrays) for name, size in sizes.items() if getattr(config, name) is None}
+    table, arrays = _table(config), checkpoint.weights
+    if len(arrays) < 2 or not arrays[0].ndim or not arrays[-1].ndim:
+        raise CheckpointError(
+            f"the checkpoint has {len(arrays)} arrays, of which the first and the last are not "
+            f"those of a {type(config).__name__}"
+        )
+    sizes = table.sizes(config, arrays)
+    missing = {name: size for name, size in sizes.items() if getattr(config, name) is None}
     return dataclasses.replace(config, **missing)
 
 

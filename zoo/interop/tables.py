@@ -8,7 +8,7 @@ array. No array is transposed: a kernel is [in, out] in both libraries.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from zoo.interop.checkpoint import Array
@@ -89,14 +89,25 @@ def _mlp_classifier(config: Any) -> Iterator[str]:
     yield from _arrays("head", DENSE)
 
 
-def _rows(arrays: Sequence[Array]) -> int:
-    """The size of the vocabulary, or of the vectors that come in: rows of the first array."""
-    return arrays[0].shape[0] if arrays[0].ndim else 0
+# Sizes that a config may leave None: the first array has the inputs' as its rows, the last one, the
+# bias of the head, has the classes'.
 
 
-def _classes(arrays: Sequence[Array]) -> int:
-    """The number of classes: the length of the last array, the bias of the head."""
-    return int(arrays[-1].size)
+def _vocabulary(config: Any, arrays: Sequence[Array]) -> dict[str, Any]:
+    return {"vocab_size": len(arrays[0])}
+
+
+def _vocabulary_and_classes(config: Any, arrays: Sequence[Array]) -> dict[str, Any]:
+    return {"vocab_size": len(arrays[0]), "num_classes": len(arrays[-1])}
+
+
+def _vectors(config: Any, arrays: Sequence[Array]) -> dict[str, Any]:
+    """trax's `TransformerDecoder` takes vectors where it has no vocabulary."""
+    return {"input_size": len(arrays[0])} if config.vocab_size is None else {}
+
+
+def _inputs_and_classes(config: Any, arrays: Sequence[Array]) -> dict[str, Any]:
+    return {"input_shape": (len(arrays[0]),), "num_classes": len(arrays[-1])}
 
 
 @dataclass(frozen=True)
@@ -105,27 +116,16 @@ class Table:
 
     order: Callable[[Any], Iterator[str]]
     """Config -> the paths of its parameters, in trax's order."""
-    sizes: Mapping[str, Callable[[Sequence[Array]], Any]] = field(default_factory=dict)
-    """Fields that a config may leave None -> their value, from the arrays."""
+    sizes: Callable[[Any, Sequence[Array]], dict[str, Any]]
+    """Config and arrays -> values for fields that are None."""
 
 
 TABLES: Mapping[str, Table] = {
-    "TransformerConfig": Table(_transformer, {"vocab_size": _rows}),
-    "TransformerLMConfig": Table(_transformer_lm, {"vocab_size": _rows}),
-    "TransformerEncoderConfig": Table(
-        _transformer_encoder, {"vocab_size": _rows, "num_classes": _classes}
-    ),
-    "TransformerDecoderConfig": Table(
-        # A bias in the second place: the first layer takes vectors.
-        _transformer_decoder,
-        {"input_size": lambda arrays: _rows(arrays) if arrays[1].ndim == 1 else None},
-    ),
-    "BagOfEmbeddingsConfig": Table(
-        _bag_of_embeddings, {"vocab_size": _rows, "num_classes": _classes}
-    ),
-    "MLPConfig": Table(
-        _mlp_classifier,
-        {"input_shape": lambda arrays: (_rows(arrays),), "num_classes": _classes},
-    ),
+    "TransformerConfig": Table(_transformer, _vocabulary),
+    "TransformerLMConfig": Table(_transformer_lm, _vocabulary),
+    "TransformerEncoderConfig": Table(_transformer_encoder, _vocabulary_and_classes),
+    "TransformerDecoderConfig": Table(_transformer_decoder, _vectors),
+    "BagOfEmbeddingsConfig": Table(_bag_of_embeddings, _vocabulary_and_classes),
+    "MLPConfig": Table(_mlp_classifier, _inputs_and_classes),
 }
 """By the name of the config class, so that no family is imported for another one's sake."""
