@@ -29,7 +29,7 @@ from zoo.interop.files import CheckpointError
 
 Array = np.ndarray[Any, Any]
 
-MOST_NODES = 1_000_000
+MOST_NODES = 100_000
 """Of a tree in a checkpoint: one that holds itself, or one part many times, has no end."""
 
 
@@ -84,7 +84,7 @@ def read(path: str | Path) -> Checkpoint:
                 for leaf in _leaves(content.get("input_signature"))
                 if isinstance(leaf, jax.ShapeDtypeStruct)
             ),
-            step=None if content.get("step") is None else int(content["step"]),
+            step=None if content.get("step") is None else int(_number(content["step"])),
         )
 
 
@@ -184,7 +184,7 @@ def _history(value: Any) -> dict[str, dict[str, list[tuple[int, float]]]]:
     modes = (value or {}).get("_values", {})
     return {
         mode: {
-            metric: [(int(step), _number(number)) for step, number in reports]
+            metric: [(int(_number(step)), _number(number)) for step, number in reports]
             for metric, reports in metrics.items()
         }
         for mode, metrics in modes.items()

@@ -23,6 +23,9 @@ UNPACKED = 512 * 2**20
 RATIO = 32
 """… and larger ones, as a multiple of their size. Weights hardly shrink (by 7 % in float32)."""
 
+PIECE = 2**20
+"""Bytes that are asked for at once: room is made for them before it is known whether they come."""
+
 GZIP = b"\x1f\x8b"
 
 UNREADABLE = (
@@ -52,22 +55,28 @@ class Stream:
         self._left = self._limit
 
     def read(self, size: int) -> bytes:
-        """The next bytes; fewer where the file ends.
+        """The next `size` bytes; fewer where the file ends.
 
         Raises:
           CheckpointError: the file unpacks to more than it may.
         """
-        data = self._file.read(min(max(size, 0), self._left + 1))
+        pieces = []
+        while size > 0 and (piece := self._file.read(min(size, PIECE))):
+            pieces.append(self._counted(piece))
+            size -= len(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def readline(self) -> bytes:
+        """The next bytes up to a line feed, but not more than a name may have."""
+        return self._counted(self._file.readline(1024))
+
+    def _counted(self, data: bytes) -> bytes:
         self._left -= len(data)
         if self._left < 0:
             raise CheckpointError(
                 f"it unpacks to more than {self._limit:,} bytes, as no weights do; nothing is read"
             )
         return data
-
-    def readline(self) -> bytes:
-        """The next bytes up to a line feed, but not more than a name may have."""
-        return self._file.readline(1024)
 
     def at_end(self) -> bool:
         """Whether all is read. At the end of a gzip file its checksum is compared."""
