@@ -50,10 +50,11 @@ TABLE = (
         inside="checkpoints",  # it imports Orbax, which only whoever reads a run should wait for
         never=frozenset({"optax", "clu", *TENSORFLOW}),
     ),
+    Row("importing", "config models tokenizers interop hub"),
     Row("train", BELOW_TRAIN),
     Row("inspection verification", BELOW_TRAIN, inside="train zoo"),
     # The command and the public list start at once: they import nothing until they are used.
-    Row("cli", "", inside=f"{BELOW_TRAIN} train inspection verification zoo"),
+    Row("cli", "", inside=f"{BELOW_TRAIN} train inspection verification importing zoo"),
     Row("zoo", "lazy", inside=f"{BELOW_TRAIN} train"),
 )
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 if TYPE_CHECKING:
+    from zoo.hub import Card
     from zoo.train.recipe import Recipe
 
 MISTAKES = (ValueError, LookupError, TypeError, OSError, ArithmeticError, ImportError)
@@ -242,8 +243,7 @@ def export(
     """
     from zoo import hub
 
-    card = hub.export(run, out, dtype=dtype, step=_step(step))
-    print(f"{out}: {', '.join(f'{file.name} ({file.size / 1e6:.2f} MB)' for file in card.files)}")
+    _print_files(out, hub.export(run, out, dtype=dtype, step=_step(step)))
 
 
 def predict(
@@ -295,6 +295,41 @@ def verify(name: Annotated[str, tyro.conf.Positional], examples: int = 1000) -> 
     return 0 if holds else 1
 
 
+def import_trax(
+    file: Annotated[Path, tyro.conf.Positional],
+    out: Path,
+    call: str | None = None,
+    model: str | None = None,
+    vocab: Path | None = None,
+    image_shape: tuple[int, int, int] | None = None,
+) -> None:
+    """Makes of a checkpoint of google/trax what zoo.load reads: card, safetensors, vocabulary.
+
+    Args:
+      file: the checkpoint, as model.pkl.gz.
+      out: the folder to write; its name becomes the model's.
+      call: the constructor's call that made the model, as 'Transformer(input_vocab_size=33300)'.
+      model: a registered model instead of a call.
+      vocab: the vocabulary: trax's file of subwords, or a SentencePiece model (*.model).
+      image_shape: for a model of images that are not square: height, width and channels.
+    """
+    from zoo.importing import import_trax as convert
+    from zoo.interop import trax
+
+    if (call is None) == (model is None):
+        raise ValueError(
+            "give --call or --model, one of them: a checkpoint does not say what it is"
+        )
+    config = registered_model(model) if model else trax.parse_call(call or "")
+    _print_files(out, convert(file, out, config, vocabulary=vocab, image_shape=image_shape))
+
+
+def _print_files(folder: Path, card: Card) -> None:
+    print(
+        f"{folder}: {', '.join(f'{file.name} ({file.size / 1e6:.2f} MB)' for file in card.files)}"
+    )
+
+
 def train_vocab(
     files: Annotated[tuple[Path, ...], tyro.conf.Positional],
     size: int = 8000,
@@ -340,6 +375,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "export": export,
     "predict": predict,
     "verify": verify,
+    "import-trax": import_trax,
     "train-vocab": train_vocab,
     "doctor": doctor,
 }

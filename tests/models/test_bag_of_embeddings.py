@@ -1,5 +1,6 @@
 """Bag of embeddings: trax's numbers, padding, n-grams computed by hand, the two ways to sum."""
 
+import dataclasses
 from pathlib import Path
 
 import jax
@@ -18,47 +19,46 @@ def family():
     return bag_of_embeddings
 
 
-def trax_model(family):
-    """The tutorial's model with trax's weights; (golden arrays, module, variables)."""
+def trax_model():
+    """The tutorial's model with trax's weights: golden arrays, config, checkpoint."""
+    from zoo.interop import trax
+
     golden = {name: jnp.asarray(array) for name, array in np.load(GOLDEN).items()}
-    config = family.BagOfEmbeddingsConfig(
-        vocab_size=50, num_classes=3, d_model=16, average_padding=True
-    )
-    head = {"kernel": golden["w1"], "bias": golden["w2"]}
-    return (
-        golden,
-        config.build(),
-        {"params": {"embedding": {"embedding": golden["w0"]}, "head": head}},
-    )
+    config = trax.config("BagOfEmbeddings", vocab_size=50, d_feature=16, n_classes=3)
+    return golden, config, trax.Checkpoint(tuple(golden[f"w{index}"] for index in range(3)))
 
 
 @pytest.mark.parametrize("case", ["", "_more_padding"])
-def test_logits_are_trax_s_also_with_more_padding_which_trax_averages(family, case):
-    golden, module, variables = trax_model(family)
-    logits = module.apply(variables, golden[f"tokens{case}"])
+def test_logits_are_trax_s_also_with_more_padding_which_trax_averages(case):
+    from zoo.interop import trax
+
+    golden, config, checkpoint = trax_model()
+    variables = trax.to_variables(checkpoint, config)
+    logits = config.build().apply(variables, golden[f"tokens{case}"])
     np.testing.assert_allclose(
         jax.nn.log_softmax(logits), golden[f"log_probs{case}"], rtol=1e-4, atol=2e-5
     )
 
 
-def test_loss_and_gradients_are_trax_s(family):
-    golden, module, variables = trax_model(family)
+def test_loss_and_gradients_are_trax_s():
+    from zoo.interop import trax
 
-    def loss(params):
-        logits = module.apply({"params": params}, golden["grad_tokens"])
+    golden, config, checkpoint = trax_model()
+
+    def loss(variables):
+        logits = config.build().apply(variables, golden["grad_tokens"])
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, golden["grad_labels"])
         return (losses * golden["grad_weights"]).sum() / golden["grad_weights"].sum()
 
-    value, gradients = jax.value_and_grad(loss)(variables["params"])
+    value, found = jax.value_and_grad(loss)(trax.to_variables(checkpoint, config))
     np.testing.assert_allclose(value, golden["grad_loss"], rtol=1e-5)
-    found = [
-        gradients["embedding"]["embedding"],
-        gradients["head"]["kernel"],
-        gradients["head"]["bias"],
-    ]
-    for index, gradient in enumerate(found):
-        expected = golden[f"grad_g{index:03d}"]
-        assert np.linalg.norm(gradient - expected) <= 1e-4 * np.linalg.norm(expected)
+    gradients = tuple(golden[f"grad_g{index:03d}"] for index in range(3))
+    expected = trax.to_variables(dataclasses.replace(checkpoint, weights=gradients), config)
+    jax.tree.map(assert_close, found, expected)
+
+
+def assert_close(gradient, expected):
+    assert np.linalg.norm(gradient - expected) <= 1e-4 * np.linalg.norm(expected)
 
 
 def configs(family):

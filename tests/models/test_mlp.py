@@ -1,5 +1,6 @@
 """MLP: trax's numbers."""
 
+import dataclasses
 from pathlib import Path
 
 import jax
@@ -11,49 +12,48 @@ import pytest
 GOLDEN = Path(__file__).parents[1] / "golden" / "vision"
 
 CASES = {
-    "mlp": {"hidden_sizes": (20,), "num_classes": 10},
-    "mlp_outact": {"hidden_sizes": (9, 7), "num_classes": 5, "activate_output": True},
-    "mlp_tanh_noflatten": {
-        "hidden_sizes": (6,),
-        "num_classes": 4,
-        "activation": "tanh",
-        "flatten": False,
-    },
+    "mlp": {"layer_widths": (20, 10)},
+    "mlp_outact": {"layer_widths": (9, 7, 5), "out_activation": True},
+    "mlp_tanh_noflatten": {"layer_widths": (6, 4), "activation_fn": "Tanh", "flatten": False},
 }
+"""Golden file -> the arguments of trax's MLP."""
 
 
 def trax_model(name):
-    from zoo.models.mlp import MLPConfig
+    """Golden arrays, config, and the checkpoint with trax's weights."""
+    from zoo.interop import trax
 
     golden = {name: jnp.asarray(array) for name, array in np.load(GOLDEN / f"{name}.npz").items()}
-    fields = CASES[name]
-    names = [f"hidden_{index}" for index in range(len(fields["hidden_sizes"]))] + ["head"]
-    params = {
-        layer: {"kernel": golden[f"w{2 * index}"], "bias": golden[f"w{2 * index + 1}"]}
-        for index, layer in enumerate(names)
-    }
-    return golden, MLPConfig(**fields).build(), params, names
+    number = 2 * len(CASES[name]["layer_widths"])
+    checkpoint = trax.Checkpoint(tuple(golden[f"w{index}"] for index in range(number)))
+    return golden, trax.config("MLP", **CASES[name]), checkpoint
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_outputs_are_trax_s(name):
-    golden, module, params, _ = trax_model(name)
-    np.testing.assert_allclose(
-        module.apply({"params": params}, golden["x"]), golden["y"], rtol=1e-4, atol=2e-5
-    )
+    from zoo.interop import trax
+
+    golden, config, checkpoint = trax_model(name)
+    outputs = config.build().apply(trax.to_variables(checkpoint, config), golden["x"])
+    np.testing.assert_allclose(outputs, golden["y"], rtol=1e-4, atol=2e-5)
 
 
 def test_loss_and_gradients_are_trax_s():
-    golden, module, params, names = trax_model("mlp")
+    from zoo.interop import trax
 
-    def loss(params):
-        logits = module.apply({"params": params}, golden["grad_x"])
+    golden, config, checkpoint = trax_model("mlp")
+
+    def loss(variables):
+        logits = config.build().apply(variables, golden["grad_x"])
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, golden["grad_labels"])
         return (losses * golden["grad_weights"]).sum() / golden["grad_weights"].sum()
 
-    value, gradients = jax.value_and_grad(loss)(params)
+    value, found = jax.value_and_grad(loss)(trax.to_variables(checkpoint, config))
     np.testing.assert_allclose(value, golden["grad_loss"], rtol=1e-5)
-    found = [gradients[layer][part] for layer in names for part in ("kernel", "bias")]
-    for index, gradient in enumerate(found):
-        expected = golden[f"grad_g{index:03d}"]
-        assert np.linalg.norm(gradient - expected) <= 1e-4 * np.linalg.norm(expected)
+    gradients = tuple(golden[f"grad_g{index:03d}"] for index in range(4))
+    expected = trax.to_variables(dataclasses.replace(checkpoint, weights=gradients), config)
+    jax.tree.map(assert_close, found, expected)
+
+
+def assert_close(gradient, expected):
+    assert np.linalg.norm(gradient - expected) <= 1e-4 * np.linalg.norm(expected)

@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from flax import linen as nn
 
-from zoo.tokenizers import Tokenizer
+from zoo.tokenizers import IdTokenizer, Tokenizer
 
 if TYPE_CHECKING:
     from zoo.hub import Card
 
 CHECK_TEXT = "It is nice to learn new things today!"
-"""The text of the check values in a card."""
+"""The text of the check values in a card …"""
+
+CHECK_IDS = "3 4 5"
+"""… and that of a model whose text is ids."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +36,11 @@ class Predictor(abc.ABC):
 
         They go into the card.
         """
+
+    @property
+    def check_text(self) -> str:
+        """A text that this model can read."""
+        return CHECK_IDS if isinstance(self.tokenizer, IdTokenizer) else CHECK_TEXT
 
     def encode(self, text: str) -> list[int]:
         """The ids of a text.

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from zoo.predictors.base import CHECK_TEXT, Predictor, power_of_two
+from zoo.predictors.base import Predictor, power_of_two
 from zoo.preprocessing import ImagePreprocessing
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class TextClassifier(_Classifier):
         return self._predict([self._ids(text) for text in texts], top_k)
 
     def check(self) -> dict[str, Any]:
-        return self._check(CHECK_TEXT, self._ids(CHECK_TEXT))
+        return self._check(self.check_text, self._ids(self.check_text))
 
     def _ids(self, text: str) -> np.ndarray[Any, Any]:
         ids = self.encode(text)[: self.card.preprocessing.get("max_len")]

@@ -14,7 +14,7 @@ from zoo import decoding
 from zoo.config import ConfigError
 from zoo.decoding import Beam, Prefix, Sampling
 from zoo.predictors import generation
-from zoo.predictors.base import CHECK_TEXT, Predictor
+from zoo.predictors.base import Predictor
 from zoo.predictors.generation import EOS, Scored, batches, padded, row_keys, until_end
 
 BEAM_SIZE = 4
@@ -106,17 +106,9 @@ class Translator(Predictor):
         )
 
     def check(self) -> dict[str, Any]:
-        text = self._check_text()
+        text = self.check_text
         answer = self(text, beam_size=1, max_new_tokens=32)
         return {"input": text, "output": answer, "score": self.score(text, text)}
-
-    def _check_text(self) -> str:
-        """The usual text, or ids where the vocabulary is of ids."""
-        try:
-            self.encode(CHECK_TEXT)
-        except ValueError:
-            return "3 4 5"
-        return CHECK_TEXT
 
     def _translate(
         self,

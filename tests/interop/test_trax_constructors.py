@@ -1,0 +1,126 @@
+"""trax's calls as configs: defaults, names of layers, and every message about a wrong one."""
+
+from __future__ import annotations
+
+import pytest
+
+from zoo.config import ConfigError
+from zoo.interop import trax
+
+
+def test_defaults_are_trax_s():
+    config = trax.config("MLP")
+    assert (config.hidden_sizes, config.num_classes) == ((128,), 64)
+    assert (config.activation, config.activate_output, config.flatten) == ("relu", False, True)
+    assert config.input_shape is None
+
+
+def test_arguments_become_the_zoo_s_fields():
+    config = trax.config(
+        "MLP", layer_widths=[9, 7, 5], activation_fn="tl.FastGelu", out_activation=True, mode="eval"
+    )
+    assert (config.hidden_sizes, config.num_classes) == ((9, 7), 5)
+    assert (config.activation, config.activate_output) == ("gelu_tanh", True)
+    config = trax.config("BagOfEmbeddings", vocab_size=50, d_feature=16, n_classes=3)
+    assert (config.vocab_size, config.d_model, config.num_classes) == (50, 16, 3)
+    assert config.average_padding
+
+
+TRANSFORMERS = ("Transformer", "TransformerLM", "TransformerEncoder", "TransformerDecoder")
+
+
+@pytest.mark.parametrize("name", TRANSFORMERS)
+def test_the_transformers_have_trax_s_defaults(name):
+    pytest.importorskip("zoo.models.transformer")
+    vocabulary = "input_vocab_size" if name == "Transformer" else "vocab_size"
+    config = trax.config(name, **{vocabulary: 33}, mode="predict", dropout_shared_axes=(1,))
+    assert type(config).__name__ == f"{name}Config"
+    sizes = (config.vocab_size, config.d_model, config.d_ff, config.num_heads, config.max_len)
+    assert sizes == (33, 512, 2048, 8, 2048)
+    assert (config.dropout_rate, config.activation) == (0.1, "relu")
+    if name == "Transformer":
+        assert (config.num_encoder_layers, config.num_decoder_layers) == (6, 6)
+        assert config.target_vocab_size is None
+    else:
+        assert config.num_layers == 6
+    if name == "TransformerEncoder":
+        assert (config.num_classes, config.average_padding) == (10, True)
+
+
+def test_the_arguments_of_a_transformer_become_the_zoo_s_fields():
+    pytest.importorskip("zoo.models.transformer")
+    config = trax.parse_call(
+        "trax.models.Transformer(input_vocab_size=13, output_vocab_size=17, d_model=64, d_ff=128,"
+        " n_encoder_layers=2, n_decoder_layers=3, n_heads=2, max_len=256, dropout=0.05,"
+        " dropout_shared_axes=(-2,), mode='predict', ff_activation=tl.Gelu)"
+    )
+    assert (config.vocab_size, config.target_vocab_size) == (13, 17)
+    assert (config.d_model, config.d_ff, config.num_heads, config.max_len) == (64, 128, 2, 256)
+    assert (config.num_encoder_layers, config.num_decoder_layers) == (2, 3)
+    assert (config.dropout_rate, config.activation) == (0.05, "gelu")
+    assert trax.config("TransformerDecoder").vocab_size is None
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "MLP((9, 5), activation_fn=Tanh)",
+        "MLP(layer_widths=[9, 5], activation_fn='Tanh', mode='predict')",
+        "  trax.models.MLP(\n  (9, 5),\n  activation_fn=trax.layers.Tanh,\n)\n",
+        "tl.MLP(layer_widths=(9, 5), activation_fn=tl.Tanh, out_activation=False)",
+    ],
+)
+def test_a_call_is_read_as_it_was_written(call):
+    expected = trax.config("MLP", layer_widths=(9, 5), activation_fn="Tanh")
+    assert trax.parse_call(call) == expected
+
+
+KNOWN = "(known: Transformer, TransformerLM, TransformerEncoder, TransformerDecoder, BagOf"
+
+MISTAKES = {
+    "Resnet50()": f"no model of trax named 'Resnet50' is known {KNOWN}",
+    "RNNLM(vocab_size=3)": "no model of trax named 'RNNLM' is known",
+    "Transfomer(3)": "no model of trax named 'Transfomer' is known; did you mean 'Transformer'?",
+    "MLP(layer_width=(3,))": "MLP has no argument 'layer_width'; did you mean 'layer_widths'? "
+    "(arguments: layer_widths, activation_fn, out_activation, flatten, mode)",
+    "MLP(layer_widths='3')": "MLP.layer_widths: '3' is not of type tuple[int, ...]",
+    "MLP(flatten=1)": "MLP.flatten: 1 is not of type bool",
+    "MLP(layer_widths=())": "MLP(layer_widths=()) has no layers; give the width of at least one",
+    "MLP(mode='test')": "MLP.mode is 'test'; it is train, eval, predict",
+    "MLP(activation_fn=tl.Elu)": "no activation of trax named 'Elu' is known (known: Relu, Gelu,",
+    "MLP(activation_fn='Geluu')": "no activation of trax named 'Geluu' is known; did you mean",
+    "MLP((3,), tl.Tanh)": "MLP: too many positional arguments; give the arguments by name",
+    "MLP((3,), layer_widths=(3,))": "MLP: multiple values for argument 'layer_widths'; give",
+    "BagOfEmbeddings(vocab_size=3, n_classes=2)": "missing a required argument: 'd_feature'; give",
+    "MLP(layer_widths=(3, n))": "'(3, n)' is neither a literal nor the name of a layer; write its",
+    "MLP(layer_widths=tuple([3]))": "'tuple([3])' is neither a literal nor the name of a layer",
+    "MLP(activation_fn=lambda x: x)": "'lambda x: x' is neither a literal nor the name of a layer",
+    "MLP(**{'flatten': True})": "write the arguments out, `**` cannot be read",
+    "MLP": "'MLP' is not a call, as Transformer(input_vocab_size=33300)",
+    "models[0](3)": "'models[0](3)' is not a call, as Transformer(",
+    "[MLP()]": "'[MLP()]' is not a call, as",
+    "": "'' is not a call in Python: invalid syntax",
+    "MLP(": "'MLP(' is not a call in Python: '(' was never closed",
+    "import os; MLP()": "is not a call in Python: invalid syntax",
+}
+
+
+@pytest.mark.parametrize("call", MISTAKES)
+def test_a_wrong_call_is_refused_in_one_line(call):
+    with pytest.raises(ConfigError) as error:
+        trax.parse_call(call)
+    assert MISTAKES[call] in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_call_is_never_evaluated(tmp_path):
+    there = tmp_path / "there"
+    for argument in (f"open({str(there)!r}, 'w')", f"[open({str(there)!r}, 'w')][0]"):
+        with pytest.raises(ConfigError):
+            trax.parse_call(f"MLP(layer_widths={argument})")
+    assert not there.exists()
+
+
+def test_a_layer_that_is_no_name_is_refused():
+    with pytest.raises(ConfigError, match=r"MLP\.activation_fn: .* is not of type str"):
+        trax.config("MLP", activation_fn=len)

@@ -1,0 +1,281 @@
+"""Arrays by name: MLP and bag of embeddings against trax, the Transformer's table on a stand-in."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import ml_dtypes
+import numpy as np
+import pytest
+
+from zoo import weights
+from zoo.interop import trax
+
+D, F, V, L = 4, 6, 5, 8
+"""Sizes of a Transformer of one block a side."""
+
+
+@dataclass(frozen=True)
+class TransformerConfig:
+    """What `to_variables` asks of the real one, with the shapes written out."""
+
+    vocab_size: int | None = V
+    target_vocab_size: int | None = None
+    num_encoder_layers: int = 1
+    num_decoder_layers: int = 1
+    max_len: int = L
+
+    def variable_shapes(self):
+        shapes = {"embedding/embedding": (self.vocab_size, D)}
+        if self.target_vocab_size is not None:
+            shapes["target_embedding/embedding"] = (self.target_vocab_size, D)
+        for side, number in (
+            ("encoder", self.num_encoder_layers),
+            ("decoder", self.num_decoder_layers),
+        ):
+            attentions = ["attention", *(["cross_attention"] if side == "decoder" else [])]
+            shapes |= {f"{side}/positions": (self.max_len, D)} | norm(f"{side}/norm")
+            for block in (f"{side}/block_{index}" for index in range(number)):
+                for attention in attentions:
+                    shapes |= norm(f"{block}/{attention}_norm")
+                    for projection in ("query", "key", "value", "out"):
+                        shapes |= dense(f"{block}/{attention}/{projection}", D, D)
+                shapes |= norm(f"{block}/mlp_norm")
+                shapes |= dense(f"{block}/mlp/up", D, F) | dense(f"{block}/mlp/down", F, D)
+        shapes |= dense("logits", D, self.target_vocab_size or self.vocab_size)
+        return weights.unflatten(
+            {f"params/{name}": jax.ShapeDtypeStruct(s, jnp.float32) for name, s in shapes.items()}
+        )
+
+
+def norm(path):
+    return {f"{path}/scale": (D,), f"{path}/bias": (D,)}
+
+
+def dense(path, size, width):
+    return {f"{path}/kernel": (size, width), f"{path}/bias": (width,)}
+
+
+BLOCK = [(D,), (D,), *[(D, D), (D,)] * 4, (D,), (D,), (D, F), (F,), (F, D), (D,)]
+DECODER_BLOCK = [*[(D,), (D,), *[(D, D), (D,)] * 4] * 2, (D,), (D,), (D, F), (F,), (F, D), (D,)]
+SHAPES = [
+    *[(V, D), (L, D), *BLOCK, (D,), (D,)],
+    *[(L, D), *DECODER_BLOCK, (D,), (D,), (D, V), (V,)],
+]
+"""The arrays of a Transformer of one block a side, as FORMAT.md counts them: 2 + 16 + 2 + …"""
+
+
+def arrays(shapes, dtype=np.float32):
+    """Arrays of these shapes, each of which has its place in the list as its values."""
+    return tuple(np.full(shape, index, dtype) for index, shape in enumerate(shapes))
+
+
+def places(variables):
+    """Name -> the place in the list of the array that it got."""
+    return {
+        name.removeprefix("params/"): int(leaf.flat[0] if leaf.size else -1)
+        for name, leaf in weights.flatten(jax.tree.map(np.asarray, variables)).items()
+    }
+
+
+def test_arrays_get_the_names_of_the_layers_that_own_them():
+    variables = trax.to_variables(trax.Checkpoint(arrays(SHAPES)), TransformerConfig())
+    found = places(variables)
+    assert len(found) == len(SHAPES) == 51
+    expected = {
+        "embedding/embedding": 0,
+        "encoder/positions": 1,
+        "encoder/block_0/attention_norm/scale": 2,
+        "encoder/block_0/attention/query/kernel": 4,
+        "encoder/block_0/attention/out/bias": 11,
+        "encoder/block_0/mlp_norm/bias": 13,
+        "encoder/block_0/mlp/up/kernel": 14,
+        "encoder/norm/scale": 18,
+        "decoder/positions": 20,
+        "decoder/block_0/attention/key/kernel": 25,
+        "decoder/block_0/cross_attention_norm/scale": 31,
+        "decoder/block_0/cross_attention/value/bias": 38,
+        "decoder/block_0/mlp/down/bias": 46,
+        "decoder/norm/bias": 48,
+        "logits/kernel": 49,
+        "logits/bias": 50,
+    }
+    assert {name: found[name] for name in expected} == expected
+
+
+def test_a_vocabulary_of_its_own_stands_before_the_decoder_s_positions():
+    shapes = [*SHAPES[:20], (7, D), *SHAPES[20:-2], (D, 7), (7,)]
+    config = TransformerConfig(target_vocab_size=7)
+    found = places(trax.to_variables(trax.Checkpoint(arrays(shapes)), config))
+    assert (found["target_embedding/embedding"], found["decoder/positions"]) == (20, 21)
+
+
+@pytest.mark.parametrize("shape", [(L, D), (1, L, D), (L + 3, D), (1, L + 3, D)])
+def test_tables_of_positions_may_have_an_axis_of_1_and_be_longer(shape):
+    shapes = [shape if s == (L, D) else s for s in SHAPES]
+    variables = trax.to_variables(trax.Checkpoint(arrays(shapes)), TransformerConfig())
+    for side, place in (("encoder", 1), ("decoder", 20)):
+        np.testing.assert_array_equal(
+            variables["params"][side]["positions"], np.full((L, D), place)
+        )
+
+
+def test_the_one_table_of_positions_of_before_july_2020_serves_both_sides():
+    shapes = [*SHAPES[:20], *SHAPES[21:]]
+    found = places(trax.to_variables(trax.Checkpoint(arrays(shapes)), TransformerConfig()))
+    assert found["encoder/positions"] == found["decoder/positions"] == 1
+    assert found["decoder/block_0/attention_norm/scale"] == 20
+    assert found["logits/bias"] == 49
+    separate = [*SHAPES[:20], (7, D), *SHAPES[21:-2], (D, 7), (7,)]
+    with pytest.raises(trax.CheckpointError, match=r"\+ params/decoder/positions \[8, 4\]$"):
+        trax.to_variables(trax.Checkpoint(arrays(separate)), TransformerConfig(target_vocab_size=7))
+
+
+@pytest.mark.parametrize("dtype", [ml_dtypes.bfloat16, np.float16, np.float64])
+def test_variables_have_the_dtype_of_the_module_s_own(dtype):
+    variables = trax.to_variables(trax.Checkpoint(arrays(SHAPES, dtype)), TransformerConfig())
+    assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {np.dtype(np.float32)}
+    assert places(variables)["logits/kernel"] == 49
+
+
+def refusal(shapes, config=None):
+    with pytest.raises(trax.CheckpointError) as error:
+        trax.to_variables(trax.Checkpoint(arrays(shapes)), config or TransformerConfig())
+    return str(error.value).splitlines()
+
+
+def test_another_shape_is_refused_with_both_sides():
+    shapes = [(9, 3) if index == 14 else shape for index, shape in enumerate(SHAPES)]
+    assert refusal(shapes) == [
+        "the checkpoint has 51 arrays, which do not fit the 51 of the TransformerConfig "
+        "(+ the model has, - the checkpoint has):",
+        "  + params/encoder/block_0/mlp/up/kernel [4, 6]",
+        "  - array 14: [9, 3]",
+    ]
+
+
+@pytest.mark.parametrize("shape", [(L - 1, D), (1, L - 1, D), (2, L, D), (L, D + 1), (), (L,)])
+def test_a_table_of_positions_that_does_not_fit_is_refused(shape):
+    assert refusal([SHAPES[0], shape, *SHAPES[2:]])[1:] == [
+        "  + params/encoder/positions [8, 4]",
+        f"  - array 1: {list(shape)}",
+    ]
+
+
+def test_a_deeper_checkpoint_is_not_loaded_into_a_shallower_model():
+    lines = refusal([*SHAPES[:18], *BLOCK, *SHAPES[18:]])
+    assert lines[0].startswith("the checkpoint has 67 arrays, which do not fit the 51 of the")
+    assert len(lines) == 1 + 16
+    assert all(line.startswith("  - array ") for line in lines[1:])
+
+
+def test_a_shallower_checkpoint_is_refused_with_the_names_that_it_lacks():
+    lines = refusal(SHAPES, TransformerConfig(num_encoder_layers=2))
+    assert lines[0].startswith("the checkpoint has 51 arrays, which do not fit the 67 of the")
+    assert len(lines) == 1 + 16
+    assert all(line.startswith("  + params/encoder/block_") for line in lines[1:])
+
+
+def test_a_message_has_an_end():
+    lines = refusal([(2, 2)] * 51)
+    assert len(lines) == 1 + 60 + 1
+    assert lines[-1] == "  … and 42 lines more"
+
+
+@pytest.mark.parametrize("shapes", [[], [(5, 4)], [(), (4,)], [(5, 4), ()]])
+def test_a_checkpoint_with_hardly_any_arrays_is_refused(shapes):
+    with pytest.raises(
+        trax.CheckpointError, match=rf"^the checkpoint has {len(shapes)} arrays, of"
+    ):
+        trax.to_variables(trax.Checkpoint(arrays(shapes)), TransformerConfig())
+
+
+def test_a_config_of_a_family_that_trax_never_had_is_refused():
+    @dataclass(frozen=True)
+    class PerceiverConfig:
+        pass
+
+    with pytest.raises(trax.CheckpointError, match="known to fit a PerceiverConfig; known are Tra"):
+        trax.to_variables(trax.Checkpoint(arrays(SHAPES)), PerceiverConfig())
+
+
+def test_sizes_that_a_config_leaves_open_come_from_the_arrays():
+    checkpoint = trax.Checkpoint(arrays(SHAPES))
+    assert trax.complete(TransformerConfig(vocab_size=None), checkpoint) == TransformerConfig()
+    mlp = trax.config("MLP", layer_widths=(6, 3))
+    checkpoint = trax.Checkpoint(arrays([(4, 6), (6,), (6, 3), (3,)]))
+    assert trax.complete(mlp, checkpoint).input_shape == (4,)
+    assert places(trax.to_variables(checkpoint, mlp)) == {
+        **{"hidden_0/kernel": 0, "hidden_0/bias": 1},
+        **{"head/kernel": 2, "head/bias": 3},
+    }
+
+
+# Against trax.
+
+
+def golden(shared, name):
+    """A golden checkpoint with its arrays and the arguments of its constructor."""
+    folder = shared / "golden" / "open"
+    facts = json.loads((folder / "manifest.json").read_text())[f"{name}.npz"]
+    return trax.read(folder / f"{name}.pkl.gz"), np.load(folder / f"{name}.npz"), facts["kwargs"]
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("name", ["mlp", "mlp_outact", "mlp_tanh_noflatten"])
+def test_an_mlp_gives_trax_s_outputs(shared, name):
+    checkpoint, arrays, kwargs = golden(shared, f"vision/{name}")
+    config = trax.config("MLP", **kwargs)
+    outputs = config.build().apply(trax.to_variables(checkpoint, config), jnp.asarray(arrays["x"]))
+    np.testing.assert_allclose(outputs, arrays["y"], rtol=1e-4, atol=2e-5)
+
+
+@pytest.mark.shared
+def test_a_bag_of_embeddings_gives_trax_s_outputs_also_with_more_padding(shared):
+    checkpoint, arrays, kwargs = golden(shared, "classifier/bag_of_embeddings")
+    config = trax.config("BagOfEmbeddings", **kwargs)
+    variables = trax.to_variables(checkpoint, config)
+    for case in ("", "_more_padding"):
+        logits = config.build().apply(variables, jnp.asarray(arrays[f"tokens{case}"]))
+        expected = arrays[f"log_probs{case}"]
+        np.testing.assert_allclose(jax.nn.log_softmax(logits), expected, rtol=1e-4, atol=2e-5)
+
+
+TRANSFORMERS = {
+    "transformer/transformer_gelu": ("Transformer", ("src", "tgt"), "logits"),
+    "transformer/transformer_sep": ("Transformer", ("src", "tgt"), "logits"),
+    "transformer/transformer_shared": ("Transformer", ("src", "tgt"), "logits"),
+    "transformer/transformerlm": ("TransformerLM", ("tokens",), "logits"),
+    "transformer/transformerencoder": ("TransformerEncoder", ("tokens",), "logits"),
+    "transformer/transformerdecoder_vectors": ("TransformerDecoder", ("x",), "y"),
+    "transformer/transformerdecoder_vocab": ("TransformerDecoder", ("x",), "y"),
+    "real_copy/transformer_copy": ("Transformer", ("src", "tgt"), "logits"),
+    "real_copy/transformerlm_copy": ("TransformerLM", ("tokens",), "logits"),
+}
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("name", TRANSFORMERS)
+def test_a_transformer_gives_trax_s_outputs(shared, name):
+    pytest.importorskip("zoo.models.transformer")
+    model, inputs, output = TRANSFORMERS[name]
+    checkpoint, arrays, kwargs = golden(shared, name)
+    config = trax.complete(trax.config(model, **kwargs), checkpoint)
+    variables = trax.to_variables(checkpoint, config)
+    apply = jax.jit(config.build().apply)
+    found = apply(variables, *(jnp.asarray(arrays[key]) for key in inputs))
+    np.testing.assert_allclose(found, arrays[output], rtol=1e-4, atol=2e-5)
+
+
+@pytest.mark.shared
+def test_gradients_are_mapped_as_weights_are(shared):
+    checkpoint, _, kwargs = golden(shared, "vision/mlp")
+    arrays = np.load(shared / "golden" / "open" / "vision" / "mlp.grad.npz")
+    gradients = tuple(arrays[f"g{index:03d}"] for index in range(len(checkpoint.weights)))
+    config = trax.config("MLP", **kwargs)
+    mapped = trax.to_variables(dataclasses.replace(checkpoint, weights=gradients), config)
+    np.testing.assert_array_equal(mapped["params"]["hidden_0"]["bias"], arrays["g001"])

@@ -1,0 +1,204 @@
+"""`zoo import-trax`: a folder that `zoo.load` reads, and every reason for which there is none."""
+
+from __future__ import annotations
+
+import gzip
+import pickle
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+
+def arrays(*shapes):
+    random = np.random.default_rng(0)
+    return [random.normal(size=shape).astype(np.float32) for shape in shapes]
+
+
+BAG = arrays((6, 4), (4, 3), (3,))
+BAG_CALL = "BagOfEmbeddings(vocab_size=6, d_feature=4, n_classes=3)"
+MLP = arrays((12, 5), (5,), (5, 2), (2,))
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    """Writes arrays as trax's `Layer.save_to_file` did."""
+
+    def write(weights):
+        path = tmp_path / "model.pkl.gz"
+        path.write_bytes(gzip.compress(pickle.dumps({"flat_weights": weights})))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def zoo_command(capsys):
+    """Runs the command in this process: (exit code, standard output, standard error)."""
+
+    def call(*words):
+        from zoo.cli import main
+
+        code = main([str(word) for word in words])
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return call
+
+
+@pytest.fixture
+def vocabulary(tmp_path):
+    """One of trax's files of subwords: the characters of ASCII, each in quotes."""
+    path = tmp_path / "ascii.subword"
+    path.write_text("'<pad>'\n'<EOS>'\n" + "".join(f"'{chr(i)}'\n" for i in range(32, 127)))
+    return path
+
+
+ASCII = 2 + 95
+"""Its entries."""
+
+
+def test_a_text_classifier_reads_ids_where_there_is_no_vocabulary(
+    zoo_command, checkpoint, tmp_path
+):
+    import zoo
+
+    out = tmp_path / "topics"
+    code, printed, err = zoo_command(
+        "import-trax", checkpoint(BAG), "--call", BAG_CALL, "--out", out
+    )
+    assert (code, err) == (0, "")
+    assert printed == f"{out}: topics.safetensors (0.00 MB)\n"
+    classifier = zoo.load(out)
+    assert classifier.card.labels == ("0", "1", "2")
+    assert classifier.card.description == "Imported from model.pkl.gz, a checkpoint of trax."
+    found = classifier("3 5")
+    ids = np.zeros(16, np.int32)
+    ids[:2] = 3, 5  # trax averages the padding too
+    expected = jax.nn.softmax(jnp.asarray(BAG[0])[ids].mean(axis=0) @ BAG[1] + BAG[2])
+    for label, probability in found.probabilities.items():
+        assert probability == pytest.approx(float(expected[int(label)]), rel=1e-5)
+
+
+def bag_of(rows):
+    from zoo.interop import trax
+
+    call = f"BagOfEmbeddings(vocab_size={rows}, d_feature=4, n_classes=3)"
+    return arrays((rows, 4), (4, 3), (3,)), trax.parse_call(call)
+
+
+def test_a_vocabulary_goes_with_the_model(checkpoint, vocabulary, tmp_path, capsys):
+    import zoo
+    from zoo.importing import import_trax
+
+    weights, config = bag_of(ASCII)
+    card = import_trax(checkpoint(weights), tmp_path / "a", config, vocabulary=vocabulary)
+    assert [file.name for file in card.files] == ["a.safetensors", "a.vocab"]
+    assert capsys.readouterr().err == ""
+    assert zoo.load(tmp_path / "a").tokenizer.encode("Ab") == [2 + 33, 2 + 66, 2 + 63]
+
+
+def test_a_vocabulary_may_be_smaller_than_the_model_but_not_larger(
+    checkpoint, vocabulary, tmp_path, capsys
+):
+    from zoo.importing import import_trax
+
+    weights, config = bag_of(ASCII + 3)
+    import_trax(checkpoint(weights), tmp_path / "a", config, vocabulary=vocabulary)
+    assert capsys.readouterr().err == (
+        "zoo: the vocabulary has 97 entries, the model 100: the last 3 stand for no text\n"
+    )
+    weights, config = bag_of(ASCII - 1)
+    with pytest.raises(ValueError, match="has 97 entries, but the model only 96: it is another"):
+        import_trax(checkpoint(weights), tmp_path / "b", config, vocabulary=vocabulary)
+    assert not (tmp_path / "b").exists()
+
+
+def test_a_registered_model_takes_its_open_sizes_from_the_file(zoo_command, checkpoint, tmp_path):
+    import zoo
+
+    path = checkpoint(arrays((6, 256), (256, 3), (3,)))
+    out = tmp_path / "topics"
+    code, _, err = zoo_command("import-trax", path, "--model", "bag_of_embeddings", "--out", out)
+    assert (code, err) == (0, "")
+    config = zoo.card(out).config
+    assert (config.vocab_size, config.num_classes, config.average_padding) == (6, 3, False)
+
+
+@pytest.mark.parametrize("shape", [(2, 2, 3), (3, 4, 1)])
+def test_an_image_classifier_sees_bytes_as_they_come(zoo_command, checkpoint, tmp_path, shape):
+    import zoo
+
+    square = shape == (2, 2, 3)
+    flags = [] if square else ["--image-shape", *shape]
+    out = tmp_path / "digits"
+    code, _, err = zoo_command(
+        *("import-trax", checkpoint(MLP), "--call", "MLP(layer_widths=(5, 2))", "--out", out),
+        *flags,
+    )
+    assert (code, err) == (0, "")
+    image = np.arange(12, dtype=np.uint8).reshape(shape)
+    found = zoo.load(out)(image).probabilities
+    hidden = np.maximum(image.ravel() @ MLP[0] + MLP[1], 0)
+    expected = jax.nn.softmax(hidden @ MLP[2] + MLP[3])
+    assert [found["0"], found["1"]] == pytest.approx(expected.tolist(), rel=1e-4, abs=1e-6)
+
+
+MISTAKES = {
+    "neither call nor model": ([], "give --call or --model, one of them: a checkpoint does not"),
+    "both": (["--call", "MLP()", "--model", "mlp"], "give --call or --model, one of them"),
+    "another model's call": (
+        ["--call", "MLP(layer_widths=(5, 3))"],
+        "the checkpoint has 4 arrays, which do not fit the 4 of the MLPConfig",
+    ),
+    "an unknown model": (["--call", "Resnet50()"], "no model of trax named 'Resnet50' is known"),
+    "no square image": (
+        ["--call", "MLP(layer_widths=(5, 2))", "--image-shape", "4", "4", "1"],
+        "the model takes 12 values, which are no 4 x 4 x 1 image; give the image_shape: height,",
+    ),
+    "no image at all": (
+        ["--call", "MLP(layer_widths=(5, 2), flatten=False)"],
+        "an MLP with flatten=False takes no images; use zoo.interop.trax in Python",
+    ),
+    "no file": (["--call", "MLP()"], "No such file or directory"),
+}
+
+
+@pytest.mark.parametrize("case", MISTAKES)
+def test_a_mistake_leaves_no_folder(zoo_command, checkpoint, tmp_path, case):
+    flags, message = MISTAKES[case]
+    path = tmp_path / "nothing.pkl.gz" if case == "no file" else checkpoint(MLP)
+    code, out, err = zoo_command("import-trax", path, *flags, "--out", tmp_path / "out")
+    assert (code, out) == (2, "")
+    assert err.startswith("zoo: ")
+    assert message in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_model_of_no_square_image_asks_for_its_shape(checkpoint, tmp_path):
+    from zoo.importing import import_trax
+    from zoo.interop import trax
+
+    path = checkpoint(arrays((14, 5), (5,), (5, 2), (2,)))
+    with pytest.raises(ValueError, match="the model takes 14 values, which are no square image; g"):
+        import_trax(path, tmp_path / "out", trax.parse_call("MLP((5, 2))"))
+
+
+def test_a_model_without_a_task_is_for_python(tmp_path):
+    from zoo.importing import import_trax
+
+    class TransformerDecoderConfig:
+        pass
+
+    with pytest.raises(ValueError, match="a TransformerDecoderConfig has no task that"):
+        import_trax(tmp_path / "x", tmp_path / "out", TransformerDecoderConfig())
+
+
+def test_a_folder_of_another_model_is_left_alone(checkpoint, tmp_path):
+    from zoo.importing import import_trax
+
+    (tmp_path / "other.toml").write_text("")
+    weights, config = bag_of(6)
+    with pytest.raises(FileExistsError, match=r"holds another model already \(other.toml\)"):
+        import_trax(checkpoint(weights), tmp_path, config)

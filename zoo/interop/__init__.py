@@ -1,0 +1,1 @@
+"""Weights of other libraries: `zoo.interop.trax` reads the checkpoints of google/trax."""

@@ -1,0 +1,293 @@
+"""trax's constructors as configs of the zoo: their arguments, their defaults, their names.
+
+Each function here has the signature of a model of trax (its last version) and gives the config of
+the same model. Layers that trax takes as classes are given by name.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+from zoo import config as configs
+from zoo.config import ConfigError
+from zoo.models.base import ModelConfig
+
+if TYPE_CHECKING:
+    from zoo.models.layers import Activation
+
+ACTIVATIONS: Mapping[str, Activation] = {
+    "Relu": "relu",
+    "Gelu": "gelu",
+    "FastGelu": "gelu_tanh",
+    "Tanh": "tanh",
+    "Sigmoid": "sigmoid",
+    "Swish": "swish",
+}
+"""trax's layer -> the zoo's name."""
+
+MODES = ("train", "eval", "predict")
+
+Axes = tuple[int, ...] | None
+"""`dropout_shared_axes`: which random numbers training shares. It is no part of the model."""
+
+
+def _transformer(
+    input_vocab_size: int,
+    *,
+    output_vocab_size: int | None = None,
+    d_model: int = 512,
+    d_ff: int = 2048,
+    n_encoder_layers: int = 6,
+    n_decoder_layers: int = 6,
+    n_heads: int = 8,
+    max_len: int = 2048,
+    dropout: float = 0.1,
+    dropout_shared_axes: Axes = None,
+    ff_activation: str = "Relu",
+) -> ModelConfig:
+    from zoo.models.transformer import TransformerConfig
+
+    return TransformerConfig(
+        vocab_size=input_vocab_size,
+        target_vocab_size=output_vocab_size,
+        d_model=d_model,
+        d_ff=d_ff,
+        num_encoder_layers=n_encoder_layers,
+        num_decoder_layers=n_decoder_layers,
+        num_heads=n_heads,
+        max_len=max_len,
+        dropout_rate=dropout,
+        activation=_activation(ff_activation),
+    )
+
+
+def _transformer_lm(
+    vocab_size: int,
+    *,
+    d_model: int = 512,
+    d_ff: int = 2048,
+    n_layers: int = 6,
+    n_heads: int = 8,
+    max_len: int = 2048,
+    dropout: float = 0.1,
+    dropout_shared_axes: Axes = None,
+    ff_activation: str = "Relu",
+) -> ModelConfig:
+    from zoo.models.transformer import TransformerLMConfig
+
+    return TransformerLMConfig(
+        vocab_size=vocab_size,
+        d_model=d_model,
+        d_ff=d_ff,
+        num_layers=n_layers,
+        num_heads=n_heads,
+        max_len=max_len,
+        dropout_rate=dropout,
+        activation=_activation(ff_activation),
+    )
+
+
+def _transformer_encoder(
+    vocab_size: int,
+    *,
+    n_classes: int = 10,
+    d_model: int = 512,
+    d_ff: int = 2048,
+    n_layers: int = 6,
+    n_heads: int = 8,
+    max_len: int = 2048,
+    dropout: float = 0.1,
+    dropout_shared_axes: Axes = None,
+    ff_activation: str = "Relu",
+) -> ModelConfig:
+    from zoo.models.transformer import TransformerEncoderConfig
+
+    return TransformerEncoderConfig(
+        vocab_size=vocab_size,
+        num_classes=n_classes,
+        d_model=d_model,
+        d_ff=d_ff,
+        num_layers=n_layers,
+        num_heads=n_heads,
+        max_len=max_len,
+        dropout_rate=dropout,
+        activation=_activation(ff_activation),
+        average_padding=True,  # trax averages over all positions
+    )
+
+
+def _transformer_decoder(
+    vocab_size: int | None = None,
+    *,
+    d_model: int = 512,
+    d_ff: int = 2048,
+    n_layers: int = 6,
+    n_heads: int = 8,
+    max_len: int = 2048,
+    dropout: float = 0.1,
+    dropout_shared_axes: Axes = None,
+    ff_activation: str = "Relu",
+) -> ModelConfig:
+    from zoo.models.transformer import TransformerDecoderConfig
+
+    return TransformerDecoderConfig(
+        vocab_size=vocab_size,
+        d_model=d_model,
+        d_ff=d_ff,
+        num_layers=n_layers,
+        num_heads=n_heads,
+        max_len=max_len,
+        dropout_rate=dropout,
+        activation=_activation(ff_activation),
+    )
+
+
+def _bag_of_embeddings(*, vocab_size: int, d_feature: int, n_classes: int) -> ModelConfig:
+    """The tutorials' `Serial(Embedding, Mean, Dense, LogSoftmax)`, which has no constructor."""
+    from zoo.models.bag_of_embeddings import BagOfEmbeddingsConfig
+
+    return BagOfEmbeddingsConfig(
+        vocab_size=vocab_size, d_model=d_feature, num_classes=n_classes, average_padding=True
+    )
+
+
+def _mlp(
+    layer_widths: tuple[int, ...] = (128, 64),
+    *,
+    activation_fn: str = "Relu",
+    out_activation: bool = False,
+    flatten: bool = True,
+) -> ModelConfig:
+    from zoo.models.mlp import MLPConfig
+
+    if not layer_widths:
+        raise ConfigError("MLP(layer_widths=()) has no layers; give the width of at least one")
+    *hidden_sizes, num_classes = layer_widths
+    return MLPConfig(
+        hidden_sizes=tuple(hidden_sizes),
+        num_classes=num_classes,
+        activation=_activation(activation_fn),
+        activate_output=out_activation,
+        flatten=flatten,
+    )
+
+
+CONSTRUCTORS: Mapping[str, Callable[..., ModelConfig]] = {
+    "Transformer": _transformer,
+    "TransformerLM": _transformer_lm,
+    "TransformerEncoder": _transformer_encoder,
+    "TransformerDecoder": _transformer_decoder,
+    "BagOfEmbeddings": _bag_of_embeddings,
+    "MLP": _mlp,
+}
+"""By trax's name, save for BagOfEmbeddings."""
+
+
+def config(name: str, **kwargs: Any) -> ModelConfig:
+    """The config of the model that trax's constructor made, from its name and its arguments.
+
+    >>> config("Transformer", input_vocab_size=33300, d_ff=2048, mode="predict")  # doctest: +SKIP
+
+    Args:
+      name: `Transformer`, `TransformerLM`, `TransformerEncoder`, `TransformerDecoder`, `MLP`, or
+        `BagOfEmbeddings` for the tutorials' `Serial(Embedding, Mean, Dense, LogSoftmax)`, with
+        `vocab_size`, `d_feature` and `n_classes`.
+      kwargs: trax's own, with trax's defaults. A layer is given by name, as `ff_activation="Gelu"`.
+        `mode` is accepted, and so is `dropout_shared_axes`: neither is part of the model.
+
+    Raises:
+      ConfigError: an unknown name or argument, one that is missing or of another type.
+    """
+    return _call(name, (), kwargs)
+
+
+def parse_call(text: str) -> ModelConfig:
+    """The config of a call to a constructor of trax, written in Python. It is never evaluated.
+
+    >>> parse_call("trax.models.MLP((128, 10), activation_fn=tl.Tanh)")  # doctest: +SKIP
+
+    Args:
+      text: the call. Its arguments are literals and names of layers, as `tl.Gelu`.
+
+    Raises:
+      ConfigError: it is no such call, or as with `config`.
+    """
+    try:
+        call = ast.parse(text.strip(), mode="eval").body
+    except (SyntaxError, ValueError) as error:
+        raise ConfigError(f"{text!r} is not a call in Python: {error}") from error
+    name = _last_name(call.func) if isinstance(call, ast.Call) else None
+    if not isinstance(call, ast.Call) or name is None:
+        raise ConfigError(f"{text!r} is not a call, as Transformer(input_vocab_size=33300)")
+    kwargs = {}
+    for keyword in call.keywords:
+        if keyword.arg is None:
+            raise ConfigError(f"{text!r}: write the arguments out, `**` cannot be read")
+        kwargs[keyword.arg] = _value(keyword.value, text)
+    return _call(name, [_value(argument, text) for argument in call.args], kwargs)
+
+
+def _value(node: ast.expr, text: str) -> Any:
+    name = _last_name(node)
+    if name is not None:
+        return name
+    try:
+        return ast.literal_eval(node)
+    except ValueError:
+        raise ConfigError(
+            f"{text!r}: {ast.unparse(node)!r} is neither a literal nor the name of a layer; write "
+            "its value"
+        ) from None
+
+
+def _last_name(node: ast.expr) -> str | None:
+    """`Gelu` of `Gelu`, `tl.Gelu` and `trax.layers.Gelu`; None of what is no dotted name."""
+    last = node.id if isinstance(node, ast.Name) else None
+    if isinstance(node, ast.Attribute) and _last_name(node.value) is not None:
+        last = node.attr
+    return last
+
+
+def _call(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> ModelConfig:
+    if name not in CONSTRUCTORS:
+        raise ConfigError(
+            f"no model of trax named {name!r} is known{configs.did_you_mean(name, CONSTRUCTORS)} "
+            f"(known: {', '.join(CONSTRUCTORS)})"
+        )
+    constructor = CONSTRUCTORS[name]
+    mode = kwargs.get("mode", MODES[0])
+    if mode not in MODES:
+        raise ConfigError(f"{name}.mode is {mode!r}; it is {', '.join(MODES)}")
+    kwargs = {argument: value for argument, value in kwargs.items() if argument != "mode"}
+    known = inspect.signature(constructor)
+    for argument in kwargs:
+        if argument not in known.parameters:
+            raise ConfigError(
+                f"{name} has no argument {argument!r}"
+                f"{configs.did_you_mean(argument, known.parameters)} "
+                f"(arguments: {', '.join(known.parameters)}, mode)"
+            )
+    try:
+        arguments = known.bind(*args, **kwargs).arguments
+    except TypeError as error:
+        raise ConfigError(f"{name}: {error}; give the arguments by name") from None
+    types = get_type_hints(constructor)
+    return constructor(
+        **{
+            argument: configs.check(value, types[argument], f"{name}.{argument}")
+            for argument, value in arguments.items()
+        }
+    )
+
+
+def _activation(layer: str) -> Activation:
+    name = layer.rpartition(".")[2]
+    if name not in ACTIVATIONS:
+        raise ConfigError(
+            f"no activation of trax named {layer!r} is known"
+            f"{configs.did_you_mean(name, ACTIVATIONS)} (known: {', '.join(ACTIVATIONS)})"
+        )
+    return ACTIVATIONS[name]

@@ -1,0 +1,150 @@
+"""From arrays in trax's order to variables by name, or a message that lists what does not fit."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+import jax.numpy as jnp
+
+from zoo import weights
+from zoo.interop.checkpoint import Array, Checkpoint
+from zoo.interop.files import CheckpointError
+from zoo.interop.tables import TABLES, Table
+from zoo.models.base import ModelConfig
+
+C = TypeVar("C", bound=ModelConfig)
+
+ENCODER_POSITIONS, DECODER_POSITIONS = "params/encoder/positions", "params/decoder/positions"
+
+LISTED = 60
+"""Most lines of a message."""
+
+
+def _table(config: ModelConfig) -> Table:
+    name = type(config).__name__
+    if name not in TABLES:
+        raise CheckpointError(
+            f"no checkpoint of trax is known to fit a {name}; known are {', '.join(TABLES)}"
+        )
+    return TABLES[name]
+
+
+def complete(config: C, checkpoint: Checkpoint) -> C:
+    """The config with the sizes that it leaves None, and that the checkpoint's arrays say.
+
+    trax's `MLP` does not say how large its input is, nor does a `TransformerDecoder` of vectors.
+
+    Raises:
+      CheckpointError: no checkpoint of trax is known to fit such a config.
+    """
+    table, arrays = _table(config), checkpoint.weights
+    if len(arrays) < 2 or not arrays[0].ndim or not arrays[-1].ndim:
+        raise CheckpointError(
+            f"the checkpoint has {len(arrays)} arrays, of which the first and the last are not "
+            f"those of a {type(config).__name__}"
+        )
+    sizes = table.sizes(config, arrays)
+    missing = {name: size for name, size in sizes.items() if getattr(config, name) is None}
+    return dataclasses.replace(config, **missing)
+
+
+def to_variables(checkpoint: Checkpoint, config: ModelConfig) -> dict[str, Any]:
+    """The variables of a config's module, with a checkpoint's weights.
+
+    Only `checkpoint.weights` and `checkpoint.state` are looked at, so that
+    `dataclasses.replace(checkpoint, weights=gradients)` gives gradients by their names.
+
+    Args:
+      checkpoint: what `read` gave. Its tables of positions may be [1, length, d_model], as before
+        March 2021, and longer than `max_len`: then they are cut, as trax did.
+      config: of a family that trax has. Where it leaves a size None, `complete` fills it in.
+
+    Returns:
+      {"params": …}, in the dtypes of the module's own.
+
+    Raises:
+      CheckpointError: the arrays are not as many as the parameters, or one has another shape; the
+        message lists both sides. No other array is ever taken in its place.
+    """
+    config = complete(config, checkpoint)
+    leaves = weights.flatten(config.variable_shapes())
+    names = [f"params/{path}" for path in _table(config).order(config)]
+    shapes = {name: leaves[name].shape for name in names}
+    arrays = _with_both_positions(checkpoint.weights, names)
+    fitted = {
+        name: _cut(array, name, shapes[name]) for name, array in zip(names, arrays, strict=False)
+    }
+    wrong = [name for name, array in fitted.items() if array.shape != shapes[name]]
+    if wrong or len(arrays) != len(names):
+        raise CheckpointError(_misfit(type(config).__name__, shapes, checkpoint.weights))
+    return weights.unflatten(
+        {name: jnp.asarray(fitted[name], leaf.dtype) for name, leaf in leaves.items()}
+    )
+
+
+def _with_both_positions(arrays: Sequence[Array], names: Sequence[str]) -> list[Array]:
+    """The arrays of a Transformer of before 14 July 2020, completed; any others as they are.
+
+    With a shared vocabulary it shared the table of positions too, and the only one is stored where
+    it is used first. Such a file has exactly one array too few.
+    """
+    arrays = list(arrays)
+    shared = "params/target_embedding/embedding" not in names
+    if {ENCODER_POSITIONS, DECODER_POSITIONS} <= set(names) and shared:
+        if len(arrays) == len(names) - 1:
+            arrays.insert(names.index(DECODER_POSITIONS), arrays[names.index(ENCODER_POSITIONS)])
+    return arrays
+
+
+def _cut(array: Array, name: str, shape: tuple[int, ...]) -> Array:
+    """The array; a table of positions without its axis of 1, and cut to the model's length."""
+    if name.endswith("/positions") and array.ndim in (2, 3):
+        array = _without_axis(array)[: shape[0]]
+    return array
+
+
+def _without_axis(array: Array) -> Array:
+    return array[0] if array.ndim == 3 and array.shape[0] == 1 else array
+
+
+def _misfit(model: str, shapes: Mapping[str, tuple[int, ...]], arrays: Sequence[Array]) -> str:
+    lines = list(_differences(shapes, arrays))
+    if len(lines) > LISTED:
+        lines[LISTED:] = [f"  … and {len(lines) - LISTED} lines more"]
+    return (
+        f"the checkpoint has {len(arrays)} arrays, which do not fit the {len(shapes)} of the "
+        f"{model} (+ the model has, - the checkpoint has):\n" + "\n".join(lines)
+    )
+
+
+def _differences(expected: Mapping[str, tuple[int, ...]], arrays: Sequence[Array]) -> Iterator[str]:
+    """A line for each parameter and each array without its counterpart on the other side.
+
+    Where there are as many of both, each array belongs to the parameter at its place. Otherwise the
+    places are found by the shapes, as `diff` finds lines.
+    """
+    names, shapes = list(expected), list(expected.values())
+    if len(names) == len(arrays):
+        pairs = [
+            (index, index)
+            for index, (name, array) in enumerate(zip(names, arrays, strict=True))
+            if _cut(array, name, shapes[index]).shape != shapes[index]
+        ]
+    else:
+        given = [_without_axis(array).shape for array in arrays[: 2 * len(names)]]
+        matcher = difflib.SequenceMatcher(None, shapes, given, autojunk=False)
+        pairs = [
+            pair
+            for kind, start, end, other_start, other_end in matcher.get_opcodes()
+            if kind != "equal"
+            for pair in itertools.zip_longest(range(start, end), range(other_start, other_end))
+        ]
+    for ours, theirs in pairs:
+        if ours is not None:
+            yield f"  + {names[ours]} {list(shapes[ours])}"
+        if theirs is not None:
+            yield f"  - array {theirs}: {list(arrays[theirs].shape)}"

@@ -1,0 +1,131 @@
+"""Which array of a checkpoint is which parameter: one function a model, in trax's order.
+
+trax keeps no names. What it keeps is the order in which the layers were written down, and each
+function here repeats it for one config class of the zoo: the paths below `params/`, one for each
+array. No array is transposed: a kernel is [in, out] in both libraries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from zoo.interop.checkpoint import Array
+
+# Layers.
+
+DENSE = ("kernel", "bias")
+LAYER_NORM = ("scale", "bias")
+
+
+def _arrays(path: str, names: Sequence[str]) -> Iterator[str]:
+    yield from (f"{path}/{name}" for name in names)
+
+
+def _attention(path: str) -> Iterator[str]:
+    for projection in ("query", "key", "value", "out"):
+        yield from _arrays(f"{path}/{projection}", DENSE)
+
+
+def _mlp(path: str) -> Iterator[str]:
+    for projection in ("up", "down"):
+        yield from _arrays(f"{path}/{projection}", DENSE)
+
+
+def _blocks(path: str, number: int, *, cross_attention: bool = False) -> Iterator[str]:
+    for index in range(number):
+        block = f"{path}/block_{index}"
+        yield from _arrays(f"{block}/attention_norm", LAYER_NORM)
+        yield from _attention(f"{block}/attention")
+        if cross_attention:
+            yield from _arrays(f"{block}/cross_attention_norm", LAYER_NORM)
+            yield from _attention(f"{block}/cross_attention")
+        yield from _arrays(f"{block}/mlp_norm", LAYER_NORM)
+        yield from _mlp(f"{block}/mlp")
+    yield from _arrays(f"{path}/norm", LAYER_NORM)
+
+
+# Models.
+
+
+def _transformer(config: Any) -> Iterator[str]:
+    yield "embedding/embedding"
+    yield "encoder/positions"
+    yield from _blocks("encoder", config.num_encoder_layers)
+    if config.target_vocab_size is not None:
+        yield "target_embedding/embedding"
+    yield "decoder/positions"
+    yield from _blocks("decoder", config.num_decoder_layers, cross_attention=True)
+    yield from _arrays("logits", DENSE)
+
+
+def _transformer_lm(config: Any) -> Iterator[str]:
+    yield from _transformer_decoder(config)
+    yield from _arrays("logits", DENSE)
+
+
+def _transformer_encoder(config: Any) -> Iterator[str]:
+    yield "embedding/embedding"
+    yield "encoder/positions"
+    yield from _blocks("encoder", config.num_layers)
+    yield from _arrays("head", DENSE)
+
+
+def _transformer_decoder(config: Any) -> Iterator[str]:
+    yield from _arrays("embedding", ("embedding",) if config.vocab_size is not None else DENSE)
+    yield "decoder/positions"
+    yield from _blocks("decoder", config.num_layers)
+
+
+def _bag_of_embeddings(config: Any) -> Iterator[str]:
+    yield "embedding/embedding"
+    yield from _arrays("head", DENSE)
+
+
+def _mlp_classifier(config: Any) -> Iterator[str]:
+    for index in range(len(config.hidden_sizes)):
+        yield from _arrays(f"hidden_{index}", DENSE)
+    yield from _arrays("head", DENSE)
+
+
+# Sizes that a config may leave None: the first array has the inputs' as its rows, the last one, the
+# bias of the head, has the classes'.
+
+
+def _vocabulary(config: Any, arrays: Sequence[Array]) -> dict[str, Any]:
+    return {"vocab_size": len(arrays[0])}
+
+
+def _vocabulary_and_classes(config: Any, arrays: Sequence[Array]) -> dict[str, Any]:
+    return {"vocab_size": len(arrays[0]), "num_classes": len(arrays[-1])}
+
+
+def _vectors(config: Any, arrays: Sequence[Array]) -> dict[str, Any]:
+    """trax's `TransformerDecoder` takes vectors where it has no vocabulary."""
+    return {"input_size": len(arrays[0])} if config.vocab_size is None else {}
+
+
+def _inputs_and_classes(config: Any, arrays: Sequence[Array]) -> dict[str, Any]:
+    return {"input_shape": (len(arrays[0]),), "num_classes": len(arrays[-1])}
+
+
+@dataclass(frozen=True)
+class Table:
+    """What there is to know of one config class."""
+
+    order: Callable[[Any], Iterator[str]]
+    """Config -> the paths of its parameters, in trax's order."""
+    sizes: Callable[[Any, Sequence[Array]], dict[str, Any]]
+    """Config and arrays -> values for fields that are None."""
+
+
+TABLES: Mapping[str, Table] = {
+    "TransformerConfig": Table(_transformer, _vocabulary),
+    "TransformerLMConfig": Table(_transformer_lm, _vocabulary),
+    "TransformerEncoderConfig": Table(_transformer_encoder, _vocabulary_and_classes),
+    "TransformerDecoderConfig": Table(_transformer_decoder, _vectors),
+    "BagOfEmbeddingsConfig": Table(_bag_of_embeddings, _vocabulary_and_classes),
+    "MLPConfig": Table(_mlp_classifier, _inputs_and_classes),
+}
+"""By the name of the config class, so that no family is imported for another one's sake."""
