@@ -18,6 +18,7 @@ from zoo.files import sha256
 from zoo.registry import UnknownNameError
 
 if TYPE_CHECKING:
+    from zoo.models.dense import Precision
     from zoo.predictors import Predictor
     from zoo.tokenizers import Tokenizer
     from zoo.weights import Tree
@@ -78,7 +79,7 @@ def card(source: str | Path) -> Card:
 
 @dataclass(frozen=True)
 class StoredModel:
-    """What lies on disk of one model, read."""
+    """What lies on disk of one model, read, with its weights in the precision of `card.config`."""
 
     card: Card
     folder: Path
@@ -90,12 +91,15 @@ class StoredModel:
     """Of a run: the step of the checkpoint."""
 
 
-def open_model(source: str | Path, step: Step = "best") -> StoredModel:
+def open_model(
+    source: str | Path, step: Step = "best", dtype: Precision | None = None
+) -> StoredModel:
     """Card, weights and tokenizer of a published name or of a folder.
 
     Args:
       source: the name or the folder.
       step: for a run: which checkpoint.
+      dtype: the precision of dense layers; None: the card's.
 
     Raises:
       UnknownNameError: no such name or folder; the message has the closest name.
@@ -104,12 +108,17 @@ def open_model(source: str | Path, step: Step = "best") -> StoredModel:
       CardError: the card is broken.
       ValueError: the weights are not those of the card's config; the message lists both sides.
     """
+    from zoo.models import dense
+
     path = find(source)
     card, folder = Card.read(path), path.parent
+    if dtype is not None:
+        card = dataclasses.replace(card, config=card.config.in_precision(dtype))
     if card.files:
         found, variables = None, _published_variables(card, folder)
     else:
         found, variables = _run_variables(card, folder, step)
+    variables = dense.convert(variables, getattr(card.config, "dtype", "float32"))
     return StoredModel(card, folder, variables, load_tokenizer(card, folder), found)
 
 
@@ -119,7 +128,9 @@ def _published_variables(card: Card, folder: Path) -> dict[str, Any]:
     from zoo import weights
 
     path = fetching.path_of(card, card.files[0], folder)
-    stored = weights.merge(card.config.variable_shapes(), weights.load(path))
+    stored = weights.merge(
+        card.config.in_precision("float32").variable_shapes(), weights.load(path)
+    )
     # All at once: some hundreds of arrays one by one take twice as long.
     on_device: dict[str, Any] = jax.device_put(stored)
     return on_device
@@ -136,7 +147,7 @@ def _run_variables(card: Card, folder: Path, step: Step) -> tuple[int, dict[str,
     device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     target = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device),
-        card.config.variable_shapes(),
+        card.config.in_precision("float32").variable_shapes(),
     )
     store = checkpoints.Checkpoints(folder / checkpoints.FOLDER, best, read_only=True)
     found, variables = store.variables(target, step)
@@ -183,25 +194,28 @@ def use_compilation_cache() -> None:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", COMPILE_TIME)
 
 
-def load(source: str | Path, *, step: Step = "best") -> Predictor:
+def load(source: str | Path, *, dtype: Precision | None = None, step: Step = "best") -> Predictor:
     """A predictor from a published name, a run's folder (finished or not), or an exported folder.
 
     >>> zoo.load("bag_of_embeddings_imdb")("A film to remember.")  # doctest: +SKIP
 
     Args:
       source: the name or the folder.
+      dtype: the precision of dense layers: `float32`, the reference; `bfloat16` or `int8`, which
+        are faster for models of some size (see `zoo.models.dense`); None: the card's.
       step: for a run: `best` (the latest where the run keeps no best), `latest`,
         or the number of a step.
 
     Raises:
       UnknownNameError: no such name or folder; the message has the closest name.
+      ConfigError: the model has no such precision.
       HubError: a file that the card names is not there and cannot be fetched.
       FileNotFoundError: the run has no checkpoint, or not of that step.
       CardError: the card is broken.
     """
     from zoo import predictors
 
-    model = open_model(source, step)
+    model = open_model(source, step, dtype)
     use_compilation_cache()
     card = model.card
     if model.step is not None:
@@ -244,7 +258,7 @@ def export(
       ValueError: an unknown dtype.
       FileExistsError: the folder holds another model.
     """
-    model = open_model(run, step)
+    model = open_model(run, step, "float32")
     original = model.card
     card = dataclasses.replace(
         original,

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import abc
+import dataclasses
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self, get_args
 
 import jax
 from flax import linen as nn
 
 from zoo.config import ConfigError
+from zoo.models.dense import Precision
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +37,19 @@ class ModelConfig(abc.ABC):
         return dict(
             jax.eval_shape(lambda *inputs: module.init(key, *inputs), *self.example_inputs(1))
         )
+
+    def in_precision(self, dtype: Precision) -> Self:
+        """This config with its dense layers computed in another precision, see `dense`."""
+        if not hasattr(self, "dtype"):
+            if dtype == "float32":
+                return self
+            raise ConfigError(
+                f"{type(self).__name__} has no dtype: its time does not go to dense layers, so "
+                f"{dtype!r} would gain nothing; leave dtype out"
+            )
+        if dtype not in get_args(Precision):
+            raise ConfigError(f"dtype is {dtype!r}; it is one of {', '.join(get_args(Precision))}")
+        return dataclasses.replace(self, **{"dtype": dtype})
 
     def required(self, field: str) -> int:
         """The value of a size that must be known by now."""

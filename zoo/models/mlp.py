@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, Num
 from zoo import registry
 from zoo.config import ConfigError
 from zoo.models.base import ModelConfig
+from zoo.models.dense import Dense, Precision
 from zoo.models.layers import ACTIVATIONS, Activation, Dropout
 
 
@@ -37,6 +38,8 @@ class MLPConfig(ModelConfig):
     """Flatten an input to one axis first; else layers act on its last axis (trax: `flatten`)."""
     dropout_rate: float = 0.0
     """After each hidden layer's activation."""
+    dtype: Precision = "float32"
+    """Of the products of dense layers: `bfloat16` for mixed precision, `int8` for inference."""
 
     def build(self) -> MLP:
         return MLP(self)
@@ -66,15 +69,9 @@ class MLP(nn.Module):
             else inputs
         )
         for i, size in enumerate(config.hidden_sizes):
-            x = activate(
-                nn.Dense(size, name=f"hidden_{i}", kernel_init=nn.initializers.glorot_uniform())(x)
-            )
+            x = activate(Dense(size, config.dtype, name=f"hidden_{i}")(x))
             x = Dropout(config.dropout_rate)(x, train=train)
-        x = nn.Dense(
-            config.required("num_classes"),
-            name="head",
-            kernel_init=nn.initializers.glorot_uniform(),
-        )(x)
+        x = Dense(config.required("num_classes"), config.dtype, name="head")(x)
         return activate(x) if config.activate_output else x
 
 

@@ -147,6 +147,8 @@ class RunningText:
             tokenizer=tokenizer,
             vocab_size=tokenizer.vocab_size,
             num_examples={**windows, "train": self._per_epoch},
+            # Where no document ends, a model cannot learn that one does.
+            preprocessing={"eos": bool((tokens["train"] == EOS).any())},
         )
 
     def train(self, batch_size: int, *, seed: int, start: int = 0) -> Dataset:

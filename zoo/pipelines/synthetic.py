@@ -98,18 +98,26 @@ class Sequences:
         steps = tf.data.Dataset.range(start, tf.int64.max)
         return ops.pipe(steps, ops.call(draw, self._signature), ops.prefetch)
 
+    def pairs(self, split: str) -> tuple[list[str], list[str]]:
+        """The sequences of a split as text, and what is to become of each: the same."""
+        texts = [" ".join(map(str, row[row > 0])) for row in self._examples(split)["inputs"]]
+        return texts, texts
+
     def evaluate(self, split: str, batch_size: int) -> Dataset:
         """See `Data.evaluate`."""
-        if split not in SPLITS:
-            raise LookupError(f"the copy task has no split {split!r}; it has {', '.join(SPLITS)}")
-        random = ops.generator(EVALUATION_SEED, SPLITS.index(split))
-        examples = self._draw(random, self._config.num_examples)
+        examples = self._examples(split)
 
         def fetch(rows: Array) -> dict[str, Array]:
             return {key: values[rows] for key, values in examples.items()}
 
         rows = CachedRows(self._config.num_examples, fetch, self._signature)
         return ops.pipe(rows.batches(batch_size), ops.pad_last_batch(batch_size), ops.prefetch)
+
+    def _examples(self, split: str) -> dict[str, Array]:
+        if split not in SPLITS:
+            raise LookupError(f"the copy task has no split {split!r}; it has {', '.join(SPLITS)}")
+        random = ops.generator(EVALUATION_SEED, SPLITS.index(split))
+        return self._draw(random, self._config.num_examples)
 
     def _draw(self, random: np.random.Generator, number: int) -> dict[str, Array]:
         config = self._config

@@ -165,7 +165,9 @@ class Translator(Predictor):
         prefix = generation.prefixes(starts, rows, each)
         keys = row_keys(seed, rows * each, each)
         inputs = inputs.repeat(each, axis=0)
-        tokens = _sample(self.module, self.variables, inputs, prefix, keys, how=how, length=length)
+        tokens: jax.Array = _sample(
+            self.module, self.variables, inputs, prefix, keys, how=how, length=length
+        )
         return tokens.reshape(rows, each, length)
 
     def _score(self, sources: list[Ids], targets: list[Ids]) -> list[float]:

@@ -18,6 +18,10 @@ HEAD = "head/kernel"
 """The parameter whose last axis is the classes, in every classifier of the zoo."""
 
 
+FREE = ("dropout_rate", "dtype", "remat")
+"""Fields of a model's config that no weight depends on."""
+
+
 @dataclass(frozen=True)
 class Origin:
     """The model that is fine-tuned."""
@@ -33,7 +37,7 @@ def open_source(init_from: InitFrom | None) -> Origin | None:
     """Loads what a recipe starts from."""
     if init_from is None:
         return None
-    model = hub.open_model(init_from.source)
+    model = hub.open_model(init_from.source, dtype="float32")
     fresh_head = any(re.fullmatch(pattern, HEAD) for pattern in init_from.skip)
     return Origin(model.card, model.variables, model.tokenizer, fresh_head)
 
@@ -59,8 +63,8 @@ def open_data(plan: Recipe, origin: Origin | None, rows: Any) -> Data:
 def adopt(plan: Recipe, origin: Origin | None) -> Recipe:
     """The recipe with the architecture of the source.
 
-    Of the recipe's own model config stay the dropout rate, which no weight depends on, and what the
-    data decides for a fresh head.
+    Of the recipe's own model config stays what no weight depends on, and what the data decides for a
+    fresh head.
     """
     if origin is None:
         return plan
@@ -72,6 +76,6 @@ def adopt(plan: Recipe, origin: Origin | None) -> Recipe:
     changes: dict[str, Any] = {
         field.name: getattr(plan.model, field.name)
         for field in dataclasses.fields(plan.model)
-        if field.name == "dropout_rate" or (origin.fresh_head and field.name == "num_classes")
+        if field.name in FREE or (origin.fresh_head and field.name == "num_classes")
     }
     return dataclasses.replace(plan, model=dataclasses.replace(origin.card.config, **changes))

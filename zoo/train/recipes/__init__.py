@@ -16,6 +16,17 @@ registry.recipes.declare(
             "mlp_digits",
             "mlp_mnist",
         ),
-        "zoo.train.recipes.translation": ("transformer_ende_small",),
+        "zoo.train.recipes.language_modeling": (
+            "transformer_lm1b",
+            "transformer_lm_text",
+            "transformer_shakespeare",
+            "transformer_shakespeare_large",
+        ),
+        "zoo.train.recipes.translation": (
+            "transformer_copy",
+            "transformer_ende_small",
+            "transformer_multi30k",
+            "transformer_wmt_ende",
+        ),
     }
 )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from zoo import registry
 from zoo.models.transformer import TransformerConfig
+from zoo.pipelines.synthetic import CopyData
 from zoo.pipelines.translation import TranslationData
 from zoo.tokenizers import TokenizerConfig
-from zoo.train.optimizers import Adam, Linear
+from zoo.train.optimizers import Adam, Linear, WarmupRsqrt
 from zoo.train.recipe import Recipe
 from zoo.train.tasks import Translation
 
@@ -60,4 +61,103 @@ def transformer_ende_small() -> Recipe:
         eval_every=750,
         checkpoint_every=500,
         log_every=200,
+    )
+
+
+@registry.recipes.register
+def transformer_multi30k() -> Recipe:
+    """English -> German captions of pictures (Elliott et al. 2016), from 29,000 pairs alone.
+
+    zoo train transformer_multi30k --workdir runs/multi30k
+    """
+    return Recipe(
+        model=TransformerConfig(
+            d_model=256,
+            d_ff=512,
+            num_heads=4,
+            num_encoder_layers=3,
+            num_decoder_layers=3,
+            max_len=128,
+            dropout_rate=0.3,
+            dtype="bfloat16",
+        ),
+        data=TranslationData(
+            train=("multi30k/train.{en,de}",),
+            validation=("multi30k/val.{en,de}",),
+            test=("multi30k/test_2016_flickr.{en,de}",),
+            exclude=TESTS,
+            unique=True,
+            tokenizer=TokenizerConfig(
+                kind="sentencepiece", vocab_size=6000, character_coverage=1.0
+            ),
+            max_len=64,
+            boundaries=(16, 24, 40),
+            batch_tokens=4096,
+        ),
+        task=Translation(),
+        optimizer=Adam(
+            learning_rate=2e-3, b2=0.98, clip_norm=1.0, schedule=WarmupRsqrt(warmup_steps=1000)
+        ),
+        steps=5_000,
+        batch_size=128,
+        eval_every=500,
+        checkpoint_every=500,
+    )
+
+
+@registry.recipes.register
+def transformer_wmt_ende() -> Recipe:
+    """WMT 2014 English -> German with the base model (Vaswani et al. 2017, section 5).
+
+    zoo train transformer_wmt_ende --workdir runs/wmt
+
+    Parallel text files serve as well: --data.name None --data.train corpus.{en,de}
+    --data.validation newstest2013/newstest2013.{en,de} …
+
+    Not run yet: the training data could not be had; the recipe was tested on a small set of its
+    schema.
+    """
+    return Recipe(
+        model=TransformerConfig(dtype="bfloat16"),
+        data=TranslationData(
+            name="wmt14_translate/de-en",
+            tokenizer=TokenizerConfig(kind="sentencepiece", vocab_size=32_000),
+            max_len=256,
+            batch_tokens=16_384,
+        ),
+        task=Translation(),
+        optimizer=Adam(
+            learning_rate=7e-4, b2=0.98, eps=1e-9, schedule=WarmupRsqrt(warmup_steps=4000)
+        ),
+        steps=100_000,
+        batch_size=256,
+        eval_every=2_000,
+        checkpoint_every=2_000,
+    )
+
+
+@registry.recipes.register
+def transformer_copy() -> Recipe:
+    """trax's toy task: to repeat a sequence of numbers. It needs no data.
+
+    zoo train transformer_copy --workdir runs/copy
+    """
+    return Recipe(
+        model=TransformerConfig(
+            d_model=64,
+            d_ff=128,
+            num_heads=2,
+            num_encoder_layers=1,
+            num_decoder_layers=1,
+            max_len=64,
+            dropout_rate=0.0,
+        ),
+        data=CopyData(),
+        task=Translation(label_smoothing=0.0),
+        optimizer=Adam(learning_rate=3e-3, b2=0.98, schedule=Linear(warmup_steps=50)),
+        steps=300,
+        batch_size=64,
+        eval_every=100,
+        checkpoint_every=100,
+        log_every=50,
     )

@@ -1,0 +1,132 @@
+"""Recipes for language models."""
+
+from __future__ import annotations
+
+from zoo import registry
+from zoo.models.transformer import TransformerLMConfig
+from zoo.pipelines.language import LanguageModelingData
+from zoo.tokenizers import TokenizerConfig
+from zoo.train.optimizers import Adam, Cosine, WarmupRsqrt
+from zoo.train.recipe import Recipe
+from zoo.train.tasks import LanguageModeling
+
+
+@registry.recipes.register
+def transformer_shakespeare() -> Recipe:
+    """Tiny Shakespeare, character by character, for two CPU cores.
+
+    zoo train transformer_shakespeare --workdir runs/shakespeare
+    """
+    return Recipe(
+        model=TransformerLMConfig(
+            d_model=192,
+            d_ff=768,
+            num_heads=6,
+            num_layers=4,
+            max_len=256,
+            dropout_rate=0.1,
+            activation="gelu_tanh",
+            dtype="bfloat16",
+        ),
+        data=LanguageModelingData(train=("tiny_shakespeare/input.txt",), holdout=0.1, length=128),
+        task=LanguageModeling(),
+        optimizer=Adam(
+            learning_rate=2e-3,
+            b2=0.99,
+            clip_norm=1.0,
+            schedule=Cosine(warmup_steps=100, end_factor=0.1),
+        ),
+        steps=3_000,
+        batch_size=32,
+        eval_every=500,
+        checkpoint_every=500,
+        log_every=100,
+    )
+
+
+@registry.recipes.register
+def transformer_shakespeare_large() -> Recipe:
+    """Tiny Shakespeare with nanoGPT's larger model, for a GPU.
+
+    zoo train transformer_shakespeare_large --workdir runs/shakespeare_large
+
+    Not run yet: no GPU was to be had. nanoGPT reports a validation loss of 1.4697 with this model,
+    batch and schedule (its `train_shakespeare_char.py`).
+    """
+    return Recipe(
+        model=TransformerLMConfig(
+            d_model=384,
+            d_ff=1536,
+            num_heads=6,
+            num_layers=6,
+            max_len=256,
+            dropout_rate=0.2,
+            activation="gelu_tanh",
+            dtype="bfloat16",
+        ),
+        data=LanguageModelingData(train=("tiny_shakespeare/input.txt",), holdout=0.1, length=256),
+        task=LanguageModeling(),
+        optimizer=Adam(
+            learning_rate=1e-3,
+            b2=0.99,
+            weight_decay=0.1,
+            clip_norm=1.0,
+            schedule=Cosine(warmup_steps=100, end_factor=0.1),
+        ),
+        steps=5_000,
+        batch_size=64,
+        eval_every=250,
+        checkpoint_every=250,
+        log_every=50,
+    )
+
+
+@registry.recipes.register
+def transformer_lm_text() -> Recipe:
+    """A language model of your own text files, in SentencePiece's pieces.
+
+    zoo train transformer_lm_text --data.train my.txt --data.per-line True --workdir runs/mine
+    """
+    return Recipe(
+        model=TransformerLMConfig(
+            d_model=256, d_ff=1024, num_heads=4, num_layers=4, max_len=256, dtype="bfloat16"
+        ),
+        data=LanguageModelingData(
+            tokenizer=TokenizerConfig(kind="sentencepiece", vocab_size=4000), length=256
+        ),
+        task=LanguageModeling(),
+        optimizer=Adam(
+            learning_rate=1e-3, clip_norm=1.0, schedule=Cosine(warmup_steps=100, end_factor=0.1)
+        ),
+        steps=5_000,
+        batch_size=16,
+        eval_every=500,
+        checkpoint_every=500,
+    )
+
+
+@registry.recipes.register
+def transformer_lm1b() -> Recipe:
+    """The One Billion Word benchmark with trax's `TransformerLM`, base size.
+
+    zoo train transformer_lm1b --workdir runs/lm1b
+
+    Not run yet: the data could not be had; the recipe was tested on a small set of its schema.
+    """
+    return Recipe(
+        model=TransformerLMConfig(dtype="bfloat16"),
+        data=LanguageModelingData(
+            name="lm1b",
+            validation=("test",),
+            tokenizer=TokenizerConfig(kind="sentencepiece", vocab_size=32_000),
+            length=256,
+        ),
+        task=LanguageModeling(),
+        optimizer=Adam(
+            learning_rate=1e-3, b2=0.98, eps=1e-9, schedule=WarmupRsqrt(warmup_steps=10_000)
+        ),
+        steps=250_000,
+        batch_size=128,
+        eval_every=5_000,
+        checkpoint_every=5_000,
+    )
