@@ -16,13 +16,18 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
 if TYPE_CHECKING:
     from zoo.hub import Card
     from zoo.train.recipe import Recipe
+
+Dtype = Literal["float32", "bfloat16", "int8"] | None
+
+LINES = 1024
+"""Lines that are translated at once: enough for full batches of similar lengths."""
 
 MISTAKES = (ValueError, LookupError, TypeError, OSError, ArithmeticError, ImportError)
 """What a wrong name, value, file or folder raises."""
@@ -215,18 +220,37 @@ def evaluate(
     split: str | None = None,
     data_dir: str | None = None,
     step: str = "best",
+    dtype: Dtype = None,
+    source: Path | None = None,
+    reference: Path | None = None,
+    beam_size: int = 4,
 ) -> None:
-    """Evaluates a run or a published model on every example of a split.
+    """Evaluates a run or a published model on every example of a split, or a translator on files.
 
     Args:
       run: the run's folder, or a published name.
       split: test, validation or train; test by default where there is one.
       data_dir: where the data sets lie.
       step: which checkpoint of a run: best, latest or a number.
+      dtype: precision of dense layers; by default the card's.
+      source: a text file to translate, a sentence a line: then BLEU is measured on files.
+      reference: the file of its translations.
+      beam_size: of the translation of files.
     """
-    from zoo.train import evaluate as measure
+    from zoo.train import evaluation
 
-    for name, value in measure(run, split, data_dir=data_dir, step=_step(step)).items():
+    if source is not None or reference is not None:
+        if source is None or reference is None:
+            raise ValueError("give --source and --reference together: files of the same lines")
+        score, signature = evaluation.evaluate_files(
+            run, source, reference, step=_step(step), dtype=dtype, beam_size=beam_size
+        )
+        print(f"BLEU  {score:.2f}  {signature}")
+        return
+    measure = evaluation.evaluate
+    for name, value in measure(
+        run, split, data_dir=data_dir, step=_step(step), dtype=dtype
+    ).items():
         print(f"{name}  {value:.5f}")
 
 
@@ -251,6 +275,7 @@ def predict(
     inputs: Annotated[tuple[str, ...], tyro.conf.Positional] = (),
     top_k: int = 1,
     step: str = "best",
+    dtype: Dtype = None,
 ) -> None:
     """Predicts the class of texts or image files; of lines of standard input where none are given.
 
@@ -259,16 +284,112 @@ def predict(
       inputs: texts, or paths of images.
       top_k: how many classes to show.
       step: which checkpoint of a run: best, latest or a number.
+      dtype: precision of dense layers; by default the card's.
     """
-    from zoo import hub
-
-    predictor: Any = hub.load(name, step=_step(step))
+    predictor = _loaded(name, ("text_classification", "image_classification"), dtype, step)
     items = list(inputs) or [line.rstrip("\n") for line in sys.stdin]
     for item, prediction in zip(items, predictor(items, top_k=top_k), strict=True):
         classes = "  ".join(
             f"{label} {probability:.4f}" for label, probability in prediction.probabilities.items()
         )
         print(f"{classes}\t{item}")
+
+
+def translate(
+    name: Annotated[str, tyro.conf.Positional],
+    beam_size: int = 4,
+    length_penalty: float = 0.6,
+    num_return: int = 1,
+    max_new_tokens: int | None = None,
+    step: str = "best",
+    dtype: Dtype = None,
+) -> None:
+    """Translates standard input to standard output, a sentence a line.
+
+    Args:
+      name: a published name, a run's folder or an exported folder.
+      beam_size: sequences that beam search follows; 1 is greedy decoding.
+      length_penalty: how much longer translations are favoured.
+      num_return: translations of each sentence, best first: with several, lines of score, tab, text.
+      max_new_tokens: longest translation.
+      step: which checkpoint of a run: best, latest or a number.
+      dtype: precision of dense layers; by default the card's.
+    """
+    translator = _loaded(name, ("translation",), dtype, step)
+    lines = (line.rstrip("\n") for line in sys.stdin)
+    while chunk := list(itertools.islice(lines, LINES)):
+        answers = translator(
+            chunk,
+            beam_size=beam_size,
+            length_penalty=length_penalty,
+            num_return=num_return,
+            max_new_tokens=max_new_tokens,
+        )
+        for answer in answers:
+            several = answer if isinstance(answer, list) else [answer]
+            for each in several:
+                print(each if isinstance(each, str) else f"{each.score:.4f}\t{each.text}")
+        sys.stdout.flush()
+
+
+def generate(
+    name: Annotated[str, tyro.conf.Positional],
+    prompt: str = "",
+    max_new_tokens: int = 100,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    seed: int = 0,
+    step: str = "best",
+    dtype: Dtype = None,
+) -> None:
+    """Continues a text, piece by piece as the tokens come.
+
+    Args:
+      name: a published name, a run's folder or an exported folder.
+      prompt: the text; it is printed in front of its continuation.
+      max_new_tokens: longest continuation.
+      temperature: logits are divided by it; 0 takes the most probable token each time.
+      top_k: draw from so many most probable tokens only.
+      top_p: draw from the smallest set of tokens that has this probability.
+      seed: of the draw.
+      step: which checkpoint of a run: best, latest or a number.
+      dtype: precision of dense layers; by default the card's.
+    """
+    model = _loaded(name, ("language_modeling",), dtype, step)
+    pieces = model.generate(
+        prompt,
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        seed=seed,
+        stream=True,
+    )
+    for piece in itertools.chain([prompt], pieces):
+        print(piece, end="", flush=True)
+    print()
+
+
+COMMAND_OF = {
+    "text_classification": "predict",
+    "image_classification": "predict",
+    "translation": "translate",
+    "language_modeling": "generate",
+}
+"""The command that asks a model of each task."""
+
+
+def _loaded(name: str, tasks: Sequence[str], dtype: Any, step: str) -> Any:
+    """A predictor of one of these tasks."""
+    from zoo import hub
+
+    task = hub.card(name).task
+    if task not in tasks:
+        raise ValueError(
+            f"{name} is a model of {task}; ask it by `zoo {COMMAND_OF.get(task, 'eval')}`"
+        )
+    return hub.load(name, dtype=dtype, step=_step(step))
 
 
 def _step(text: str) -> Any:
@@ -374,6 +495,8 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "eval": evaluate,
     "export": export,
     "predict": predict,
+    "translate": translate,
+    "generate": generate,
     "verify": verify,
     "import-trax": import_trax,
     "train-vocab": train_vocab,

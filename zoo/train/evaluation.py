@@ -14,7 +14,8 @@ from jax.sharding import Mesh
 
 from zoo import hub, predictors
 from zoo.cards import Card
-from zoo.train import recipe, sharding, step
+from zoo.models.dense import Precision
+from zoo.train import bleu, recipe, sharding, step
 from zoo.train.recipe import Recipe
 from zoo.train.reporting import prefixed
 from zoo.train.tasks import Task
@@ -52,6 +53,7 @@ def evaluate(
     data: Any = None,
     data_dir: str | None = None,
     step: hub.Step = "best",
+    dtype: Precision | None = None,
     limit: int | None = None,
 ) -> dict[str, float]:
     """The metrics of a run or of a published model, on every example of a split exactly once.
@@ -62,12 +64,13 @@ def evaluate(
       data: the examples themselves, as for `zoo.fit`; all are evaluated, and `split` is their name.
       data_dir: where the data sets lie, if not where the recipe says.
       step: which checkpoint of a run.
+      dtype: the precision of dense layers; None: the card's.
       limit: stop after so many examples, rounded up to whole batches: a sample.
 
     Returns:
       As `test/accuracy`.
     """
-    model = hub.open_model(source, step)
+    model = hub.open_model(source, step, dtype)
     plan = recipe_of(model.card, model.folder)
     if data_dir is not None:
         plan = recipe.with_data_dir(plan, data_dir)
@@ -93,6 +96,32 @@ def evaluate(
 
     more, _ = plan.task.examine(predictor, examples, chosen, limit)
     return prefixed(chosen if data is None else split or "test", metrics | more)
+
+
+def evaluate_files(
+    source: str | Path,
+    texts: Path,
+    references: Path,
+    *,
+    step: hub.Step = "best",
+    dtype: Precision | None = None,
+    beam_size: int = 4,
+) -> tuple[float, str]:
+    """BLEU of a translator on plain text files, line by line, and sacrebleu's signature.
+
+    Raises:
+      ValueError: the files have different numbers of lines, or the model is no translator.
+    """
+    predictor = hub.load(source, dtype=dtype, step=step)
+    if not isinstance(predictor, predictors.Translator):
+        raise ValueError(f"{source} is a model of {predictor.card.task}, not of translation")
+    lines = [path.read_text(encoding="utf-8").splitlines() for path in (texts, references)]
+    if len(lines[0]) != len(lines[1]):
+        raise ValueError(
+            f"{texts} has {len(lines[0])} lines and {references} {len(lines[1])}; "
+            "they must be the same sentences"
+        )
+    return bleu.corpus_bleu(predictor(lines[0], beam_size=beam_size), lines[1])
 
 
 def recipe_of(card: Card, folder: Path) -> Recipe:

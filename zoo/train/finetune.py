@@ -63,8 +63,8 @@ def open_data(plan: Recipe, origin: Origin | None, rows: Any) -> Data:
 def adopt(plan: Recipe, origin: Origin | None) -> Recipe:
     """The recipe with the architecture of the source.
 
-    Of the recipe's own model config stays what no weight depends on, and what the data decides for a
-    fresh head.
+    Of the recipe's own model config stays what no weight depends on, and what the data decides for
+    a fresh head.
     """
     if origin is None:
         return plan
