@@ -310,7 +310,7 @@ def translate(
       name: a published name, a run's folder or an exported folder.
       beam_size: sequences that beam search follows; 1 is greedy decoding.
       length_penalty: how much longer translations are favoured.
-      num_return: translations of each sentence, best first: with several, lines of score, tab, text.
+      num_return: translations of each sentence, best first; several are lines of score, tab, text.
       max_new_tokens: longest translation.
       step: which checkpoint of a run: best, latest or a number.
       dtype: precision of dense layers; by default the card's.
