@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, Self, get_args
+from typing import Any, get_args
 
 import jax
 from flax import linen as nn
@@ -38,7 +38,7 @@ class ModelConfig(abc.ABC):
             jax.eval_shape(lambda *inputs: module.init(key, *inputs), *self.example_inputs(1))
         )
 
-    def in_precision(self, dtype: Precision) -> Self:
+    def in_precision(self, dtype: Precision) -> ModelConfig:
         """This config with its dense layers computed in another precision, see `dense`."""
         if not hasattr(self, "dtype"):
             if dtype == "float32":
