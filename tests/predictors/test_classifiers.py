@@ -96,7 +96,7 @@ def test_a_text_is_cut_where_training_cut_it(text_classifier):
 
 def test_what_is_not_text_is_refused(text_classifier):
     with pytest.raises(
-        TypeError, match=r"a text classifier takes a string or a list of strings; got int \(3\)"
+        TypeError, match=r"this model takes a string or a list of strings; got int \(3\)"
     ):
         text_classifier(["fine", 3])
 

@@ -1,0 +1,242 @@
+"""Translators and language models: options, scores, and answers that depend on nothing else."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+SIZES = {"d_model": 16, "d_ff": 16, "num_heads": 2, "max_len": 40}
+SENTENCES = ["abc", "a longer sentence, of words", "", "ü", "abd", "x" * 30]
+
+
+def make(config, task, key, preprocessing=None, tokenizer=None):
+    """A predictor with random weights, large enough that answers differ."""
+    from zoo import predictors, tokenizers
+    from zoo.hub import Card
+
+    tokenizer = tokenizer or tokenizers.ByteTokenizer()
+    random = np.random.default_rng(int(jax.random.bits(key())))
+
+    def leaf(path, shape):
+        mean = 1.0 if "scale" in jax.tree_util.keystr(path) else 0.0
+        return jnp.asarray(random.normal(mean, 0.4, shape.shape), jnp.float32)
+
+    card = Card(
+        name="toy",
+        task=task,
+        config=config,
+        tokenizer=tokenizers.describe(tokenizer),
+        preprocessing=preprocessing or {},
+    )
+    variables = jax.tree_util.tree_map_with_path(leaf, config.variable_shapes())
+    return predictors.create(card, variables, tokenizer)
+
+
+@pytest.fixture
+def translator(key):
+    from zoo.models.transformer import TransformerConfig
+
+    config = TransformerConfig(**SIZES, vocab_size=258, num_encoder_layers=1, num_decoder_layers=1)
+    return make(config, "translation", key)
+
+
+@pytest.fixture
+def language_model(key):
+    from zoo.models.transformer import TransformerLMConfig
+
+    config = TransformerLMConfig(**SIZES, vocab_size=258, num_layers=1)
+    return make(config, "language_modeling", key, {"eos": False})
+
+
+def test_a_sentence_gives_a_string_and_a_list_a_list_in_its_order(translator):
+    options = {"beam_size": 1, "max_new_tokens": 6}
+    together = translator(SENTENCES * 2, **options)
+    assert together[: len(SENTENCES)] == together[len(SENTENCES) :]
+    assert together[2] == ""
+    for sentence, answer in zip(SENTENCES, together, strict=False):
+        assert translator(sentence, **options) == answer
+    assert len(set(together)) > 3
+    assert translator([], **options) == []
+
+
+def test_beams_are_the_same_alone_and_in_a_batch_and_their_scores_are_those_of_score(translator):
+    options = {"beam_size": 3, "num_return": 2, "max_new_tokens": 5}
+    together = translator(SENTENCES, **options)
+    for sentence, answers in zip(SENTENCES, together, strict=True):
+        assert len(answers) == 2
+        alone = translator(sentence, **options)
+        assert [answer.text for answer in alone] == [answer.text for answer in answers]
+        for one, other in zip(alone, answers, strict=True):
+            assert one.score == pytest.approx(other.score, abs=1e-4)
+    best = translator("abc", beam_size=3, max_new_tokens=5, scores=True)
+    assert best.text == together[0][0].text
+    assert translator("abc", beam_size=3, max_new_tokens=5) == best.text
+
+
+def test_a_score_is_the_sum_of_the_log_probabilities_end_included(translator):
+    source, target = "abc", "de"
+    ids = translator.tokenizer.encode(target)
+    logits = translator.module.apply(
+        translator.variables,
+        jnp.array([translator.tokenizer.encode(source)]),
+        jnp.array([[*ids, 1]]),
+    )
+    expected = sum(
+        float(jax.nn.log_softmax(row)[token])
+        for row, token in zip(logits[0], [*ids, 1], strict=True)
+    )
+    assert translator.score(source, target) == pytest.approx(expected, rel=1e-5)
+    several = translator.score([source, "a longer sentence", source], [target, "x", target])
+    assert several[0] == several[2] == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_prefix_is_kept_for_each_sentence_or_for_all(translator):
+    for beam_size in (1, 2):
+        options = {"beam_size": beam_size, "max_new_tokens": 6}
+        both = translator(["abc", "abd"], prefix=["QQ", "R"], **options)
+        assert both[0].startswith("QQ") and both[1].startswith("R")
+        assert translator("abd", prefix="R", **options) == both[1]
+
+
+def test_samples_repeat_with_their_seed_in_any_batch(translator):
+    options = {"temperature": 1.0, "max_new_tokens": 6}
+    alone = translator("abc", seed=3, **options)
+    assert translator(["abd", "abc"], seed=3, **options)[1] == alone
+    several = translator("abc", seed=3, num_return=4, **options)
+    assert several[0].text == alone
+    assert len({answer.text for answer in several}) > 1
+    assert len({translator("abc", seed=seed, **options) for seed in range(5)}) > 1
+    assert all(answer.score < 0 for answer in several)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_return": 0}, r"num_return is 0; it is 1 or more"),
+        ({"num_return": 5, "beam_size": 2}, r"num_return=5 is more than beam_size=2; raise beam"),
+        ({"temperature": 1.0, "beam_size": 2}, r"beam_size=2 and temperature=1.0 exclude each"),
+        ({"top_k": 3}, r"top_k and top_p are for sampling: give a temperature above 0 too"),
+        ({"max_new_tokens": 0}, r"max_new_tokens is 0; it is 1 or more"),
+        ({"prefix": ["a", "b"]}, r"2 prefixes for 1 sentences; give one for each, or one"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(translator, options, message):
+    with pytest.raises(ValueError, match=message):
+        translator("abc", **options)
+
+
+def test_a_sentence_that_is_too_long_is_refused_not_cut(translator):
+    with pytest.raises(
+        ValueError,
+        match=r"a sentence of 41 tokens is longer than this model's max_len=40: 'xxx.*'…; split it",
+    ):
+        translator(["fine", "x" * 41])
+    assert isinstance(translator("x" * 40, max_new_tokens=2), str)
+    with pytest.raises(ValueError, match=r"a sentence of 40 tokens is longer"):
+        translator.score("abc", "x" * 40)  # there is no room for its end
+
+
+def test_pairs_must_be_pairs(translator):
+    with pytest.raises(ValueError, match="2 sources and 1 targets; give one target for each"):
+        translator.score(["a", "b"], ["c"])
+    with pytest.raises(TypeError, match="score takes two strings or two lists of strings"):
+        translator.score("a", ["c"])
+
+
+def test_a_stream_joins_to_the_whole(language_model):
+    for temperature in (0.0, 1.0):
+        options = {"max_new_tokens": 20, "temperature": temperature, "seed": 4}
+        whole = language_model.generate("To be", **options)
+        pieces = list(language_model.generate("To be", stream=True, **options))
+        assert "".join(pieces) == whole
+        assert len(pieces) > 1
+
+
+def test_continuations_are_the_same_alone_and_in_a_batch(language_model):
+    prompts = ["", "a", "To be, or not", "ü"]
+    for temperature in (0.0, 0.8):
+        options = {"max_new_tokens": 9, "temperature": temperature, "seed": 1}
+        together = language_model.generate(prompts, **options)
+        for prompt, answer in zip(prompts, together, strict=True):
+            assert language_model.generate(prompt, **options) == answer
+            assert len(language_model.tokenizer.encode(answer)) > 0
+
+
+def test_a_greedy_continuation_is_the_most_probable_token_each_time(language_model):
+    ids = language_model.tokenizer.encode("ab")
+    for _ in range(5):
+        logits = language_model.module.apply(language_model.variables, jnp.array([[*ids, 0]]))
+        ids.append(int(jnp.argmax(logits[0, -1])))
+    expected = language_model.tokenizer.decode(ids[2:])
+    assert language_model.generate("ab", max_new_tokens=5, temperature=0.0) == expected
+
+
+def test_a_model_that_knows_an_end_stops_there_and_scores_it(language_model):
+    bias = language_model.variables["params"]["logits"]["bias"]
+    params = dict(language_model.variables["params"])
+    params["logits"] = dict(params["logits"], bias=bias.at[1].set(1000.0))
+    ends = dataclasses.replace(
+        language_model,
+        variables={"params": params},
+        card=dataclasses.replace(language_model.card, preprocessing={"eos": True}),
+    )
+    assert ends.generate("ab", temperature=0.0) == ""
+    assert list(ends.generate("ab", temperature=0.0, stream=True)) == []
+    goes_on = dataclasses.replace(ends, card=language_model.card)
+    assert ends.score("") == pytest.approx(0.0, abs=1e-3)
+    assert goes_on.score("") == 0.0
+    assert goes_on.score("a") < -100
+
+
+def test_several_continuations_come_with_scores_of_the_whole_text(language_model):
+    options = {"max_new_tokens": 5, "seed": 2}
+    several = language_model.generate("ab", num_return=3, **options)
+    assert several[0].text == language_model.generate("ab", **options)
+    for answer in several:
+        if "\N{REPLACEMENT CHARACTER}" not in answer.text:
+            whole = language_model.score("ab" + answer.text)
+            assert answer.score == pytest.approx(whole, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"max_new_tokens": 39}, r"2 tokens and 39 more are above this model's max_len=40; give"),
+        ({"max_new_tokens": 0}, r"num_return is 1, max_new_tokens 0; both are 1 or more"),
+        ({"stream": True, "num_return": 2}, r"stream=True goes with one prompt, num_return=1 and"),
+        ({"temperature": -1.0}, r"temperature is -1.0; it is 0 \(greedy\) or more"),
+    ],
+)
+def test_what_a_language_model_cannot_do_is_said(language_model, options, message):
+    with pytest.raises(ValueError, match=message):
+        language_model.generate("ab", **options)
+
+
+def test_check_values_repeat(translator, language_model):
+    for predictor in (translator, language_model):
+        assert predictor.check() == predictor.check()
+        assert set(predictor.check()) == {"input", "output", "score"}
+
+
+def test_batches_have_few_shapes_and_every_item_once():
+    from zoo.predictors.generation import batches
+
+    random = np.random.default_rng(0)
+    lengths = random.integers(1, 190, 500).tolist()
+    shapes, seen = set(), []
+    for batch in batches(lengths, longest=190):
+        shapes.add((batch.rows, batch.length))
+        seen += batch.indices
+        assert len(batch.indices) <= batch.rows
+        assert batch.length <= 190
+        for index in batch.indices:
+            alone = next(batches([lengths[index]], longest=190))
+            assert alone.length == batch.length
+    assert sorted(seen) == list(range(500))
+    assert len(shapes) <= 3 * len({length for _, length in shapes})
+    assert all(rows * length <= max(2048, length) for rows, length in itertools.chain(shapes))
