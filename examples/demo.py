@@ -1,4 +1,4 @@
-"""What `make demo` runs: the zoo's animals one after the other, then one that is raised on the spot.
+"""What `make demo` runs: the zoo's animals in turn, then one that is raised on the spot.
 
     python examples/demo.py [FOLDER]
 

@@ -58,6 +58,17 @@ def test_the_best_and_the_latest_are_both_kept_also_by_a_new_process(store):
     again.close()
 
 
+def test_several_latest_are_kept_and_their_mean_is_read(tmp_path):
+    store = Checkpoints(tmp_path / "checkpoints", latest=3)
+    for step in (1, 2, 4, 9):
+        save(store, step)
+    assert store.steps() == (2, 4, 9)
+    step, variables = store.variables(target(), "average")
+    assert step == 9
+    np.testing.assert_allclose(variables["params"]["w"], 5.0)
+    store.close()
+
+
 def test_lower_is_better_with_mode_min(tmp_path):
     store = Checkpoints(tmp_path / "checkpoints", Best("validation/accuracy", "min"))
     for step, value in [(1, 0.2), (2, 0.1), (3, 0.3)]:

@@ -185,7 +185,7 @@ MISTAKES = [
     (("eval", "nothing"), "no published model or run folder named 'nothing'"),
     (
         ("predict", "nothing", "--step", "first"),
-        "--step is 'first'; it takes best, latest or the number of a step",
+        "--step is 'first'; it takes best, latest, average or the number of a step",
     ),
     (("lisst",), "no command named 'lisst'; did you mean 'list'?"),
 ]

@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import jax
 import orbax.checkpoint as ocp
@@ -27,6 +27,11 @@ FOLDER = "checkpoints"
 
 class CheckpointWarning(UserWarning):
     """A checkpoint could not be read and an older one was used."""
+
+
+Step: TypeAlias = int | Literal["best", "latest", "average"]
+"""Which checkpoint of a run: the best (the latest where it keeps none), the latest, the mean of all
+that are kept, or a number."""
 
 
 @dataclass(frozen=True)
@@ -42,16 +47,23 @@ class Best:
 
 
 class Checkpoints:
-    """Saves and restores; keeps the latest and, where `best` is given, the best one.
+    """Saves and restores; keeps the latest ones and, where `best` is given, the best one.
 
     Orbax's `max_to_keep` with `best_fn` would delete the newest checkpoint when it is not among the
     best, and a resumed run would lose work; a preservation policy keeps both.
     """
 
-    def __init__(self, folder: Path, best: Best | None = None, *, read_only: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        best: Best | None = None,
+        *,
+        latest: int = 1,
+        read_only: bool = False,
+    ) -> None:
         self.folder = folder
         self.best = best
-        keep: list[policies.PreservationPolicy] = [policies.LatestN(1)]
+        keep: list[policies.PreservationPolicy] = [policies.LatestN(latest)]
         score = None
         if best is not None:
             score = lambda metrics: metrics[best.metric]  # noqa: E731
@@ -164,13 +176,12 @@ class Checkpoints:
             self._manager.reload()
         return None
 
-    def variables(
-        self, target: Any, step: int | Literal["best", "latest"] = "best"
-    ) -> tuple[int, Any]:
+    def variables(self, target: Any, step: Step = "best") -> tuple[int, Any]:
         """The variables of one checkpoint for a predictor: the best, the latest, or that of a step.
 
-        `best` means the latest where the run keeps no best one. Only an automatic choice falls back
-        to another checkpoint when the first cannot be read.
+        `best` means the latest where the run keeps no best one. `average` is the mean of all that
+        are there (Vaswani et al. 2017, section 6.1), with the step of the latest. Only an automatic
+        choice falls back to another checkpoint when the first cannot be read.
 
         Raises:
           FileNotFoundError: there is no (readable) checkpoint, or not of that step.
@@ -188,6 +199,11 @@ class Checkpoints:
                 s for s in reversed(steps) if s != best
             ]
         args = ocp.args.Composite(variables=ocp.args.StandardRestore(_abstract(target)))
+        if step == "average":
+            found = [self._try(candidate, args) for candidate in candidates]
+            trees = [restored["variables"] for restored in found if restored is not None]
+            if trees:
+                return steps[-1], jax.tree.map(lambda *leaves: sum(leaves) / len(leaves), *trees)
         for candidate in candidates:
             restored = self._try(candidate, args)
             if restored is not None:

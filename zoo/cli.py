@@ -231,7 +231,7 @@ def evaluate(
       run: the run's folder, or a published name.
       split: test, validation or train; test by default where there is one.
       data_dir: where the data sets lie.
-      step: which checkpoint of a run: best, latest or a number.
+      step: which checkpoint of a run: best, latest, average or a number.
       dtype: precision of dense layers; by default the card's.
       source: a text file to translate, a sentence a line: then BLEU is measured on files.
       reference: the file of its translations.
@@ -263,7 +263,7 @@ def export(
       run: the run's folder.
       out: the folder to write; its name becomes the model's.
       dtype: float32 or bfloat16, of the weights in the file.
-      step: which checkpoint: best, latest or a number.
+      step: which checkpoint: best, latest, average or a number.
     """
     from zoo import hub
 
@@ -283,7 +283,7 @@ def predict(
       name: a published name, a run's folder or an exported folder.
       inputs: texts, or paths of images.
       top_k: how many classes to show.
-      step: which checkpoint of a run: best, latest or a number.
+      step: which checkpoint of a run: best, latest, average or a number.
       dtype: precision of dense layers; by default the card's.
     """
     predictor = _loaded(name, ("text_classification", "image_classification"), dtype, step)
@@ -312,7 +312,7 @@ def translate(
       length_penalty: how much longer translations are favoured.
       num_return: translations of each sentence, best first; several are lines of score, tab, text.
       max_new_tokens: longest translation.
-      step: which checkpoint of a run: best, latest or a number.
+      step: which checkpoint of a run: best, latest, average or a number.
       dtype: precision of dense layers; by default the card's.
     """
     translator = _loaded(name, ("translation",), dtype, step)
@@ -353,7 +353,7 @@ def generate(
       top_k: draw from so many most probable tokens only.
       top_p: draw from the smallest set of tokens that has this probability.
       seed: of the draw.
-      step: which checkpoint of a run: best, latest or a number.
+      step: which checkpoint of a run: best, latest, average or a number.
       dtype: precision of dense layers; by default the card's.
     """
     model = _loaded(name, ("language_modeling",), dtype, step)
@@ -393,11 +393,11 @@ def _loaded(name: str, tasks: Sequence[str], dtype: Any, step: str) -> Any:
 
 
 def _step(text: str) -> Any:
-    if text in ("best", "latest"):
+    if text in ("best", "latest", "average"):
         return text
     if text.isdigit():
         return int(text)
-    raise ValueError(f"--step is {text!r}; it takes best, latest or the number of a step")
+    raise ValueError(f"--step is {text!r}; it takes best, latest, average or the number of a step")
 
 
 def verify(name: Annotated[str, tyro.conf.Positional], examples: int = 1000) -> int:

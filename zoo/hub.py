@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from zoo.tokenizers import Tokenizer
     from zoo.weights import Tree
 
-Step: TypeAlias = int | Literal["best", "latest"]
-"""Which checkpoint of a run: the best (the latest where it keeps none), the latest, or a number."""
+Step: TypeAlias = int | Literal["best", "latest", "average"]
+"""Which checkpoint of a run: the best (the latest where it keeps none), the latest, the mean of all
+that are kept (`Recipe.keep_checkpoints`), or a number."""
 
 COMPILE_TIME = 0.5
 """Seconds of compilation from which on the result is kept for the next process."""
@@ -203,8 +204,8 @@ def load(source: str | Path, *, dtype: Precision | None = None, step: Step = "be
       source: the name or the folder.
       dtype: the precision of dense layers: `float32`, the reference; `bfloat16` or `int8`, which
         are faster for models of some size (see `zoo.models.dense`); None: the card's.
-      step: for a run: `best` (the latest where the run keeps no best), `latest`,
-        or the number of a step.
+      step: for a run: `best` (the latest where the run keeps no best), `latest`, `average` (the
+        mean of all that the run keeps), or the number of a step.
 
     Raises:
       UnknownNameError: no such name or folder; the message has the closest name.
@@ -223,6 +224,8 @@ def load(source: str | Path, *, dtype: Precision | None = None, step: Step = "be
         why = (
             f"best {card.best['metric']}"
             if card.best and step == "best"
+            else "the mean of the checkpoints up to it"
+            if step == "average"
             else "as asked"
             if step != "best"
             else "latest"

@@ -238,7 +238,7 @@ def assemble(
         skip=plan.init_from.skip if plan.init_from else (),
     )
     best = plan.task.best if "validation" in examples.facts.num_examples else None
-    checkpoints = Checkpoints(path / FOLDER, best)
+    checkpoints = Checkpoints(path / FOLDER, best, latest=plan.keep_checkpoints)
     state, progress = _restore(checkpoints, state, mesh)
     evaluator = Evaluator(module, plan.task, mesh)
     return Job(

@@ -51,6 +51,8 @@ class Recipe:
     """Evaluate on the validation split every so many steps."""
     checkpoint_every: int
     """Save every so many steps; a better validation metric is saved at once."""
+    keep_checkpoints: int = 1
+    """Latest checkpoints to keep; their mean is often better (`zoo export --step average`)."""
     eval_batches: int | None = None
     """Evaluate on that many batches only, during training; None: on the whole split."""
     log_every: int = 100
@@ -70,6 +72,7 @@ class Recipe:
             "batch_size",
             "eval_every",
             "checkpoint_every",
+            "keep_checkpoints",
             "log_every",
             "eval_batches",
             "patience",
@@ -101,7 +104,14 @@ class Recipe:
 FILE = "recipe.json"
 """Name of the resolved recipe in a run's folder."""
 
-MAY_CHANGE = ("steps", "eval_every", "checkpoint_every", "data.data_dir", "data.tokenizer.vocab")
+MAY_CHANGE = (
+    "steps",
+    "eval_every",
+    "checkpoint_every",
+    "keep_checkpoints",
+    "data.data_dir",
+    "data.tokenizer.vocab",
+)
 """Fields in which the recipe of a resumed run may differ from the one it began with."""
 
 
