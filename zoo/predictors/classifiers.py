@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 ROWS = 32
 """Most rows of one forward pass; a longer list takes several."""
 
-SHORTEST = 16
-"""Shortest padded length of a text."""
+SHORTEST, LONGEST = 16, 2**30
+"""Shortest padded length of a text, and the longest where the model sets no limit."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,13 @@ class TextClassifier(_Classifier):
 
     def _ids(self, text: str) -> np.ndarray[Any, Any]:
         ids = self.encode(text)[: self.card.preprocessing.get("max_len")]
-        padded = np.zeros(max(power_of_two(len(ids)), SHORTEST), np.int32)
+        longest = getattr(self.card.config, "max_len", None) or LONGEST
+        if len(ids) > longest:
+            raise ValueError(
+                f"a text of {len(ids)} tokens is longer than this model's max_len={longest}: "
+                f"{text[:40]!r}…; cut it"
+            )
+        padded = np.zeros(min(max(power_of_two(len(ids)), SHORTEST), longest), np.int32)
         padded[: len(ids)] = ids
         return padded
 
