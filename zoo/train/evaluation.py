@@ -12,6 +12,7 @@ from flax import linen as nn
 from jax.sharding import Mesh
 
 from zoo import hub
+from zoo.pipelines import base
 from zoo.train import recipe, sharding, step
 from zoo.train.recipe import Recipe
 from zoo.train.reporting import prefixed
@@ -83,7 +84,7 @@ def evaluate(
     mesh = sharding.make_mesh(plan.mesh)
     evaluator = Evaluator(card.config.build(), plan.task, mesh)
     variables = sharding.replicate(jax.device_get(variables), mesh)
-    batches = examples.evaluate(chosen, plan.batch_size).as_numpy_iterator()
+    batches = base.arrays(examples.evaluate(chosen, plan.batch_size))
     return prefixed(chosen if data is None else split or "test", evaluator(variables, batches))
 
 

@@ -15,6 +15,7 @@ from jax.sharding import Mesh
 from zoo import hub, weights
 from zoo.checkpoints import FOLDER, Checkpoints
 from zoo.hub import Card
+from zoo.pipelines import base
 from zoo.pipelines.base import Data
 from zoo.train import finetune, folder, recipe, reporting, sharding, step
 from zoo.train import state as states
@@ -78,11 +79,8 @@ class Job:
     def batches(self) -> Iterator[Mapping[str, Any]]:
         """The training batches from the current step on."""
         plan = self.plan
-        return iter(
-            self.data.train(
-                plan.batch_size, seed=plan.seed, start=self.progress.step
-            ).as_numpy_iterator()
-        )
+        start = self.progress.step
+        return base.arrays(self.data.train(plan.batch_size, seed=plan.seed, start=start))
 
     def empty_window(self, batch: dict[str, Any]) -> step.Window:
         """A window with nothing in it."""
@@ -102,7 +100,7 @@ class Job:
         examples = self.data.evaluate(split, self.plan.batch_size)
         if batches is not None:
             examples = examples.take(batches)
-        return reporting.prefixed(split, self.evaluator(variables, examples.as_numpy_iterator()))
+        return reporting.prefixed(split, self.evaluator(variables, base.arrays(examples)))
 
     def improved(self, measured: Mapping[str, float] | None) -> bool:
         """Whether what was just measured is the best so far."""
