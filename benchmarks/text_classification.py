@@ -140,10 +140,15 @@ def warm_up() -> None:
 
 
 SOONER = {
-    "imdb_reviews": {"optimizer.learning_rate": 4e-3, "data.boundaries": (192, 512)},
+    "imdb_reviews": {
+        "steps": 130,
+        "batch_size": 256,
+        "optimizer.learning_rate": 2.4e-2,
+        "data.boundaries": (512,),  # each bucket is a program to be compiled
+    },
     "ag_news_subset": {},
 }
-"""What gets the recipe to fastText's accuracy sooner, and ends lower (IMDB: 90.5 %)."""
+"""What gets the recipe to fastText's accuracy sooner, and ends lower (IMDB: 90.3 %)."""
 
 
 def measure_zoo(name: str, recipe_name: str, target: float) -> list[Row]:
@@ -163,7 +168,7 @@ def measure_zoo(name: str, recipe_name: str, target: float) -> list[Row]:
         whole = Row(name, f"zoo {recipe_name}", result.metrics["test/accuracy"], seconds)
 
         recipe = zoo.override(recipe, SOONER[name])
-        watched = zoo.override(recipe, {"data.validation": "test", "eval_every": 20})
+        watched = zoo.override(recipe, {"data.validation": "test", "eval_every": 10})
         reached = stop_where(watched, f"{folder}/watched", "validation/accuracy", target)
         if reached is None:
             return [whole]

@@ -266,7 +266,7 @@ def test_an_error_of_tensorflow_itself_stays_what_it_is():
         raise ValueError(f"{number} is not to be had")
 
     numbers = tf.data.Dataset.range(3)
-    with pytest.raises(ValueError, match="^0 is not to be had$"):
+    with pytest.raises(ValueError, match=r"^0 is not to be had$"):
         list(arrays(numbers.map(lambda n: numpy_function(fail, [n], tf.int64))))
     with pytest.raises(tf.errors.InvalidArgumentError, match="a value is not in the table"):
         list(arrays(ops.look_up("n", {7: 0})(numbers.map(lambda n: {"n": n}))))

@@ -24,7 +24,7 @@ def bag_of_embeddings_imdb() -> Recipe:
     """
     return Recipe(
         model=BagOfEmbeddingsConfig(
-            d_model=8,
+            d_model=2,  # 8, at half the learning rate, gets as far in more than twice the time
             ngram_order=2,
             num_buckets=1_050_000,
             unique=True,
@@ -39,7 +39,7 @@ def bag_of_embeddings_imdb() -> Recipe:
             boundaries=(128, 256, 512, 1024),
         ),
         task=TextClassification(),
-        optimizer=Adam(learning_rate=2e-3, schedule=Linear()),
+        optimizer=Adam(learning_rate=4e-3, schedule=Linear()),
         steps=1_500,
         batch_size=64,
         eval_every=250,
