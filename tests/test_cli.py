@@ -225,6 +225,21 @@ def test_a_bad_file_is_one_line_and_exit_code_2(zoo_command, tmp_path, case):
     assert len(err.splitlines()) == 1
 
 
+def test_a_text_that_the_tokenizer_rejects_is_one_line_and_exit_code_2(zoo_command, tmp_path):
+    path = tmp_path / "my.csv"
+    path.write_text("text,label\n1 2,sea\n2 3,sky\n3 four,sky\n")
+    code, _, err = zoo_command(
+        *("train", "bag_of_embeddings_file", "--data.train", path, "--workdir", tmp_path / "run"),
+        *("--data.tokenizer.kind", "ids", "--data.tokenizer.vocab-size", "9"),
+        *("--data.tokenizer.no-lowercase", "--data.holdout", "0", "--model.num-buckets", "8"),
+        "--quiet",
+    )
+    assert code == 2
+    assert err == (
+        "zoo: 'four' is not an integer; the text must be integers between spaces, as '3 7 5'\n"
+    )
+
+
 def test_a_missing_data_set_says_where_it_was_looked_for(zoo_command, monkeypatch, tmp_path):
     monkeypatch.setenv("ZOO_DATA_DIR", str(tmp_path / "there"))
     code, _, err = zoo_command(

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from zoo.config import ConfigError, from_json, to_json
-from zoo.pipelines.base import ColumnError, DataConfig, tensorflow
+from zoo.pipelines import ops
+from zoo.pipelines.base import ColumnError, DataConfig, arrays, numpy_function, tensorflow
 from zoo.pipelines.text import TextClassificationData
 from zoo.tokenizers import ByteTokenizer, TokenizerConfig, WordTokenizer
 
@@ -242,6 +243,33 @@ def test_limits_that_no_text_keeps_are_refused(cache):
     with pytest.raises(ConfigError) as error:
         opened.train(2, seed=0)
     assert str(error.value) == "no training text has between min_len=50 and max_len=60 tokens"
+
+
+@either
+@pytest.mark.parametrize("fields", [{}, {"max_len": 9, "overlong": "drop"}], ids=["any", "limits"])
+def test_a_text_that_the_tokenizer_rejects_is_its_own_error(cache, fields):
+    config = dataclasses.replace(
+        data(cache=cache, holdout=0, **fields), tokenizer=TokenizerConfig(kind="ids", vocab_size=9)
+    )
+    opened = config.open([("3 7", "x"), ("3 seven", "y")])
+    with pytest.raises(ValueError) as error:
+        list(itertools.islice(arrays(opened.train(2, seed=0)), 9))
+    assert str(error.value) == (
+        "'seven' is not an integer; the text must be integers between spaces, as '3 7 5'"
+    )
+
+
+def test_an_error_of_tensorflow_itself_stays_what_it_is():
+    tf = tensorflow()
+
+    def fail(number):
+        raise ValueError(f"{number} is not to be had")
+
+    numbers = tf.data.Dataset.range(3)
+    with pytest.raises(ValueError, match=r"^0 is not to be had$"):
+        list(arrays(numbers.map(lambda n: numpy_function(fail, [n], tf.int64))))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="a value is not in the table"):
+        list(arrays(ops.look_up("n", {7: 0})(numbers.map(lambda n: {"n": n}))))
 
 
 @either

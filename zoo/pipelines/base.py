@@ -20,12 +20,13 @@ from __future__ import annotations
 
 import abc
 import atexit
+import collections
 import contextlib
 import functools
 import importlib
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
@@ -45,6 +46,9 @@ Tensor: TypeAlias = Any
 
 GRACE = 0.1
 """Seconds for running pipelines to notice that the interpreter ends."""
+
+FAILURES = 16
+"""Errors of Python functions that are kept: a pipeline works ahead and may meet several at once."""
 
 SHOWN = 10
 """Most names that an error message lists."""
@@ -76,7 +80,10 @@ def tensorflow() -> Any:
 
 
 def numpy_function(function: Callable[..., Any], inputs: Sequence[Tensor], dtypes: Any) -> Any:
-    """`tf.numpy_function`, but it lets the interpreter end while a pipeline works ahead."""
+    """`tf.numpy_function`, but it lets the interpreter end while a pipeline works ahead.
+
+    What the function raises, `arrays` raises again.
+    """
     calls = _calls()
 
     def call(*arrays: Array) -> Any:
@@ -86,6 +93,22 @@ def numpy_function(function: Callable[..., Any], inputs: Sequence[Tensor], dtype
     return tensorflow().numpy_function(call, inputs, dtypes)
 
 
+def arrays(dataset: Dataset) -> Iterator[Any]:
+    """The elements of a dataset, with NumPy arrays for tensors.
+
+    Raises:
+      Exception: what a Python function of the pipeline raised. TensorFlow would raise an error of
+        its own, with the traceback in its message.
+    """
+    try:
+        yield from dataset.as_numpy_iterator()
+    except tensorflow().errors.OpError as error:
+        for failure in _calls().failures:
+            if str(failure) in error.message:
+                raise failure from None
+        raise
+
+
 class _Calls:
     """The calls of tf.data's threads into Python, of which none may happen while Python shuts down.
 
@@ -93,6 +116,8 @@ class _Calls:
     """
 
     def __init__(self) -> None:
+        self.failures: collections.deque[Exception] = collections.deque(maxlen=FAILURES)
+        """What the last calls that failed have raised."""
         self._running: list[None] = []
         self._ending = False
         atexit.register(self._end)
@@ -103,8 +128,10 @@ class _Calls:
             self._running.pop()
             raise StopIteration
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         self._running.pop()
+        if isinstance(error, Exception):
+            self.failures.append(error)
 
     def _end(self) -> None:
         self._ending = True

@@ -14,7 +14,7 @@ import numpy as np
 
 from zoo.config import ConfigError
 from zoo.pipelines import ops, sources
-from zoo.pipelines.base import Array, DataConfig, Dataset, Facts, tensorflow
+from zoo.pipelines.base import Array, DataConfig, Dataset, Facts, arrays, tensorflow
 from zoo.pipelines.rows import CachedRows, Limits, Splits, StreamedRows
 from zoo.pipelines.sources import Source
 from zoo.tokenizers import Tokenizer, TokenizerConfig
@@ -137,7 +137,7 @@ class TextData:
         if not (config.boundaries or self._limits != ANY):
             batches = rows.batches(batch_size, seed, start)
             return ops.pipe(batches, ops.add_weights(), ops.prefetch)
-        if not list(rows.grouped((), [1], self._limits).take(1)):
+        if self._limits != ANY and not list(arrays(rows.grouped((), [1], self._limits).take(1))):
             raise ConfigError(
                 f"no training text has between min_len={config.min_len} and "
                 f"max_len={config.max_len} tokens"

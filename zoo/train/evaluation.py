@@ -15,6 +15,7 @@ from jax.sharding import Mesh
 from zoo import hub, predictors
 from zoo.cards import Card
 from zoo.models.dense import Precision
+from zoo.pipelines import base
 from zoo.train import bleu, recipe, sharding, step
 from zoo.train.recipe import Recipe
 from zoo.train.reporting import prefixed
@@ -89,7 +90,7 @@ def evaluate(
     batches = examples.evaluate(chosen, plan.batch_size)
     if limit is not None:
         batches = batches.take(math.ceil(limit / plan.batch_size))
-    metrics = evaluator(variables, batches.as_numpy_iterator())
+    metrics = evaluator(variables, base.arrays(batches))
 
     def predictor() -> predictors.Predictor:
         return predictors.create(model.card, model.variables, model.tokenizer)

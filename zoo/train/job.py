@@ -16,6 +16,7 @@ from jax.sharding import Mesh
 from zoo import hub, predictors, weights
 from zoo.cards import Card
 from zoo.checkpoints import FOLDER, Checkpoints
+from zoo.pipelines import base
 from zoo.pipelines.base import Data
 from zoo.train import finetune, folder, recipe, reporting, sharding, step
 from zoo.train import state as states
@@ -79,11 +80,8 @@ class Job:
     def batches(self) -> Iterator[Mapping[str, Any]]:
         """The training batches from the current step on."""
         plan = self.plan
-        return iter(
-            self.data.train(
-                plan.batch_size, seed=plan.seed, start=self.progress.step
-            ).as_numpy_iterator()
-        )
+        start = self.progress.step
+        return base.arrays(self.data.train(plan.batch_size, seed=plan.seed, start=start))
 
     def empty_window(self, batch: dict[str, Any]) -> step.Window:
         """A window with nothing in it."""
@@ -105,7 +103,7 @@ class Job:
         examples = self.data.evaluate(split, self.plan.batch_size)
         if batches is not None:
             examples = examples.take(batches)
-        metrics = self.evaluator(variables, examples.as_numpy_iterator())
+        metrics = self.evaluator(variables, base.arrays(examples))
 
         def predictor() -> predictors.Predictor:
             # Answers are for this process alone, so its own copy of the weights serves.
@@ -204,6 +202,7 @@ def assemble(
     source: str | Recipe, workdir: str | Path | None, init_from: str | InitFrom | None, data: Any
 ) -> Job:
     """All between a recipe and the first step, in the order in which one part needs the other."""
+    hub.use_compilation_cache()
     plan = recipe.get(source) if isinstance(source, str) else source
     if init_from is not None:
         plan = dataclasses.replace(
