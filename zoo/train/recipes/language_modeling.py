@@ -36,7 +36,7 @@ def transformer_shakespeare() -> Recipe:
             clip_norm=1.0,
             schedule=Cosine(warmup_steps=100, end_factor=0.1),
         ),
-        steps=3_000,
+        steps=2_000,
         batch_size=32,
         eval_every=500,
         checkpoint_every=500,
