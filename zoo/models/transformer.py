@@ -113,10 +113,10 @@ class TransformerEncoderConfig(StackConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class TransformerDecoderConfig(StackConfig):
-    """Tokens [B, T], or vectors [B, T, input_size], -> vectors [B, T, D]."""
+    """Tokens [B, T], or without a vocabulary vectors [B, T, input_size], -> vectors [B, T, D]."""
 
     input_size: int | None = None
-    """Width of the vectors that it takes instead of tokens."""
+    """Width of the vectors that it takes where `vocab_size` is None."""
     num_layers: int = 6
 
     def build(self) -> TransformerDecoder:
@@ -124,9 +124,10 @@ class TransformerDecoderConfig(StackConfig):
 
     def example_inputs(self, batch: int) -> tuple[jax.ShapeDtypeStruct, ...]:
         length = min(8, self.max_len)
-        if self.input_size is None:
+        if self.vocab_size is not None:
             return (jax.ShapeDtypeStruct((batch, length), jnp.int32),)
-        return (jax.ShapeDtypeStruct((batch, length, self.input_size), jnp.float32),)
+        size = self.required("input_size")
+        return (jax.ShapeDtypeStruct((batch, length, size), jnp.float32),)
 
 
 @struct.dataclass
@@ -291,10 +292,10 @@ class TransformerDecoder(nn.Module):
         self, inputs: Int[Array, "B T"] | Float[Array, "B T I"], *, train: bool = False
     ) -> Float[Array, "B T D"]:
         config = self.config
-        if config.input_size is None:
-            x = _look_up(_embedding(config, name="embedding"), inputs)
-        else:
+        if config.vocab_size is None:
             x = Dense(config.d_model, config.dtype, name="embedding")(inputs)
+        else:
+            x = _look_up(_embedding(config, name="embedding"), inputs)
         x = Dropout(config.dropout_rate)(x, train=train)
         return Stack(config, config.num_layers, attention_dropout=True, name="decoder")(
             x, causal_mask(inputs.shape[1]), train=train
