@@ -85,7 +85,7 @@ def transformer_shakespeare_large() -> Recipe:
 def transformer_lm_text() -> Recipe:
     """A language model of your own text files, in SentencePiece's pieces.
 
-    zoo train transformer_lm_text --data.train my.txt --data.per-line True --workdir runs/mine
+    zoo train transformer_lm_text --data.train my.txt --data.per-line --workdir runs/mine
     """
     return Recipe(
         model=TransformerLMConfig(
