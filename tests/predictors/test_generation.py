@@ -185,8 +185,8 @@ def test_a_model_that_knows_an_end_stops_there_and_scores_it(language_model):
         variables={"params": params},
         card=dataclasses.replace(language_model.card, preprocessing={"eos": True}),
     )
-    assert ends.generate("ab", temperature=0.0) == ""
-    assert list(ends.generate("ab", temperature=0.0, stream=True)) == []
+    assert ends.generate("ab", max_new_tokens=9, temperature=0.0) == ""
+    assert list(ends.generate("ab", max_new_tokens=9, temperature=0.0, stream=True)) == []
     goes_on = dataclasses.replace(ends, card=language_model.card)
     assert ends.score("") == pytest.approx(0.0, abs=1e-3)
     assert goes_on.score("") == 0.0
