@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import subprocess
@@ -117,6 +118,61 @@ def test_model_replaces_the_recipe_s_model(zoo_command, csv, tmp_path):
     assert (code, err) == (0, "")
     _, out, _ = zoo_command("show", tmp_path / "run")
     assert "config.d_model = 256" in out
+
+
+def test_a_translator_translates_lines_and_is_judged_on_files(zoo_command, monkeypatch, tmp_path):
+    sizes = "--model.d-model 8 --model.d-ff 8 --data.num-examples 8 --batch-size 4 --steps 2"
+    run = tmp_path / "copy"
+    code, _, err = zoo_command(
+        "train", "transformer_copy", *sizes.split(), "--workdir", run, "--quiet"
+    )
+    assert (code, err) == (0, "")
+    monkeypatch.setattr("sys.stdin", io.StringIO("3 4 5\n\n2 2\n"))
+    options = ("--beam-size", "1", "--max-new-tokens", "3")
+    code, out, _ = zoo_command("translate", run, *options)
+    assert code == 0
+    assert out.splitlines()[1] == ""
+    assert len(out.splitlines()) == 3
+    monkeypatch.setattr("sys.stdin", io.StringIO("3 4 5\n"))
+    several = ("--num-return", "2", "--beam-size", "2", "--max-new-tokens", "3")
+    code, out, _ = zoo_command("translate", run, *several)
+    assert [float(line.split("\t")[0]) for line in out.splitlines()] < [0, 0]
+    for name, text in (("a", "3 4\n5 6\n"), ("b", "3 4\n5 6\n"), ("c", "3 4\n")):
+        (tmp_path / name).write_text(text)
+    files = ("--source", tmp_path / "a", "--reference", tmp_path / "b")
+    code, out, _ = zoo_command("eval", run, *files)
+    assert re.fullmatch(r"BLEU  \d+\.\d\d  nrefs:1\|case:mixed\|.*\n", out)
+    code, _, err = zoo_command(
+        "eval", run, "--source", tmp_path / "a", "--reference", tmp_path / "c"
+    )
+    assert code == 2
+    assert "a has 2 lines and" in err and "they must be the same sentences" in err
+    code, _, err = zoo_command("eval", run, "--source", tmp_path / "a")
+    assert (code, err) == (
+        2,
+        "zoo: give --source and --reference together: files of the same lines\n",
+    )
+    code, _, err = zoo_command("predict", run, "3 4")
+    assert code == 2
+    assert err.endswith("is a model of translation; ask it by `zoo translate`\n")
+
+
+def test_a_language_model_of_one_s_own_text_goes_on_with_a_prompt(zoo_command, tmp_path):
+    text = tmp_path / "my.txt"
+    text.write_text("the ship sails, the plane flies. " * 40)
+    sizes = "--model.d-model 8 --model.d-ff 8 --model.num-layers 1 --model.num-heads 2"
+    data = f"--data.train {text} --data.tokenizer.kind chars --data.length 16"
+    code, _, err = zoo_command(
+        *("train", "transformer_lm_text", *sizes.split(), *data.split()),
+        *("--data.tokenizer.vocab-size", "None", "--steps", "2"),
+        *("--workdir", tmp_path / "lm", "--quiet"),
+    )
+    assert (code, err) == (0, "")
+    options = ("--prompt", "the ", "--max-new-tokens", "9", "--temperature", "0")
+    code, out, _ = zoo_command("generate", tmp_path / "lm", *options)
+    assert code == 0
+    assert out.startswith("the ") and len(out) <= len("the ") + 9 + 1  # ids without text are silent
+    assert zoo_command("generate", tmp_path / "lm", *options)[1] == out
 
 
 def test_a_vocabulary_is_trained_from_text(zoo_command, tmp_path):

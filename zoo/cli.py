@@ -384,12 +384,13 @@ def _loaded(name: str, tasks: Sequence[str], dtype: Any, step: str) -> Any:
     """A predictor of one of these tasks."""
     from zoo import hub
 
+    checkpoint = _step(step)
     task = hub.card(name).task
     if task not in tasks:
         raise ValueError(
             f"{name} is a model of {task}; ask it by `zoo {COMMAND_OF.get(task, 'eval')}`"
         )
-    return hub.load(name, dtype=dtype, step=_step(step))
+    return hub.load(name, dtype=dtype, step=checkpoint)
 
 
 def _step(text: str) -> Any:
