@@ -54,7 +54,7 @@ class Card:
     name: str
     """Its name, by which it is loaded."""
     task: str
-    """Which predictor: `text_classification`, `image_classification`."""
+    """Which predictor: a key of `predictors.PREDICTORS`."""
     config: ModelConfig
     """The full resolved config, so that a later change of a default cannot break old weights."""
     description: str = ""
@@ -65,6 +65,8 @@ class Card:
     """Of the weights."""
     data: str = ""
     """What it was trained on, with the data's licence."""
+    limitations: str = ""
+    """What it is not good for."""
     labels: tuple[str, ...] = ()
     """Names of the classes, in the order of the logits."""
     tokenizer: Mapping[str, Any] = field(default_factory=dict)
@@ -87,6 +89,9 @@ class Card:
     """Steps, seconds, seed, hardware and versions of the training."""
     check: Mapping[str, Any] = field(default_factory=dict)
     """An `input` and the first `output` values that these weights give for it."""
+
+    samples: tuple[Mapping[str, str], ...] = ()
+    """Each an `input` and the `output` as it came."""
 
     def save(self, path: Path) -> None:
         """Writes the card; it is either there whole or not at all."""
@@ -135,7 +140,8 @@ class Card:
             )
         except (configs.ConfigError, TypeError) as error:
             raise CardError(f"{path}: {error}") from error
-        content["labels"] = tuple(content.get("labels", ()))
+        for key in ("labels", "samples"):
+            content[key] = tuple(content.get(key, ()))
         # They become names in the cache: a card from elsewhere must not reach out of it.
         for name in (content["name"], *(file.name for file in content["files"])):
             if name in ("", "..") or Path(name).name != name:

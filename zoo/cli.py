@@ -255,7 +255,15 @@ def evaluate(
 
 
 def export(
-    run: Annotated[str, tyro.conf.Positional], out: Path, dtype: str = "float32", step: str = "best"
+    run: Annotated[str, tyro.conf.Positional],
+    out: Path,
+    dtype: str = "float32",
+    step: str = "best",
+    description: str = "",
+    licence: str = "",
+    data: str = "",
+    limitations: str = "",
+    samples: tuple[str, ...] = (),
 ) -> None:
     """Makes of a run what zoo.load reads anywhere: card, safetensors, vocabulary, check values.
 
@@ -264,10 +272,26 @@ def export(
       out: the folder to write; its name becomes the model's.
       dtype: float32 or bfloat16, of the weights in the file.
       step: which checkpoint: best, latest, average or a number.
+      description: what it is, for the card.
+      licence: of the weights.
+      data: what it was trained on, with the data's licence.
+      limitations: what it is not good for.
+      samples: inputs that stand in the card with their answers.
     """
     from zoo import hub
 
-    _print_files(out, hub.export(run, out, dtype=dtype, step=_step(step)))
+    card = hub.export(
+        run,
+        out,
+        dtype=dtype,
+        step=_step(step),
+        description=description,
+        licence=licence,
+        data=data,
+        limitations=limitations,
+        samples=samples,
+    )
+    _print_files(out, card)
 
 
 def predict(

@@ -6,7 +6,7 @@ import dataclasses
 import importlib.resources
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
@@ -243,6 +243,8 @@ def export(
     description: str = "",
     licence: str = "",
     data: str = "",
+    limitations: str = "",
+    samples: Sequence[str] = (),
 ) -> Card:
     """Makes of a run what `pretrained/` holds and `zoo.load` reads anywhere, without TensorFlow.
 
@@ -252,7 +254,8 @@ def export(
         NAME is the folder's name.
       dtype: `float32`, which gives the run's answers bit for bit, or `bfloat16`, half the size.
       step: which checkpoint of the run.
-      description, licence, data: entries of the card.
+      description, licence, data, limitations: entries of the card.
+      samples: inputs (texts, or paths of images) that stand in the card with their answers.
 
     Returns:
       The card that was written, with check values.
@@ -269,8 +272,11 @@ def export(
         description=description or original.description,
         licence=licence or original.licence,
         data=data or original.data,
+        limitations=limitations or original.limitations,
     )
-    return write_model(Path(folder), card, model.variables, model.tokenizer, dtype=dtype)
+    return write_model(
+        Path(folder), card, model.variables, model.tokenizer, dtype=dtype, samples=samples
+    )
 
 
 def write_model(
@@ -280,6 +286,7 @@ def write_model(
     tokenizer: Tokenizer | None,
     *,
     dtype: str = "float32",
+    samples: Sequence[str] = (),
 ) -> Card:
     """Writes NAME.safetensors, the vocabulary and NAME.toml; NAME is the folder's name.
 
@@ -289,6 +296,7 @@ def write_model(
       variables: its weights.
       tokenizer: saved where the card's `tokenizer` names a `file`.
       dtype: `float32` or `bfloat16`, of the weights in the file.
+      samples: inputs whose answers are filled in too.
 
     Returns:
       The card that was written.
@@ -326,8 +334,12 @@ def write_model(
         ),
     )
     stored = _published_variables(written, folder)
-    check = check_values(predictors.create(written, stored, tokenizer))
-    written = dataclasses.replace(written, check=check)
+    predictor = predictors.create(written, stored, tokenizer)
+    written = dataclasses.replace(
+        written,
+        check=check_values(predictor),
+        samples=tuple({"input": item, "output": predictor.show(item)} for item in samples),
+    )
     written.save(folder / f"{name}.toml")
     return written
 

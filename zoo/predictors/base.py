@@ -37,6 +37,10 @@ class Predictor(abc.ABC):
         They go into the card.
         """
 
+    @abc.abstractmethod
+    def show(self, item: str) -> str:
+        """The answer to a text, or to the image at a path, as a person would read it."""
+
     @property
     def check_text(self) -> str:
         """A text that this model can read."""

@@ -73,6 +73,10 @@ class _Classifier(Predictor):
                     predictions[index] = self._named(row, top_k)
         return [prediction for prediction in predictions if prediction is not None]
 
+    def show(self, item: str) -> str:
+        prediction = self([item])[0]  # type: ignore[operator]  # subclasses are called
+        return f"{prediction.label} ({prediction.probability:.1%})"
+
     def _check(self, shown: str, item: Any) -> dict[str, Any]:
         prediction = self._predict([item], None)[0]
         return {"input": shown, "output": dict(list(prediction.probabilities.items())[:5])}

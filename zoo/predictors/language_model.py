@@ -99,6 +99,9 @@ class LanguageModel(Predictor):
         answer = self.generate(prompt, max_new_tokens=32, temperature=0.0)
         return {"input": prompt, "output": answer, "score": self.score(prompt)}
 
+    def show(self, item: str) -> str:
+        return item + str(self.generate(item, max_new_tokens=100, temperature=0.8))
+
     def _check_prompt(self) -> str:
         """A text of tokens from the middle of the vocabulary, whatever that is."""
         size = self.module.config.vocab_size

@@ -110,6 +110,9 @@ class Translator(Predictor):
         answer = self(text, beam_size=1, max_new_tokens=32)
         return {"input": text, "output": answer, "score": self.score(text, text)}
 
+    def show(self, item: str) -> str:
+        return str(self(item))
+
     def _translate(
         self,
         sources: list[Ids],
