@@ -1,4 +1,4 @@
-"""What the benchmarks of speed share: systems timed in turns, and the table of what was measured."""
+"""What the benchmarks of speed share: systems timed in turns, and the table of their medians."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ def print_rates(
     """
     rates = {name: tokens / statistics.median(times) for name, times in seconds.items()}
     print(f"\n{title}\n")
-    _print_row("system", "tokens/s", "slowest–fastest", *(f"× {peer}" for peer in peers))
+    _print_row("system", "tokens/s", "slowest to fastest", *(f"/ {peer}" for peer in peers))
     print("|---|" + "---:|" * (2 + len(peers)))
     for name, rate in rates.items():
-        spread = f"{tokens / max(seconds[name]):,.0f}–{tokens / min(seconds[name]):,.0f}"
+        spread = f"{tokens / max(seconds[name]):,.0f} to {tokens / min(seconds[name]):,.0f}"
         ratios = ["" if name in peers else f"{rate / rates[peer]:.2f}" for peer in peers]
         _print_row(name, f"{rate:,.0f}", spread, *ratios)
 
