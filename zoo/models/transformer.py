@@ -14,6 +14,7 @@ Shapes: `B` batch, `S` source length, `T` target length, `D` model, `F` feed-for
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -149,9 +150,13 @@ class Cache:
 
     length: Int[Array, ""]
     """Tokens so far, the same for all rows."""
-    keys: tuple[Float[Array, "B H N L K"], ...]
-    """One a layer."""
-    values: tuple[Float[Array, "B H N L K"], ...]
+    keys: tuple[Float[Array, "B H LN K"], ...]
+    """One a layer; the beams of a position stand together.
+
+    They have the shape that attention takes: after a reshape, the compiler would copy all of them
+    at each step instead of writing the new ones in place.
+    """
+    values: tuple[Float[Array, "B H LN K"], ...]
     ancestors: Int[Array, "B N L"]
     """The beam under which the past token at each position was read."""
     memory: Memory | None
@@ -162,12 +167,16 @@ class Cache:
 
         With one beam in it, M > 1 makes room for M.
         """
-        more = parents.shape[1] - self.ancestors.shape[1]
-        widen = ((0, 0), (0, 0), (0, more), (0, 0), (0, 0))
+        if parents.shape[1] == self.ancestors.shape[1]:
+            keys, values = self.keys, self.values
+        else:
+            keys, values = jax.tree.map(
+                functools.partial(_widen, beams=parents.shape[1]), (self.keys, self.values)
+            )
         return replace(
             self,
-            keys=tuple(jnp.pad(keys, widen) for keys in self.keys),
-            values=tuple(jnp.pad(values, widen) for values in self.values),
+            keys=keys,
+            values=values,
             ancestors=jnp.take_along_axis(self.ancestors, parents[..., None], axis=1),
         )
 
@@ -351,7 +360,7 @@ class Stack(nn.Module):
             raise ValueError(
                 f"a cache of {length} positions is longer than max_len={config.max_len}"
             )
-        shape = (batch, config.num_heads, 1, length, config.d_model // config.num_heads)
+        shape = (batch, config.num_heads, length, config.d_model // config.num_heads)
         empty = tuple(jnp.zeros(shape) for _ in range(self.num_layers))
         return Cache(
             length=jnp.zeros((), jnp.int32),
@@ -367,16 +376,21 @@ class Stack(nn.Module):
         """Embeddings of the next tokens -> the vector of the last, and the cache with them."""
         batch, beams, new, width = x.shape
         positions = jax.lax.dynamic_slice_in_dim(self.positions, cache.length, new)
-        x = (x + positions[None, None]).reshape(batch, beams * new, width)
+        x = (x + positions[None, None]).swapaxes(1, 2).reshape(batch, new * beams, width)
         ancestors, mask = _past(cache, new)
         keys, values = [], []
         for i, block in enumerate(self.block):
             x, *kept = block.extend(
-                x, cache.keys[i], cache.values[i], cache.length, mask, _layer(cache.memory, i)
+                x,
+                cache.keys[i],
+                cache.values[i],
+                cache.length * beams,
+                mask,
+                _layer(cache.memory, i),
             )
             keys.append(kept[0])
             values.append(kept[1])
-        last = self.norm(x.reshape(batch, beams, new, width)[:, :, -1])
+        last = self.norm(x[:, -beams:])
         return last, replace(
             cache,
             length=cache.length + new,
@@ -433,24 +447,21 @@ class Block(nn.Module):
 
     def extend(
         self,
-        x: Float[Array, "B NT D"],
-        keys: Float[Array, "B H N L K"],
-        values: Float[Array, "B H N L K"],
+        x: Float[Array, "B TN D"],
+        keys: Float[Array, "B H LN K"],
+        values: Float[Array, "B H LN K"],
         position: Int[Array, ""],
-        mask: Bool[Array, "B 1 NT NL"],
+        mask: Bool[Array, "B 1 TN LN"],
         memory: Layer | None,
-    ) -> tuple[Float[Array, "B NT D"], Float[Array, "B H N L K"], Float[Array, "B H N L K"]]:
-        """The next tokens, and the keys and values with theirs written at `position`."""
-        batch, heads, beams, length, width = keys.shape
+    ) -> tuple[Float[Array, "B TN D"], Float[Array, "B H LN K"], Float[Array, "B H LN K"]]:
+        """The next tokens, and the keys and values with theirs written from `position` on."""
         normed = self.attention_norm(x)
 
         def write(old: jax.Array, new: jax.Array) -> jax.Array:
-            new = new.reshape(batch, heads, beams, -1, width)
-            return jax.lax.dynamic_update_slice_in_dim(old, new, position, axis=3)
+            return jax.lax.dynamic_update_slice_in_dim(old, new, position, axis=2)
 
         keys, values = map(write, (keys, values), self.attention.keys_values(normed))
-        flat = batch, heads, beams * length, width
-        x = x + self.attention(normed, keys.reshape(flat), values.reshape(flat), mask)
+        x = x + self.attention(normed, keys, values, mask)
         return self._above(x, memory, train=False), keys, values
 
     def _above(
@@ -503,7 +514,7 @@ def causal_mask(length: int) -> Bool[Array, "1 1 T T"]:
     return jnp.tri(length, dtype=bool)[None, None]
 
 
-def _past(cache: Cache, new: int) -> tuple[Int[Array, "B N L"], Bool[Array, "B 1 NT NL"]]:
+def _past(cache: Cache, new: int) -> tuple[Int[Array, "B N L"], Bool[Array, "B 1 TN LN"]]:
     """The ancestors with the new tokens, and which keys of which beams each new token may see."""
     batch, beams, length = cache.ancestors.shape
     position = jnp.arange(length)
@@ -512,9 +523,16 @@ def _past(cache: Cache, new: int) -> tuple[Int[Array, "B N L"], Bool[Array, "B 1
     # A token that is being read now, or later, belongs to its own beam.
     read = (position < cache.length)[None, None]
     ancestors = jnp.where(read, cache.ancestors, beam[None, :, None])  # [B, N, L]
-    own = ancestors[:, :, None, None, :] == beam[None, None, None, :, None]  # [B, N, 1, M, L]
-    mask = own & (position[None] <= end)[None, None, :, None]  # [B, N, T, M, L]
-    return ancestors, mask.reshape(batch, 1, beams * new, beams * length)
+    own = ancestors[:, None, :, :, None] == beam[None, None, None, None, :]  # [B, 1, N, L, M]
+    mask = own & (position[None] <= end)[None, :, None, :, None]  # [B, T, N, L, M]
+    return ancestors, mask.reshape(batch, 1, new * beams, length * beams)
+
+
+def _widen(kept: Float[Array, "B H L K"], beams: int) -> Float[Array, "B H LN K"]:
+    """The keys or values of one beam a row, with room for those of several."""
+    batch, heads, length, width = kept.shape
+    wide = jnp.pad(kept[:, :, :, None], ((0, 0), (0, 0), (0, 0), (0, beams - 1), (0, 0)))
+    return wide.reshape(batch, heads, length * beams, width)
 
 
 def _embedding(config: StackConfig, name: str | None = None) -> nn.Embed:
