@@ -14,7 +14,6 @@ Shapes: `B` batch, `S` source length, `T` target length, `D` model, `F` feed-for
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -134,7 +133,7 @@ class TransformerDecoderConfig(StackConfig):
 class Memory:
     """What a decoder sees of the source: one entry a layer, computed once a sentence."""
 
-    keys: tuple[Float[Array, "B H S K"], ...]
+    keys: tuple[Float[Array, "B H K S"], ...]
     values: tuple[Float[Array, "B H S K"], ...]
     mask: Bool[Array, "B 1 1 S"]
     """True at the source's real tokens."""
@@ -150,7 +149,7 @@ class Cache:
 
     length: Int[Array, ""]
     """Tokens so far, the same for all rows."""
-    keys: tuple[Float[Array, "B H LN K"], ...]
+    keys: tuple[Float[Array, "B H K LN"], ...]
     """One a layer; the beams of a position stand together.
 
     They have the shape that attention takes: after a reshape, the compiler would copy all of them
@@ -170,9 +169,8 @@ class Cache:
         if parents.shape[1] == self.ancestors.shape[1]:
             keys, values = self.keys, self.values
         else:
-            keys, values = jax.tree.map(
-                functools.partial(_widen, beams=parents.shape[1]), (self.keys, self.values)
-            )
+            keys = tuple(_widen(kept, 3, parents.shape[1]) for kept in self.keys)
+            values = tuple(_widen(kept, 2, parents.shape[1]) for kept in self.values)
         return replace(
             self,
             keys=keys,
@@ -360,12 +358,15 @@ class Stack(nn.Module):
             raise ValueError(
                 f"a cache of {length} positions is longer than max_len={config.max_len}"
             )
-        shape = (batch, config.num_heads, length, config.d_model // config.num_heads)
-        empty = tuple(jnp.zeros(shape) for _ in range(self.num_layers))
+        heads, width = config.num_heads, config.d_model // config.num_heads
+        keys, values = (
+            jnp.zeros((batch, heads, width, length)),
+            jnp.zeros((batch, heads, length, width)),
+        )
         return Cache(
             length=jnp.zeros((), jnp.int32),
-            keys=empty,
-            values=empty,
+            keys=(keys,) * self.num_layers,
+            values=(values,) * self.num_layers,
             ancestors=jnp.zeros((batch, 1, length), jnp.int32),
             memory=memory,
         )
@@ -400,7 +401,7 @@ class Stack(nn.Module):
         )
 
 
-Layer = tuple[Float[Array, "B H S K"], Float[Array, "B H S K"], Bool[Array, "B 1 1 S"]]
+Layer = tuple[Float[Array, "B H K S"], Float[Array, "B H S K"], Bool[Array, "B 1 1 S"]]
 """Keys, values and mask of the source for one layer."""
 
 
@@ -441,26 +442,24 @@ class Block(nn.Module):
 
     def remember(
         self, x: Float[Array, "B S D"]
-    ) -> tuple[Float[Array, "B H S K"], Float[Array, "B H S K"]]:
+    ) -> tuple[Float[Array, "B H K S"], Float[Array, "B H S K"]]:
         """The keys and values of a source."""
         return self.cross_attention.keys_values(x)
 
     def extend(
         self,
         x: Float[Array, "B TN D"],
-        keys: Float[Array, "B H LN K"],
+        keys: Float[Array, "B H K LN"],
         values: Float[Array, "B H LN K"],
         position: Int[Array, ""],
         mask: Bool[Array, "B 1 TN LN"],
         memory: Layer | None,
-    ) -> tuple[Float[Array, "B TN D"], Float[Array, "B H LN K"], Float[Array, "B H LN K"]]:
+    ) -> tuple[Float[Array, "B TN D"], Float[Array, "B H K LN"], Float[Array, "B H LN K"]]:
         """The next tokens, and the keys and values with theirs written from `position` on."""
         normed = self.attention_norm(x)
-
-        def write(old: jax.Array, new: jax.Array) -> jax.Array:
-            return jax.lax.dynamic_update_slice_in_dim(old, new, position, axis=2)
-
-        keys, values = map(write, (keys, values), self.attention.keys_values(normed))
+        new_keys, new_values = self.attention.keys_values(normed)
+        keys = jax.lax.dynamic_update_slice_in_dim(keys, new_keys, position, axis=3)
+        values = jax.lax.dynamic_update_slice_in_dim(values, new_values, position, axis=2)
         x = x + self.attention(normed, keys, values, mask)
         return self._above(x, memory, train=False), keys, values
 
@@ -528,11 +527,10 @@ def _past(cache: Cache, new: int) -> tuple[Int[Array, "B N L"], Bool[Array, "B 1
     return ancestors, mask.reshape(batch, 1, new * beams, length * beams)
 
 
-def _widen(kept: Float[Array, "B H L K"], beams: int) -> Float[Array, "B H LN K"]:
-    """The keys or values of one beam a row, with room for those of several."""
-    batch, heads, length, width = kept.shape
-    wide = jnp.pad(kept[:, :, :, None], ((0, 0), (0, 0), (0, 0), (0, beams - 1), (0, 0)))
-    return wide.reshape(batch, heads, length * beams, width)
+def _widen(kept: Float[Array, "..."], axis: int, beams: int) -> Float[Array, "..."]:
+    """Keys or values of one beam, whose positions lie along `axis`, with room for several."""
+    wide = jnp.stack([kept, *[jnp.zeros_like(kept)] * (beams - 1)], axis=axis + 1)
+    return jax.lax.collapse(wide, axis, axis + 2)
 
 
 def _embedding(config: StackConfig, name: str | None = None) -> nn.Embed:
