@@ -327,14 +327,16 @@ def top(values: Float[Array, "B M"], k: int) -> tuple[Float[Array, "B k"], Int[A
     if chunks <= k:
         found, columns = jax.lax.top_k(values, k)
         return found, columns
-    padded = jnp.pad(values, ((0, 0), (0, chunks * CHUNK - size)), constant_values=NEVER)
-    padded = padded.reshape(rows, chunks, CHUNK)
-    _, chosen = jax.lax.top_k(padded.max(axis=-1), k)
+    window, beyond = (1, CHUNK), chunks * CHUNK - size
+    maxima = jax.lax.reduce_window(
+        values, NEVER, jax.lax.max, window, window, ((0, 0), (0, beyond))
+    )
+    _, chosen = jax.lax.top_k(maxima, k)
     chosen = jnp.sort(chosen, axis=-1)  # so that of equal values the first column wins
-    few = jnp.take_along_axis(padded, chosen[..., None], axis=1).reshape(rows, k * CHUNK)
+    columns = (chosen[..., None] * CHUNK + jnp.arange(CHUNK)[None, None]).reshape(rows, k * CHUNK)
+    few = jnp.take_along_axis(values, columns, axis=1, mode="fill", fill_value=NEVER)
     found, where = jax.lax.top_k(few, k)
-    columns = jnp.take_along_axis(chosen, where // CHUNK, axis=1) * CHUNK + where % CHUNK
-    return found, columns
+    return found, jnp.take_along_axis(columns, where, axis=1)
 
 
 def log_probabilities(

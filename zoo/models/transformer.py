@@ -134,7 +134,7 @@ class TransformerDecoderConfig(StackConfig):
 class Memory:
     """What a decoder sees of the source: one entry a layer, computed once a sentence."""
 
-    keys: tuple[Float[Array, "B H S K"], ...]
+    keys: tuple[Float[Array, "B H K S"], ...]
     values: tuple[Float[Array, "B H S K"], ...]
     mask: Bool[Array, "B 1 1 S"]
     """True at the source's real tokens."""
@@ -150,9 +150,13 @@ class Cache:
 
     length: Int[Array, ""]
     """Tokens so far, the same for all rows."""
-    keys: tuple[Float[Array, "B H N L K"], ...]
-    """One a layer."""
-    values: tuple[Float[Array, "B H N L K"], ...]
+    keys: tuple[Float[Array, "B H K LN"], ...]
+    """One a layer; the beams of a position stand together.
+
+    They have the shape that attention takes: after a reshape, the compiler would copy all of them
+    at each step instead of writing the new ones in place.
+    """
+    values: tuple[Float[Array, "B H LN K"], ...]
     ancestors: Int[Array, "B N L"]
     """The beam under which the past token at each position was read."""
     memory: Memory | None
@@ -163,12 +167,15 @@ class Cache:
 
         With one beam in it, M > 1 makes room for M.
         """
-        more = parents.shape[1] - self.ancestors.shape[1]
-        widen = ((0, 0), (0, 0), (0, more), (0, 0), (0, 0))
+        if parents.shape[1] == self.ancestors.shape[1]:
+            keys, values = self.keys, self.values
+        else:
+            keys = tuple(_widen(kept, 3, parents.shape[1]) for kept in self.keys)
+            values = tuple(_widen(kept, 2, parents.shape[1]) for kept in self.values)
         return replace(
             self,
-            keys=tuple(jnp.pad(keys, widen) for keys in self.keys),
-            values=tuple(jnp.pad(values, widen) for values in self.values),
+            keys=keys,
+            values=values,
             ancestors=jnp.take_along_axis(self.ancestors, parents[..., None], axis=1),
         )
 
@@ -352,12 +359,15 @@ class Stack(nn.Module):
             raise ValueError(
                 f"a cache of {length} positions is longer than max_len={config.max_len}"
             )
-        shape = (batch, config.num_heads, 1, length, config.d_model // config.num_heads)
-        empty = tuple(jnp.zeros(shape) for _ in range(self.num_layers))
+        heads, width = config.num_heads, config.d_model // config.num_heads
+        keys, values = (
+            jnp.zeros((batch, heads, width, length)),
+            jnp.zeros((batch, heads, length, width)),
+        )
         return Cache(
             length=jnp.zeros((), jnp.int32),
-            keys=empty,
-            values=empty,
+            keys=(keys,) * self.num_layers,
+            values=(values,) * self.num_layers,
             ancestors=jnp.zeros((batch, 1, length), jnp.int32),
             memory=memory,
         )
@@ -368,16 +378,21 @@ class Stack(nn.Module):
         """Embeddings of the next tokens -> the vector of the last, and the cache with them."""
         batch, beams, new, width = x.shape
         positions = jax.lax.dynamic_slice_in_dim(self.positions, cache.length, new)
-        x = (x + positions[None, None]).reshape(batch, beams * new, width)
+        x = (x + positions[None, None]).swapaxes(1, 2).reshape(batch, new * beams, width)
         ancestors, mask = _past(cache, new)
         keys, values = [], []
         for i, block in enumerate(self.block):
             x, *kept = block.extend(
-                x, cache.keys[i], cache.values[i], cache.length, mask, _layer(cache.memory, i)
+                x,
+                cache.keys[i],
+                cache.values[i],
+                cache.length * beams,
+                mask,
+                _layer(cache.memory, i),
             )
             keys.append(kept[0])
             values.append(kept[1])
-        last = self.norm(x.reshape(batch, beams, new, width)[:, :, -1])
+        last = self.norm(x[:, -beams:])
         return last, replace(
             cache,
             length=cache.length + new,
@@ -387,7 +402,7 @@ class Stack(nn.Module):
         )
 
 
-Layer = tuple[Float[Array, "B H S K"], Float[Array, "B H S K"], Bool[Array, "B 1 1 S"]]
+Layer = tuple[Float[Array, "B H K S"], Float[Array, "B H S K"], Bool[Array, "B 1 1 S"]]
 """Keys, values and mask of the source for one layer."""
 
 
@@ -428,30 +443,25 @@ class Block(nn.Module):
 
     def remember(
         self, x: Float[Array, "B S D"]
-    ) -> tuple[Float[Array, "B H S K"], Float[Array, "B H S K"]]:
+    ) -> tuple[Float[Array, "B H K S"], Float[Array, "B H S K"]]:
         """The keys and values of a source."""
         return self.cross_attention.keys_values(x)
 
     def extend(
         self,
-        x: Float[Array, "B NT D"],
-        keys: Float[Array, "B H N L K"],
-        values: Float[Array, "B H N L K"],
+        x: Float[Array, "B TN D"],
+        keys: Float[Array, "B H K LN"],
+        values: Float[Array, "B H LN K"],
         position: Int[Array, ""],
-        mask: Bool[Array, "B 1 NT NL"],
+        mask: Bool[Array, "B 1 TN LN"],
         memory: Layer | None,
-    ) -> tuple[Float[Array, "B NT D"], Float[Array, "B H N L K"], Float[Array, "B H N L K"]]:
-        """The next tokens, and the keys and values with theirs written at `position`."""
-        batch, heads, beams, length, width = keys.shape
+    ) -> tuple[Float[Array, "B TN D"], Float[Array, "B H K LN"], Float[Array, "B H LN K"]]:
+        """The next tokens, and the keys and values with theirs written from `position` on."""
         normed = self.attention_norm(x)
-
-        def write(old: jax.Array, new: jax.Array) -> jax.Array:
-            new = new.reshape(batch, heads, beams, -1, width)
-            return jax.lax.dynamic_update_slice_in_dim(old, new, position, axis=3)
-
-        keys, values = map(write, (keys, values), self.attention.keys_values(normed))
-        flat = batch, heads, beams * length, width
-        x = x + self.attention(normed, keys.reshape(flat), values.reshape(flat), mask)
+        new_keys, new_values = self.attention.keys_values(normed)
+        keys = jax.lax.dynamic_update_slice_in_dim(keys, new_keys, position, axis=3)
+        values = jax.lax.dynamic_update_slice_in_dim(values, new_values, position, axis=2)
+        x = x + self.attention(normed, keys, values, mask)
         return self._above(x, memory, train=False), keys, values
 
     def _above(
@@ -504,7 +514,7 @@ def causal_mask(length: int) -> Bool[Array, "1 1 T T"]:
     return jnp.tri(length, dtype=bool)[None, None]
 
 
-def _past(cache: Cache, new: int) -> tuple[Int[Array, "B N L"], Bool[Array, "B 1 NT NL"]]:
+def _past(cache: Cache, new: int) -> tuple[Int[Array, "B N L"], Bool[Array, "B 1 TN LN"]]:
     """The ancestors with the new tokens, and which keys of which beams each new token may see."""
     batch, beams, length = cache.ancestors.shape
     position = jnp.arange(length)
@@ -513,9 +523,15 @@ def _past(cache: Cache, new: int) -> tuple[Int[Array, "B N L"], Bool[Array, "B 1
     # A token that is being read now, or later, belongs to its own beam.
     read = (position < cache.length)[None, None]
     ancestors = jnp.where(read, cache.ancestors, beam[None, :, None])  # [B, N, L]
-    own = ancestors[:, :, None, None, :] == beam[None, None, None, :, None]  # [B, N, 1, M, L]
-    mask = own & (position[None] <= end)[None, None, :, None]  # [B, N, T, M, L]
-    return ancestors, mask.reshape(batch, 1, beams * new, beams * length)
+    own = ancestors[:, None, :, :, None] == beam[None, None, None, None, :]  # [B, 1, N, L, M]
+    mask = own & (position[None] <= end)[None, :, None, :, None]  # [B, T, N, L, M]
+    return ancestors, mask.reshape(batch, 1, new * beams, length * beams)
+
+
+def _widen(kept: Float[Array, "..."], axis: int, beams: int) -> Float[Array, "..."]:
+    """Keys or values of one beam, whose positions lie along `axis`, with room for several."""
+    wide = jnp.stack([kept, *[jnp.zeros_like(kept)] * (beams - 1)], axis=axis + 1)
+    return jax.lax.collapse(wide, axis, axis + 2)
 
 
 def _embedding(config: StackConfig, name: str | None = None) -> nn.Embed:

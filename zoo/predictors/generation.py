@@ -59,8 +59,9 @@ def padded(sequences: Sequence[Sequence[int]], rows: int, length: int) -> np.nda
 def batches(lengths: Sequence[int], longest: int) -> Iterator[Batch]:
     """Every item once, in batches of similar lengths and of a handful of shapes.
 
-    Lengths are padded to powers of two, rows to 1, `FEW_ROWS` or a full batch. An item's padded
-    length is a function of its own length, so that no answer depends on what else is in the batch.
+    Lengths are padded to powers of two, and rows to 1 or a power of two from `FEW_ROWS` to a full
+    batch. An item's padded length is a function of its own length, so that no answer depends on
+    what else is in the batch.
 
     Args:
       lengths: of the items.
@@ -73,10 +74,20 @@ def batches(lengths: Sequence[int], longest: int) -> Iterator[Batch]:
     for length, indices in by_length.items():
         most = min(max(TOKENS // length, 1), MOST_ROWS)
         while indices:
-            rows = 1 if len(indices) == 1 else FEW_ROWS if 2 * len(indices) < most else most
-            rows = min(rows, most)
+            rows = min(_rows(len(indices)), most)
             yield Batch(indices[:rows], rows, length)
             indices = indices[rows:]
+
+
+def _rows(items: int) -> int:
+    """Rows of the next batch where so many items are left: less than a quarter is padding.
+
+    Only `FEW_ROWS` may hold more.
+    """
+    if items == 1:
+        return 1
+    rows = max(power_of_two(items), FEW_ROWS)
+    return rows // 2 if rows > FEW_ROWS and 4 * items <= 3 * rows else rows
 
 
 def prefixes(sequences: Sequence[Sequence[int]], rows: int, each: int) -> Prefix | None:
