@@ -66,7 +66,7 @@ def recite() -> None:
     title('zoo.load("transformer_shakespeare").generate(line, stream=True)')
     print(LINE, end="", flush=True)
     model = zoo.load("transformer_shakespeare")
-    for piece in model.generate(LINE, max_new_tokens=200, temperature=0.8, seed=1, stream=True):
+    for piece in model.generate(LINE, max_new_tokens=100, temperature=0.8, seed=1, stream=True):
         print(piece, end="", flush=True)
     print()
 

@@ -269,6 +269,7 @@ def export(
     card = dataclasses.replace(
         original,
         best={},
+        command=original.command and f"zoo eval {Path(folder).name}",
         description=description or original.description,
         licence=licence or original.licence,
         data=data or original.data,

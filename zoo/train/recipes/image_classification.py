@@ -42,7 +42,7 @@ def mlp_mnist() -> Recipe:
     """
     return Recipe(
         model=MLPConfig(hidden_sizes=(512, 512), dropout_rate=0.2),
-        data=ImageClassificationData(name="mnist"),
+        data=ImageClassificationData(name="mnist", holdout=0.0),
         task=ImageClassification(),
         optimizer=Adam(learning_rate=1e-3, schedule=Linear(warmup_steps=200)),
         steps=9_000,
