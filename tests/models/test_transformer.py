@@ -244,7 +244,7 @@ def test_ids_outside_the_vocabulary_are_clipped(key):
 
 
 def test_sinusoids_alternate_sine_and_cosine():
-    from zoo.models.transformer import sinusoids
+    from zoo.models.stack import sinusoids
 
     table = sinusoids(None, (5, 6))
     np.testing.assert_allclose(table[3, 0], np.sin(3), rtol=1e-6)
