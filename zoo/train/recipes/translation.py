@@ -25,6 +25,11 @@ def transformer_ende_small() -> Recipe:
     """English -> German, small enough for two CPU cores: captions of pictures and everyday phrases.
 
     zoo train transformer_ende_small --workdir runs/ende
+
+    Still to be run to its end. Reached with `--steps 2750` (seed 0), which is what is published so
+    far: 13.7 BLEU on Multi30k's test set of 2016, beam of 4
+    (nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:2.6.0), after 61 minutes on 2 cores of an
+    EPYC of which other work took the larger part. A step takes 0.7 s where nothing else runs.
     """
     return Recipe(
         model=TransformerConfig(
@@ -56,9 +61,9 @@ def transformer_ende_small() -> Recipe:
         optimizer=Adam(
             learning_rate=1.5e-3, b2=0.98, clip_norm=1.0, schedule=Linear(warmup_steps=500)
         ),
-        steps=6_000,
+        steps=12_000,
         batch_size=64,
-        eval_every=750,
+        eval_every=1_000,
         checkpoint_every=500,
         log_every=200,
     )
