@@ -40,11 +40,12 @@ def transformer_ende_small() -> Recipe:
             num_decoder_layers=3,
             max_len=128,
             dropout_rate=0.1,
+            init_scale=16.0,
             dtype="bfloat16",
         ),
         data=TranslationData(
-            # The captions three times, since they are what the test is made of.
-            train=(*["multi30k/train.{en,de}"] * 3, "tatoeba_deu_eng/deu.txt"),
+            # The captions five times, since they are what the test is made of.
+            train=(*["multi30k/train.{en,de}"] * 5, "tatoeba_deu_eng/deu.txt"),
             source_column=0,
             target_column=1,
             validation=("multi30k/val.{en,de}",),
@@ -61,7 +62,7 @@ def transformer_ende_small() -> Recipe:
         optimizer=Adam(
             learning_rate=1.5e-3, b2=0.98, clip_norm=1.0, schedule=Linear(warmup_steps=500)
         ),
-        steps=12_000,
+        steps=9_000,
         batch_size=64,
         eval_every=1_000,
         checkpoint_every=500,
