@@ -309,6 +309,9 @@ def split_words(text: str, *, lowercase: bool = False) -> list[str]:
     return text.split()
 
 
+LONGEST_WORD = 100
+"""Characters; what is longer and has no space in it, as the address of a page, is left as it is."""
+
 _OPENING = re.compile(r"[\"'`“”‘’«([{<$€£#]")  # noqa: RUF001
 _CLOSING = re.compile(r"(?:\.\.+|[\"'`“”‘’»)\]}>%.,;:!?…])\Z")  # noqa: RUF001
 _CLITIC = re.compile(r"(?:n['’]t|['’](?:s|m|d|re|ve|ll))\Z", re.IGNORECASE)  # noqa: RUF001
@@ -319,7 +322,7 @@ def split_sentence(text: str, known: Callable[[str], bool] = lambda word: False)
     """The words of a sentence, split as in corpora of tagged words (the Penn Treebank's way).
 
     Marks around a word are words of their own, marks within it are not; what follows an apostrophe
-    is one. A word that is `known` as it stands is not split.
+    is one. A word that is `known` as it stands is not split, nor is what is too long for a word.
 
     >>> split_sentence("Britain's envoy (Mr. Lee) won't pay $10,000.", {"Mr."}.__contains__)
     ['Britain', "'s", 'envoy', '(', 'Mr.', 'Lee', ')', 'wo', "n't", 'pay', '$', '10,000', '.']
@@ -327,7 +330,7 @@ def split_sentence(text: str, known: Callable[[str], bool] = lambda word: False)
     words = []
     for word in _check_text(text).split():
         after: list[str] = []
-        while len(word) > 1 and not known(word) and not _CLITIC.fullmatch(word):
+        while 1 < len(word) <= LONGEST_WORD and not known(word) and not _CLITIC.fullmatch(word):
             if mark := _CLITIC.search(word):
                 pass
             elif _OPENING.match(word):

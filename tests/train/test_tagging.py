@@ -150,3 +150,39 @@ def test_other_tags_take_a_fresh_head(run, recipe, tmp_path):
     source = InitFrom(source=str(run.workdir), skip=("head/.*",))
     tuned = zoo.fit(recipe, tmp_path / "tuned", data=others, init_from=source, quiet=True)
     assert [tag.label for tag in zoo.load(tuned.workdir)("Anna went")] == ["B-who", "O"]
+
+
+def test_the_recipe_trains_on_files_of_one_s_own(zoo_command, tmp_path):
+    pytest.importorskip("zoo.models.lstm")
+    import zoo
+
+    lines = [
+        "".join(f"{word} {tag}\n" for word, tag in zip(words, tags, strict=True))
+        for words, tags in rows()
+    ]
+    (tmp_path / "train.txt").write_text("\n".join(lines), encoding="utf-8")
+    (tmp_path / "test.txt").write_text(lines[0], encoding="utf-8")
+    code, _, err = zoo_command(
+        *("train", "lstm_ner", "--workdir", tmp_path / "run", "--quiet"),
+        *("--data.data-dir", tmp_path, "--data.encoding", "utf-8"),
+        *("--data.train", "train.txt", "--data.test", "test.txt", "--data.tag-column", "1"),
+        *("--model.d-model", "4", "--steps", "2", "--batch-size", "4", "--eval-every", "2"),
+    )
+    assert (code, err) == (0, "")
+    metrics = zoo.card(tmp_path / "run").metrics
+    assert {"validation/f1", "test/f1", "test/precision", "test/recall"} <= set(metrics)
+    assert [tag.word for tag in zoo.load(tmp_path / "run")("Anna's here.")] == [
+        *("Anna", "'s", "here", "."),
+    ]
+
+
+def test_the_recipe_s_own_corpus_and_others_are_its_flags():
+    pytest.importorskip("zoo.models.lstm")
+    import zoo
+
+    recipe = zoo.recipe("lstm_ner")
+    assert recipe.data.train == ("kaggle_ner/ner_dataset.csv",)
+    assert recipe.data.test_share == 0.1
+    assert recipe.task.best.metric == "validation/f1"
+    changed = zoo.override(recipe, {"data.name": "wikiann/en", "data.train": ("train",)})
+    assert (changed.data.name, changed.data.train) == ("wikiann/en", ("train",))
