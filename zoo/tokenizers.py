@@ -315,7 +315,7 @@ LONGEST_WORD = 100
 _OPENING = re.compile(r"[\"'`“”‘’«([{<$€£#]")  # noqa: RUF001
 _CLOSING = re.compile(r"(?:\.\.+|[\"'`“”‘’»)\]}>%.,;:!?…])\Z")  # noqa: RUF001
 _CLITIC = re.compile(r"(?:n['’]t|['’](?:s|m|d|re|ve|ll))\Z", re.IGNORECASE)  # noqa: RUF001
-_ABBREVIATION = re.compile(r"(?:\w\.)+\Z")
+_ABBREVIATION = re.compile(r"(?:[^\W\d_]\.)+\Z")
 
 
 def split_sentence(text: str, known: Callable[[str], bool] = lambda word: False) -> list[str]:
@@ -329,20 +329,25 @@ def split_sentence(text: str, known: Callable[[str], bool] = lambda word: False)
     """
     words = []
     for word in _check_text(text).split():
-        after: list[str] = []
-        while 1 < len(word) <= LONGEST_WORD and not known(word) and not _CLITIC.fullmatch(word):
-            if mark := _CLITIC.search(word):
-                pass
-            elif _OPENING.match(word):
-                words.append(word[0])
-                word = word[1:]
-                continue
-            elif _ABBREVIATION.match(word) or not (mark := _CLOSING.search(word)):
-                break
-            after.append(mark[0])
-            word = word[: mark.start()]
-        words.extend([word, *reversed(after)] if word else reversed(after))
+        words += _split_marks(word, known) if len(word) <= LONGEST_WORD else [word]
     return words
+
+
+def _split_marks(word: str, known: Callable[[str], bool]) -> list[str]:
+    before, after = [], []
+    while len(word) > 1 and not known(word) and not _CLITIC.fullmatch(word):
+        end = _CLITIC.search(word)
+        if end is None and not _ABBREVIATION.match(word):
+            end = _CLOSING.search(word)
+        if _OPENING.match(word):
+            before.append(word[0])
+            word = word[1:]
+        elif end is not None:
+            after.append(end[0])
+            word = word[: end.start()]
+        else:
+            break
+    return [part for part in (*before, word, *reversed(after)) if part]
 
 
 # Runs of letters and digits (`\w` is exactly categories L and N and the underscore), and runs of
