@@ -116,11 +116,13 @@ def test_what_is_no_sentence_is_refused(make):
 
 def test_a_vocabulary_without_an_unknown_word_refuses_others_but_can_be_checked(make):
     from zoo.tokenizers import WordTokenizer
+    from zoo.verification import sample_inputs
 
     tagger = make(WordTokenizer(["a", "b", "c", "d", "e", "f"]))
     with pytest.raises(ValueError, match="'x' is not in the vocabulary, and no word stands for"):
         tagger("a x")
     assert tagger.check()["input"] == "d e f"
+    assert sample_inputs(tagger) == ["d e f", "", "d"]
 
 
 def test_check_values_repeat_and_answers_can_be_shown(make):

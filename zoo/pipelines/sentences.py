@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from zoo.config import did_you_mean
 from zoo.pipelines import files, sources
 from zoo.pipelines.base import ColumnError, arrays, shown, tensorflow
+from zoo.pipelines.tfds import Prepared
 
 WORDS, TAGS = "words", "tags"
 """The columns of the user's own rows."""
@@ -134,7 +135,7 @@ def from_tfds(
       ValueError: a sentence has not one tag for each word.
     """
     source = sources.from_tfds(name, split, data_dir).select((word, tag))
-    names = source.class_names.get(tag)
+    names = Prepared(name, data_dir).tag_names.get(tag)
     rows = ((row[word], row[tag]) for row in arrays(source.stream))
     return list(_checked(rows, source.where, names)), names
 

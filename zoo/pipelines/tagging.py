@@ -71,7 +71,8 @@ class TaggingData(DataConfig):
     labels: tuple[str, ...] | None = None
     """The tags in order; None: those of TFDS, or all that occur in any split, sorted."""
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
-    """What turns words into ids; a vocabulary without a file is that of the training sentences."""
+    """What turns words into ids; a vocabulary without a file is that of the training sentences. In
+    one from elsewhere 0 may be a word: such a model has no `pad_id`."""
     word_dropout: float = 0.0
     """In training a word that occurs n times there becomes the unknown word with the probability
     word_dropout / (word_dropout + n), anew each time, so that the model learns what to make of
@@ -164,7 +165,7 @@ class TaggingData(DataConfig):
         splits = {"train": self.train, "validation": self.validation, "test": self.test}
         there = Prepared(name, self.data_dir)
         word = "tokens" if self.word_column is None else str(self.word_column)
-        tag = "ner" if "ner" in there.class_names else "tags"
+        tag = "ner" if "ner" in there.tag_names else "tags"
         tag = tag if self.tag_column is None else str(self.tag_column)
         found, names = {}, None
         for split, parts in splits.items():

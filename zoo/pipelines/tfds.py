@@ -45,16 +45,19 @@ class Prepared:
 
     @property
     def class_names(self) -> dict[str, tuple[str, ...]]:
-        """For each column of classes, or of sequences of classes: their names."""
+        """For each column of classes: their names."""
+        label = self._tfds.features.ClassLabel
+        features = self._info.features.items()
+        return {name: tuple(column.names) for name, column in features if isinstance(column, label)}
+
+    @property
+    def tag_names(self) -> dict[str, tuple[str, ...]]:
+        """For each column of sequences of classes, one a word: their names."""
         label, sequence = self._tfds.features.ClassLabel, self._tfds.features.Sequence
-        columns = {
-            name: column.feature if isinstance(column, sequence) else column
-            for name, column in self._info.features.items()
-        }
         return {
-            name: tuple(column.names)
-            for name, column in columns.items()
-            if isinstance(column, label)
+            name: tuple(column.feature.names)
+            for name, column in self._info.features.items()
+            if isinstance(column, sequence) and isinstance(column.feature, label)
         }
 
     def count(self, split: str) -> int:
