@@ -13,7 +13,7 @@ from zoo import hub, tokenizers
 from zoo.hub import Card
 from zoo.interop import trax
 from zoo.models.base import ModelConfig
-from zoo.tokenizers import Tokenizer
+from zoo.tokenizers import Tokenizer, WordTokenizer
 
 TASKS: Mapping[str, str] = {
     "TransformerConfig": "translation",
@@ -22,9 +22,16 @@ TASKS: Mapping[str, str] = {
     "BagOfEmbeddingsConfig": "text_classification",
     "RecurrentLMConfig": "language_modeling",
     "LSTMSeq2SeqConfig": "translation",
+    "LSTMTaggerConfig": "tagging",
     "MLPConfig": "image_classification",
 }
 """Config class -> what a model of it is for."""
+
+UNKNOWN = ("UNK", "<UNK>", "<unk>", "[UNK]")
+"""How files of words write the word for unknown ones."""
+
+PADDING = ("PAD", "<PAD>", "<pad>", "[PAD]")
+"""… and that for padding."""
 
 
 def import_trax(
@@ -33,6 +40,8 @@ def import_trax(
     config: ModelConfig,
     *,
     vocabulary: str | Path | None = None,
+    words: str | Path | None = None,
+    tags: str | Path | None = None,
     image_shape: tuple[int, int, int] | None = None,
 ) -> Card:
     """Writes card, safetensors and vocabulary of a model that trax trained.
@@ -43,16 +52,21 @@ def import_trax(
       config: as `trax.config` or `trax.parse_call` gives it, or a registered model's.
       vocabulary: for a model of text: a SentencePiece model (`.model`) or one of trax's own files
         of subwords. Without one, text is ids between spaces.
+      words: for a tagger instead: its words, one a line in the order of their ids. One of `UNKNOWN`
+        stands for unknown words. Where no other has a capital letter, words are lowered first.
+      tags: for a tagger: its tags, one a line in the order of the classes.
       image_shape: for a model of images: height, width and channels, where they are not square.
 
     Returns:
-      The card that was written. Classes are named "0", "1", …: checkpoints have no names.
+      The card that was written. Classes are named "0", "1", …, save by `tags`: checkpoints have no
+      names.
 
     Raises:
       FileNotFoundError: a file is not there.
       CheckpointError: the file is no checkpoint of trax, or one of another model.
-      ValueError: the vocabulary is larger than the model's, the images are of another size, or the
-        model answers no task of the zoo.
+      ValueError: the vocabulary is larger than the model's, there are more or fewer tags than
+        classes, a line of a file is broken, the images are of another size, the model answers no
+        task of the zoo, or a file is given that does not go with its task.
       FileExistsError: the folder holds another model.
     """
     file, folder = Path(file), Path(folder)
@@ -62,6 +76,7 @@ def import_trax(
             f"a {type(config).__name__} has no task that zoo.load knows "
             f"({', '.join(sorted(set(TASKS.values())))}); use zoo.interop.trax in Python"
         )
+    _check_files(task, vocabulary, words, tags)
     checkpoint = trax.read(file)
     config = trax.complete(config, checkpoint)
     variables = trax.to_variables(checkpoint, config)
@@ -71,14 +86,15 @@ def import_trax(
     if task == "image_classification":
         config, details["preprocessing"] = _images(config, image_shape)
     else:
-        tokenizer = _tokenizer(config, vocabulary)
+        vocabulary = vocabulary if words is None else words
+        tokenizer = _tokenizer(config, vocabulary) if words is None else _words(config, Path(words))
         details["tokenizer"] = tokenizers.describe(tokenizer)
         if vocabulary is not None:
             details["tokenizer"]["file"] = f"vocabulary{_suffix(Path(vocabulary))}"
         if hasattr(config, "max_len") and task == "text_classification":
             details["preprocessing"] = {"max_len": config.max_len}
-    if task.endswith("classification"):
-        details["labels"] = tuple(map(str, range(config.required("num_classes"))))
+    if task.endswith("classification") or task == "tagging":
+        details["labels"] = _labels(config.required("num_classes"), tags)
     card = Card(
         name=folder.name,
         task=task,
@@ -93,6 +109,85 @@ def _suffix(vocabulary: Path) -> str:
     return ".model" if vocabulary.suffix == ".model" else ".vocab"
 
 
+def _check_files(task: str, vocabulary: object, words: object, tags: object) -> None:
+    """Raises ValueError where a file is given that a model of this task does not take."""
+    if task == "tagging" and vocabulary is not None:
+        raise ValueError(
+            f"a tagger takes words, not subwords: give {vocabulary} as words, if it has one a line"
+        )
+    for file, name in ((words, "words"), (tags, "tags")):
+        if task != "tagging" and file is not None:
+            raise ValueError(f"{name} ({file}) go with a tagger; this is a model of {task}")
+
+
+def _labels(number: int, tags: str | Path | None) -> tuple[str, ...]:
+    if tags is None:
+        return tuple(map(str, range(number)))
+    labels = _entries(Path(tags))
+    if "" in labels:
+        raise ValueError(f"{tags}, line {labels.index('') + 1} is empty; it must be a tag")
+    if len(labels) != number:
+        raise ValueError(
+            f"{tags} has {len(labels)} tags, but the model {number} classes: it is another model's"
+        )
+    return tuple(labels)
+
+
+def _words(config: ModelConfig, path: Path) -> WordTokenizer:
+    entries = _entries(path)
+    _check_size(str(path), len(entries), config.required("vocab_size"))
+    unknown = next((word for word in UNKNOWN if word in entries), None)
+    if unknown is None:
+        print(
+            f"zoo: none of the words of {path} stands for unknown ones ({', '.join(UNKNOWN)}): a "
+            "sentence with another word is refused",
+            file=sys.stderr,
+        )
+    lowercase = all(word == word.lower() for word in entries if word not in (*UNKNOWN, *PADDING))
+    return WordTokenizer(entries, lowercase=lowercase, unknown=unknown)
+
+
+def _entries(path: Path) -> list[str]:
+    """The lines of a file of words or tags.
+
+    Raises:
+      ValueError: one has white space in it or stands there twice; or the file is not UTF-8.
+    """
+    # As the scripts count them that such files come from.
+    entries = [
+        entry for line in tokenizers.read_lines([path]) for entry in f"{line}\n".splitlines()
+    ]
+    first: dict[str, int] = {}
+    for number, entry in enumerate(entries, start=1):
+        if " " in entry or "\t" in entry:
+            raise ValueError(
+                f"{path}, line {number}: {entry!r:.40} has white space; the file must have one a "
+                "line and nothing else, since the line is the number"
+            )
+        if entry in first:
+            raise ValueError(
+                f"{path}: {entry!r:.40} stands in line {first[entry]} and again in line {number}; "
+                "each must stand there once"
+            )
+        first[entry] = number
+    return entries
+
+
+def _check_size(what: str, entries: int, rows: int) -> None:
+    """Raises ValueError where a vocabulary is larger than the model's; says where it is smaller."""
+    if entries > rows:
+        raise ValueError(
+            f"the vocabulary {what} has {entries} entries, but the model only {rows}: it is "
+            "another model's"
+        )
+    if entries < rows:
+        print(
+            f"zoo: the vocabulary has {entries} entries, the model {rows}: "
+            f"the last {rows - entries} stand for no text",
+            file=sys.stderr,
+        )
+
+
 def _tokenizer(config: ModelConfig, vocabulary: str | Path | None) -> Tokenizer:
     sizes = [config.required("vocab_size")]
     if getattr(config, "target_vocab_size", None) is not None:
@@ -102,17 +197,7 @@ def _tokenizer(config: ModelConfig, vocabulary: str | Path | None) -> Tokenizer:
         return tokenizers.IdTokenizer(rows)
     kind = "sentencepiece" if _suffix(Path(vocabulary)) == ".model" else "subwords"
     tokenizer = tokenizers.load(kind, vocabulary)
-    if tokenizer.vocab_size > rows:
-        raise ValueError(
-            f"the vocabulary {vocabulary} has {tokenizer.vocab_size} entries, but the model only "
-            f"{rows}: it is another model's"
-        )
-    if tokenizer.vocab_size < rows:
-        print(
-            f"zoo: the vocabulary has {tokenizer.vocab_size} entries, the model {rows}: "
-            f"the last {rows - tokenizer.vocab_size} stand for no text",
-            file=sys.stderr,
-        )
+    _check_size(str(vocabulary), tokenizer.vocab_size, rows)
     return tokenizer
 
 
