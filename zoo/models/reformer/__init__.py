@@ -1,0 +1,1 @@
+"""The Reformer (Kitaev, Kaiser & Levskaya 2020): long sequences in bounded memory."""
