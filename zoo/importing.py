@@ -24,6 +24,8 @@ TASKS: Mapping[str, str] = {
     "LSTMSeq2SeqConfig": "translation",
     "LSTMTaggerConfig": "tagging",
     "MLPConfig": "image_classification",
+    "ReformerLMConfig": "language_modeling",
+    "ReformerConfig": "translation",
 }
 """Config class -> what a model of it is for."""
 

@@ -77,7 +77,7 @@ def to_variables(checkpoint: Checkpoint, config: ModelConfig) -> dict[str, Any]:
     for path in _table(config).order(config):
         members = [f"params/{member}" for member in ([path] if isinstance(path, str) else path)]
         parts[" + ".join(members)] = members
-    shapes = {name: _joined([leaves[member].shape for member in parts[name]]) for name in parts}
+    shapes = {name: _joined([_shape(leaves, member) for member in parts[name]]) for name in parts}
     arrays = _with_both_positions(checkpoint.weights, list(parts))
     fitted = {
         name: _cut(array, name, shapes[name]) for name, array in zip(parts, arrays, strict=False)
@@ -87,11 +87,30 @@ def to_variables(checkpoint: Checkpoint, config: ModelConfig) -> dict[str, Any]:
         raise CheckpointError(_misfit(type(config).__name__, shapes, checkpoint.weights))
     found: dict[str, Array] = {}
     for name, members in parts.items():
-        ends = np.cumsum([leaves[member].shape[0] for member in members[:-1]], dtype=int)
+        ends = np.cumsum([_shape(leaves, member)[0] for member in members[:-1]], dtype=int)
         found.update(zip(members, np.split(np.asarray(fitted[name]), ends), strict=True))
+    stacked: dict[str, list[Array]] = {}
+    for name, array in found.items():
+        stacked.setdefault(_unstacked(name), []).append(array)  # in the order of their layers
     return weights.unflatten(
-        {name: jnp.asarray(found[name], leaf.dtype) for name, leaf in leaves.items()}
+        {
+            name: jnp.asarray(
+                stacked[name][0] if name in found else np.stack(stacked[name]), leaf.dtype
+            )
+            for name, leaf in leaves.items()
+        }
     )
+
+
+def _unstacked(name: str) -> str:
+    """The parameter of which `name[3]` is an entry; any other name as it is."""
+    return name.partition("[")[0]
+
+
+def _shape(leaves: Mapping[str, Any], name: str) -> tuple[int, ...]:
+    """The shape of a parameter, or of the entry of one in which several are stacked."""
+    shape: tuple[int, ...] = leaves[_unstacked(name)].shape
+    return shape if name in leaves else shape[1:]
 
 
 def _joined(shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:

@@ -15,7 +15,8 @@ from typing import Any
 from zoo.interop.checkpoint import Array
 
 Path = str | tuple[str, ...]
-"""The parameter that an array is, or those whose rows it has, one after the other."""
+"""The parameter that an array is, or those whose rows it has, one after the other. `name[3]` is the
+fourth entry of a parameter in which those of several layers are stacked."""
 
 # Layers.
 
@@ -127,6 +128,49 @@ def _lstm_seq2seq(config: Any) -> Iterator[Path]:
     yield from _arrays("logits", DENSE)
 
 
+HEADS = ("query", "key", "value", "out")
+
+
+def _reformer_stack(path: str, config: Any, number: int, *, reads_source: bool) -> Iterator[str]:
+    """Positions and layers; each of a layer's functions has its layer norm before it."""
+    axes = range(len(config.axial_shape))
+    yield from _arrays(path, [f"axial_{axis}" for axis in axes] or ["positions"])
+    kinds, _ = config.cycle(number)
+    for index in range(number):
+        repetition, place = divmod(index, len(kinds))
+        kind = kinds[place]
+        # Where queries are keys there is no projection of keys; hashing is always of that kind.
+        shared = getattr(kind, "share_qk", True)
+        attention = [f"heads/{name}" for name in HEADS if not (shared and name == "key")]
+        if getattr(kind, "use_bias", False):
+            attention += [f"{name}_bias" for name in attention[:-1]]
+        mlp = [f"{name}/{array}" for name in ("up", "down") for array in DENSE]
+        functions = {"attention": attention}
+        if reads_source:
+            functions["cross_attention"] = [f"heads/{name}" for name in HEADS]
+        for function, arrays in (functions | {"mlp": mlp}).items():
+            for array in [*(f"norm/{name}" for name in LAYER_NORM), *arrays]:
+                yield f"{path}/layer_{place}/{function}/{array}[{repetition}]"
+
+
+def _reformer_lm(config: Any) -> Iterator[str]:
+    yield "embedding/embedding"
+    yield from _reformer_stack("decoder", config, config.num_layers, reads_source=False)
+    yield from _arrays("norm", LAYER_NORM)
+    yield from _arrays("logits", DENSE)
+
+
+def _reformer(config: Any) -> Iterator[str]:
+    yield "embedding/embedding"
+    yield from _reformer_stack("encoder", config, config.num_encoder_layers, reads_source=False)
+    yield from _arrays("encoder_norm", LAYER_NORM)
+    if config.target_vocab_size is not None:
+        yield "target_embedding/embedding"
+    yield from _reformer_stack("decoder", config, config.num_decoder_layers, reads_source=True)
+    yield from _arrays("decoder_norm", LAYER_NORM)
+    yield from _arrays("logits", DENSE)
+
+
 # Sizes that a config may leave None: the first array has the inputs' as its rows, the last one, the
 # bias of the head, has the classes'.
 
@@ -168,5 +212,7 @@ TABLES: Mapping[str, Table] = {
     "LSTMTaggerConfig": Table(_lstm_tagger, _vocabulary_and_classes),
     "LSTMSeq2SeqConfig": Table(_lstm_seq2seq, _vocabulary),
     "MLPConfig": Table(_mlp_classifier, _inputs_and_classes),
+    "ReformerLMConfig": Table(_reformer_lm, _vocabulary),
+    "ReformerConfig": Table(_reformer, _vocabulary),
 }
 """By the name of the config class, so that no family is imported for another one's sake."""

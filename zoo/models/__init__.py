@@ -25,6 +25,15 @@ FAMILIES = {
         "lstm_tagger",
     ),
     "zoo.models.mlp": ("mlp",),
+    "zoo.models.reformer.models": (
+        "reformer_base",
+        "reformer_lm_base",
+        "reformer_lm_long",
+        "reformer_lm_small",
+        "reformer_lm_tiny",
+        "reformer_tagger",
+        "reformer_tiny",
+    ),
     "zoo.models.transformer": (
         "transformer_base",
         "transformer_big",

@@ -1,4 +1,4 @@
-"""Attention within chunks of a sequence, and the arithmetic that all of a Reformer's attention shares.
+"""Attention within chunks of a sequence, and the arithmetic that all Reformer attention shares.
 
 What a query may see follows from two integers, its own position and that of the key: a key of a
 later position is hidden if attention is causal, one of a negative position always, and the query's

@@ -46,6 +46,9 @@ class LSHAttentionConfig:
     wrap_around: bool = False
     """Sort all rounds into one sequence, where the chunk before the first of a round is the last of
     the round before it, and before the very first the very last, as trax did."""
+    count_next: bool = False
+    """In decoding, count the position that comes next among the candidates, as trax did: there is
+    one less that tells anything."""
 
     def __post_init__(self) -> None:
         check_chunks(self.chunk_len, self.chunks_before, self.chunks_after)
@@ -112,8 +115,7 @@ def hash_buckets(
         first the lowest: b0 + f0 · b1 + f0 · f1 · b2 …
       mask: True at real tokens; padding has a bucket of its own, after all others.
     """
-    batch, heads, _, width = queries.shape
-    per_example = rotations.reshape(-1, heads, *rotations.shape[1:])
+    per_example = rotations.reshape(-1, queries.shape[1], *rotations.shape[1:])
     if per_example.shape[0] == 1:
         rotated = jnp.einsum("bhtk,hkrf->bhrtf", queries, per_example[0])
     else:
@@ -224,7 +226,13 @@ def lsh_attention(
     if mask is not None:
         _, places = key_positions(mask)
         keys = jnp.take_along_axis(places[:, None, None, :], order, axis=3)
-    arrays = sorted_queries, shared_keys(sorted_queries), sorted_values, order, keys
+    arrays: tuple[jax.Array, ...] = (
+        sorted_queries,
+        shared_keys(sorted_queries),
+        sorted_values,
+        order,
+        keys,
+    )
     if config.wrap_around:
         arrays = tuple(x.reshape(*x.shape[:2], 1, -1, *x.shape[4:]) for x in arrays)
     found, normaliser = attend_in_chunks(

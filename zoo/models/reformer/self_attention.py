@@ -285,9 +285,10 @@ def candidates(
     room = kept.shape[-1]
     number = config.num_hashes * config.chunk_len * (1 + config.chunks_before)
     same = jnp.any(kept[..., None, :] == buckets[..., None], axis=3)  # [B, N, H, T, L]
-    places = jnp.arange(room, dtype=jnp.int32)
-    past = places[None] <= at[:, None]  # [T, L]
-    rank = jnp.where(past[None, None, None], places + room * same, NOWHERE)
+    places = jnp.arange(room, dtype=jnp.int32)[None, None, None, None]
+    last = at[None, None, None, :, None] + config.count_next
+    same = same & (places <= at[None, None, None, :, None])
+    rank = jnp.where(places <= last, places + room * same, NOWHERE)
     _, chosen = jax.lax.top_k(rank, min(number, room))
     return chosen
 

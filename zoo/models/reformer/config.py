@@ -1,0 +1,101 @@
+"""What a Reformer is made of: the fields that its three forms share."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from zoo.config import ConfigError
+from zoo.models.base import ModelConfig
+from zoo.models.layers import Activation
+from zoo.models.reformer.lsh_attention import LSHAttentionConfig
+from zoo.models.reformer.self_attention import AttentionConfig, HeadSizes, SelfAttentionConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReformerStackConfig(ModelConfig):
+    """What the three forms share."""
+
+    vocab_size: int | None = None
+    """Token ids are 0 … vocab_size - 1; an id outside is clipped to the nearest."""
+    d_model: int = 512
+    """Width of a position, in each of the two streams."""
+    d_ff: int = 2048
+    """Width of the feed-forward layers."""
+    num_heads: int = 8
+    d_key: int = 64
+    """Width of a head's queries and keys."""
+    d_value: int = 64
+    """Width of a head's values."""
+    attention: tuple[SelfAttentionConfig | LSHAttentionConfig, ...] = (LSHAttentionConfig(),)
+    """Of the layers in turn, from the first again after the last. Where the number of layers is a
+    multiple of theirs, memory does not grow with depth."""
+    max_len: int = 2048
+    """Most positions of a sequence: rows of the position tables; unused with `axial_shape`."""
+    axial_shape: tuple[int, ...] = ()
+    """Sides of a box in which positions are numbered, the last one fastest: each side has a table
+    of its own, so that few rows serve many positions (Kitaev et al. 2020, appendix). Its volume is
+    the greatest length. Empty: one table of `max_len`."""
+    axial_widths: tuple[int, ...] = ()
+    """The share of d_model that each side's table fills; they add up to it."""
+    dropout_rate: float = 0.1
+    """After the embeddings, the attention, the activation and the feed-forward layer."""
+    init_scale: float = 1.0
+    """Of the first embeddings, as a share of unit variance over the width, which is trax's."""
+    activation: Activation = "relu"
+    """Of the feed-forward layers."""
+    ff_chunk_len: int | None = None
+    """Positions of which the feed-forward layer keeps its d_ff values at a time: less memory for
+    more time, and no other result. None: all."""
+    pad_id: int | None = 0
+    """The id of padding: masked where a source or a text to tag is read, not in a decoder; None for
+    none."""
+
+    def __post_init__(self) -> None:
+        if not self.attention:
+            raise ConfigError("attention is empty; it is one kind of attention or more")
+        if self.ff_chunk_len is not None and self.ff_chunk_len < 1:
+            raise ConfigError(f"ff_chunk_len is {self.ff_chunk_len}; it is 1 or more")
+        shape, widths = self.axial_shape, self.axial_widths
+        if len(shape) != len(widths):
+            raise ConfigError(
+                f"axial_shape={shape} has {len(shape)} sides and axial_widths={widths} has "
+                f"{len(widths)} widths; there must be as many of both"
+            )
+        if shape and (min(shape) < 1 or min(widths) < 1 or sum(widths) != self.d_model):
+            raise ConfigError(
+                f"axial_shape={shape} and axial_widths={widths} must be 1 or more, and the widths "
+                f"add up to d_model={self.d_model}, not {sum(widths)}"
+            )
+        if not shape and self.d_model % 2:
+            raise ConfigError(f"d_model={self.d_model} must be even, or use axial_shape")
+
+    @property
+    def sizes(self) -> HeadSizes:
+        """Of the attention."""
+        return HeadSizes(
+            d_model=self.d_model,
+            num_heads=self.num_heads,
+            d_key=self.d_key,
+            d_value=self.d_value,
+        )
+
+    @property
+    def longest(self) -> int:
+        """The greatest length of a sequence."""
+        return math.prod(self.axial_shape) if self.axial_shape else self.max_len
+
+    def check_length(self, length: int, what: str) -> None:
+        """Raises ValueError where a sequence is longer than the positions go."""
+        if length > self.longest:
+            limit = f"max_len={self.max_len}"
+            if self.axial_shape:
+                limit = f"{self.longest}, the product of axial_shape={self.axial_shape}"
+            raise ValueError(f"{what} of {length} positions is longer than {limit}")
+
+    def cycle(self, num_layers: int) -> tuple[tuple[AttentionConfig, ...], int]:
+        """The kinds of attention of the layers that are repeated, and how often they are."""
+        kinds = self.attention
+        if num_layers % len(kinds):
+            return tuple(kinds[i % len(kinds)] for i in range(num_layers)), 1
+        return kinds, num_layers // len(kinds)

@@ -1,0 +1,333 @@
+"""The Reformer in its three forms: a language model, translation, and a tagger.
+
+`ReformerLM` predicts a text, `Reformer` reads a source and predicts a target, `ReformerTagger`
+gives each word of a text a tag. Embeddings are neither scaled (save at the start, `init_scale`) nor
+tied to the output.
+
+Decoding goes through a `Cache`, as with the Transformer. Attention by hashes then looks at the
+tokens so far alone, where a whole pass sorts all of a text: the answers are alike, not equal.
+
+Shapes: `B` batch, `S` source length, `T` length, `D` model, `V` vocabulary, `C` classes; in
+decoding `N` beams.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Bool, Float, Int
+
+from zoo import registry
+from zoo.models.dense import Dense
+from zoo.models.layers import Dropout, Embedding, shift_right
+from zoo.models.reformer.blocks import Cache, Masks, ReformerStack
+from zoo.models.reformer.config import ReformerStackConfig
+from zoo.models.reformer.lsh_attention import LSHAttentionConfig
+from zoo.models.reformer.self_attention import SelfAttentionConfig
+from zoo.models.stack import layer_norm
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReformerLMConfig(ReformerStackConfig):
+    """Tokens [B, T] -> logits [B, T, V] of each token given those before it."""
+
+    num_layers: int = 6
+
+    def build(self) -> ReformerLM:
+        return ReformerLM(self)
+
+    def example_inputs(self, batch: int) -> tuple[jax.ShapeDtypeStruct, ...]:
+        return (jax.ShapeDtypeStruct((batch, min(8, self.longest)), jnp.int32),)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReformerConfig(ReformerStackConfig):
+    """Source [B, S] and target [B, T] -> logits [B, T, V]."""
+
+    target_vocab_size: int | None = None
+    """Vocabulary of the target, with embeddings of its own; None: both share one."""
+    num_encoder_layers: int = 6
+    num_decoder_layers: int = 6
+    attention: tuple[SelfAttentionConfig | LSHAttentionConfig, ...] = (SelfAttentionConfig(),)
+    """Of the layers of encoder and decoder in turn; all of the source is seen in any case."""
+    sum_source: bool = False
+    """Let the decoder see the sum of all that the source offers, whatever it asks for, as trax did
+    by mistake."""
+
+    def build(self) -> Reformer:
+        return Reformer(self)
+
+    def example_inputs(self, batch: int) -> tuple[jax.ShapeDtypeStruct, ...]:
+        tokens = jax.ShapeDtypeStruct((batch, min(8, self.longest)), jnp.int32)
+        return tokens, tokens
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReformerTaggerConfig(ReformerStackConfig):
+    """Words [B, T] -> logits [B, T, C] of each word's tag."""
+
+    num_layers: int = 2
+    num_classes: int | None = None
+    """Number of tags."""
+
+    def build(self) -> ReformerTagger:
+        return ReformerTagger(self)
+
+    def example_inputs(self, batch: int) -> tuple[jax.ShapeDtypeStruct, ...]:
+        return (jax.ShapeDtypeStruct((batch, min(8, self.longest)), jnp.int32),)
+
+
+class ReformerLM(nn.Module):
+    """The module of `ReformerLMConfig` (trax: `ReformerLM`). Only the future is masked."""
+
+    config: ReformerLMConfig
+
+    def setup(self) -> None:
+        config = self.config
+        self.embedding = _embedding(config, config.required("vocab_size"))
+        self.dropout = Dropout(config.dropout_rate)
+        self.decoder = ReformerStack(config, config.num_layers, causal=True)
+        self.norm = layer_norm()
+        self.logits = Dense(config.required("vocab_size"))
+
+    def __call__(
+        self,
+        tokens: Int[Array, "B T"],
+        rotations: Sequence[Float[Array, "_ _ _ _"]] | None = None,
+        *,
+        train: bool = False,
+    ) -> Float[Array, "B T V"]:
+        """The logits of each token given those before it.
+
+        Args:
+          tokens: the text.
+          rotations: of the layers that attend by hashes, in order, each [H, d_key, num_hashes, half
+            of the buckets] or with B · H in place of H. None: drawn by the stream of random numbers
+            `lsh`, in training by `dropout`, and without either always the same ones.
+          train: whether there is dropout.
+        """
+        return self.logits(self.encode(tokens, rotations, train=train))
+
+    def encode(
+        self,
+        tokens: Int[Array, "B T"],
+        rotations: Sequence[Float[Array, "_ _ _ _"]] | None = None,
+        *,
+        train: bool = False,
+    ) -> Float[Array, "B T E"]:
+        """What the logits are made of: both streams side by side (E is 2 D)."""
+        x = self.dropout(self.embedding(shift_right(tokens)), train=train)
+        streams = self.decoder(x, Masks(), (), rotations, train=train)
+        normed: jax.Array = self.norm(jnp.concatenate(streams, axis=-1))
+        return normed
+
+    def start(
+        self,
+        batch: int,
+        length: int,
+        rotations: Sequence[Float[Array, "_ _ _ _"]] | None = None,
+    ) -> Cache:
+        """An empty cache for up to `length` tokens."""
+        return self.decoder.start(batch, length, rotations)
+
+    def extend(
+        self, tokens: Int[Array, "B N T"], cache: Cache
+    ) -> tuple[Float[Array, "B N V"], Cache]:
+        """The logits of the token after `tokens`, which follow those in the cache.
+
+        The first token of all is 0, the start.
+        """
+        streams, cache = self.decoder.extend(self.embedding(tokens), cache)
+        last = jnp.concatenate([stream[:, :, -1] for stream in streams], axis=-1)
+        return self.logits(self.norm(last)), cache
+
+
+class Reformer(nn.Module):
+    """The module of `ReformerConfig` (trax: `Reformer`).
+
+    The source's padding is masked in the encoder and in the attention to it; the decoder masks the
+    future and nothing else.
+    """
+
+    config: ReformerConfig
+
+    def setup(self) -> None:
+        config = self.config
+        size = config.required("vocab_size")
+        self.embedding = _embedding(config, size)
+        if config.target_vocab_size is not None:
+            size = config.target_vocab_size
+            self.target_embedding = _embedding(config, size)
+        self.dropout = Dropout(config.dropout_rate)
+        self.encoder = ReformerStack(config, config.num_encoder_layers, causal=False)
+        self.encoder_norm = layer_norm()
+        self.decoder = ReformerStack(
+            config,
+            config.num_decoder_layers,
+            causal=True,
+            reads_source=True,
+            sum_values=config.sum_source,
+        )
+        self.decoder_norm = layer_norm()
+        self.logits = Dense(size)
+
+    def __call__(
+        self, inputs: Int[Array, "B S"], targets: Int[Array, "B T"], *, train: bool = False
+    ) -> Float[Array, "B T V"]:
+        """The logits of each target token given the source and the target tokens before it."""
+        memory, mask = self.encode(inputs, train=train)
+        x = self._embed_target(shift_right(targets), train)
+        y1, y2 = self.decoder(x, Masks(source=mask), memory, train=train)
+        return self.logits(self.decoder_norm((y1 + y2) / 2))
+
+    def encode(
+        self, inputs: Int[Array, "B S"], *, train: bool = False
+    ) -> tuple[Float[Array, "B S D"], Bool[Array, "B S"] | None]:
+        """The source's vectors, and where it is real."""
+        mask = _real(inputs, self.config.pad_id)
+        x = self.dropout(self.embedding(inputs), train=train)
+        y1, y2 = self.encoder(x, Masks(own=mask), train=train)
+        return self.encoder_norm((y1 + y2) / 2), mask
+
+    def start(self, inputs: Int[Array, "B S"], length: int) -> Cache:
+        """An empty cache for up to `length` target tokens."""
+        memory, mask = self.encode(inputs)
+        return self.decoder.start(inputs.shape[0], length, None, memory, mask)
+
+    def extend(
+        self, tokens: Int[Array, "B N T"], cache: Cache
+    ) -> tuple[Float[Array, "B N V"], Cache]:
+        """The logits of the token after `tokens`, which follow those in the cache.
+
+        The first token of all is 0, the start.
+        """
+        (y1, y2), cache = self.decoder.extend(self._embed_target(tokens, False), cache)
+        return self.logits(self.decoder_norm((y1[:, :, -1] + y2[:, :, -1]) / 2)), cache
+
+    def _embed_target(self, tokens: Int[Array, "... T"], train: bool) -> Float[Array, "... T D"]:
+        separate = self.config.target_vocab_size is not None
+        table = self.target_embedding if separate else self.embedding
+        return self.dropout(table(tokens), train=train)
+
+
+class ReformerTagger(nn.Module):
+    """The module of `ReformerTaggerConfig`: a bidirectional encoder. Padding is masked."""
+
+    config: ReformerTaggerConfig
+
+    def setup(self) -> None:
+        config = self.config
+        self.embedding = _embedding(config, config.required("vocab_size"))
+        self.dropout = Dropout(config.dropout_rate)
+        self.encoder = ReformerStack(config, config.num_layers, causal=False)
+        self.norm = layer_norm()
+        self.head = Dense(config.required("num_classes"))
+
+    def __call__(
+        self,
+        tokens: Int[Array, "B T"],
+        rotations: Sequence[Float[Array, "_ _ _ _"]] | None = None,
+        *,
+        train: bool = False,
+    ) -> Float[Array, "B T C"]:
+        """The logits of each word's tag; `rotations` as in `ReformerLM`."""
+        masks = Masks(own=_real(tokens, self.config.pad_id))
+        x = self.dropout(self.embedding(tokens), train=train)
+        streams = self.encoder(x, masks, (), rotations, train=train)
+        return self.head(self.norm(jnp.concatenate(streams, axis=-1)))
+
+
+def _real(tokens: Int[Array, "B T"], pad_id: int | None) -> Bool[Array, "B T"] | None:
+    return None if pad_id is None else tokens != pad_id
+
+
+def _embedding(config: ReformerStackConfig, size: int) -> Embedding:
+    return Embedding(size, config.d_model, config.init_scale)
+
+
+LOCAL = SelfAttentionConfig(chunk_len=64, chunks_before=1)
+HASHED = LSHAttentionConfig(chunk_len=64, num_hashes=2, num_buckets=64)
+
+
+@registry.models.register
+def reformer_lm_base() -> ReformerLMConfig:
+    """trax's sizes of `ReformerLM`, with local attention and attention by hashes in turn."""
+    return ReformerLMConfig(attention=(LOCAL, HASHED), activation="gelu_tanh")
+
+
+@registry.models.register
+def reformer_lm_small() -> ReformerLMConfig:
+    """Six layers of 256 that attend by hashes: for texts of some thousand characters."""
+    return ReformerLMConfig(
+        d_model=256, d_ff=1024, num_heads=4, attention=(HASHED,), activation="gelu_tanh"
+    )
+
+
+@registry.models.register
+def reformer_lm_long() -> ReformerLMConfig:
+    """`reformer_lm_small` for 65,536 positions, with axial position encodings."""
+    return ReformerLMConfig(
+        d_model=256,
+        d_ff=1024,
+        num_heads=4,
+        attention=(LSHAttentionConfig(chunk_len=64, num_hashes=2, num_buckets=(32, 64)),),
+        activation="gelu_tanh",
+        max_len=65_536,
+        axial_shape=(256, 256),
+        axial_widths=(64, 192),
+        ff_chunk_len=4096,
+    )
+
+
+@registry.models.register
+def reformer_lm_tiny() -> ReformerLMConfig:
+    """For tests and toy tasks."""
+    return ReformerLMConfig(
+        d_model=64,
+        d_ff=128,
+        num_heads=2,
+        d_key=32,
+        d_value=32,
+        num_layers=2,
+        max_len=256,
+        attention=(LSHAttentionConfig(chunk_len=16, num_hashes=2, num_buckets=16),),
+    )
+
+
+@registry.models.register
+def reformer_base() -> ReformerConfig:
+    """trax's defaults of `Reformer`."""
+    return ReformerConfig()
+
+
+@registry.models.register
+def reformer_tiny() -> ReformerConfig:
+    """For tests and toy tasks."""
+    return ReformerConfig(
+        d_model=64,
+        d_ff=128,
+        num_heads=2,
+        d_key=32,
+        d_value=32,
+        num_encoder_layers=2,
+        num_decoder_layers=2,
+        max_len=256,
+    )
+
+
+@registry.models.register
+def reformer_tagger() -> ReformerTaggerConfig:
+    """Two layers of 128 that attend by hashes, for sentences."""
+    return ReformerTaggerConfig(
+        d_model=128,
+        d_ff=256,
+        num_heads=4,
+        d_key=32,
+        d_value=32,
+        attention=(LSHAttentionConfig(chunk_len=32, chunks_after=1, num_hashes=2, num_buckets=8),),
+        max_len=512,
+    )
