@@ -279,7 +279,8 @@ class ReformerStack(nn.Module):
                 found[i] = draw_rotations(jax.random.fold_in(key, i), shape)
                 continue
             found[i] = jnp.asarray(given[number])
-            if found[i].shape[1:] != shape[1:] or found[i].shape[0] % shape[0]:
+            fits = found[i].shape[1:3] == shape[1:3] and found[i].shape[0] % shape[0] == 0
+            if not fits or (kind.num_buckets is not None and found[i].shape[3] != shape[3]):
                 raise ValueError(
                     f"rotations {number} have the shape {list(found[i].shape)}; for {length} "
                     f"positions it is {list(shape)}, or the first of these times the examples"

@@ -14,6 +14,7 @@ rounds of hashing, `F` random vectors.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import jax
@@ -47,8 +48,8 @@ class LSHAttentionConfig:
     """Sort all rounds into one sequence, where the chunk before the first of a round is the last of
     the round before it, and before the very first the very last, as trax did."""
     count_next: bool = False
-    """In decoding, count the position that comes next among the candidates, as trax did: there is
-    one less that tells anything."""
+    """In decoding, count the position that comes next among the candidates, as if it were in the
+    first bucket, as trax did: one less then tells anything."""
 
     def __post_init__(self) -> None:
         check_chunks(self.chunk_len, self.chunks_before, self.chunks_after)
@@ -63,11 +64,21 @@ class LSHAttentionConfig:
                     "several of them, since half of the buckets are the other half's opposites"
                 )
 
-    def factors(self, length: int) -> tuple[int, ...]:
-        """The numbers of buckets that make up those of an input of this length."""
-        if self.num_buckets is None:
-            return buckets_for(length, self.chunk_len)
-        return (self.num_buckets,) if isinstance(self.num_buckets, int) else self.num_buckets
+    def factors(
+        self, length: int, rotations: Float[Array, "G K R F"] | None = None
+    ) -> tuple[int, ...]:
+        """The numbers of buckets that make up those of an input of this length.
+
+        Where the config does not say how many there are, rotations that are given do.
+        """
+        if isinstance(self.num_buckets, int):
+            return (self.num_buckets,)
+        if self.num_buckets is not None:
+            return self.num_buckets
+        factors = buckets_for(length, self.chunk_len)
+        if rotations is not None and sum(factors) != 2 * rotations.shape[-1]:
+            return (2 * rotations.shape[-1],)
+        return factors
 
     def rotation_shape(self, heads: int, width: int, length: int) -> tuple[int, int, int, int]:
         """The shape [H, K, R, F] of the rotations for an input of this length."""
@@ -83,16 +94,16 @@ def check_chunks(chunk_len: int | None, before: int, after: int) -> None:
 
 
 def buckets_for(length: int, chunk_len: int) -> tuple[int, ...]:
-    """Two buckets a chunk; above `MOST_BUCKETS` the next lower power of two, as two factors.
+    """Two buckets a chunk; above `MOST_BUCKETS`, about as many as the product of two even factors.
 
     >>> buckets_for(1024, 64), buckets_for(65536, 64)
-    ((32,), (32, 64))
+    ((32,), (64, 32))
     """
     number = 2 * max(1, length // chunk_len)
     if number <= MOST_BUCKETS:
         return (number,)
-    exponent = number.bit_length() - 1
-    return 2 ** (exponent // 2), 2 ** (exponent - exponent // 2)
+    first: int = 2 ** math.ceil(math.log2(number) / 2)
+    return first, 2 * (number // (2 * first))
 
 
 def draw_rotations(key: PRNGKeyArray, shape: tuple[int, int, int, int]) -> Float[Array, "H K R F"]:

@@ -109,10 +109,12 @@ class LayerCache:
 
 def empty_cache(config: AttentionConfig, sizes: HeadSizes, batch: int, length: int) -> LayerCache:
     """A cache of no tokens with room for `length`, for one beam a row."""
+    if isinstance(config, LSHAttentionConfig) and config.count_next:
+        length += 1
     shape = (batch, 1, sizes.num_heads, length)
     buckets = None
     if isinstance(config, LSHAttentionConfig):
-        buckets = jnp.zeros((*shape[:3], config.num_hashes, length), jnp.int32)
+        buckets = jnp.zeros((*shape[:3], config.num_hashes, shape[3]), jnp.int32)
     return LayerCache(jnp.zeros((*shape, sizes.d_key)), jnp.zeros((*shape, sizes.d_value)), buckets)
 
 
@@ -234,7 +236,8 @@ class LSHSelfAttention(nn.Module):
         """
         queries, values = split_heads(x, self.query), split_heads(x, self.value)
         if buckets is None:
-            buckets = hash_buckets(queries, rotations, self.config.factors(x.shape[1]), mask)
+            factors = self.config.factors(x.shape[1], rotations)
+            buckets = hash_buckets(queries, rotations, factors, mask)
         found = lsh_attention(queries, values, buckets, mask, self.config, causal=self.causal)
         return self.dropout(join_heads(found, self.out), train=train), buckets
 
@@ -249,10 +252,10 @@ class LSHSelfAttention(nn.Module):
         beams, config = x.shape[:2], self.config
         flat = _flat(x)
         queries, values = split_heads(flat, self.query), split_heads(flat, self.value)
-        room = cache.keys.shape[3]
+        factors = config.factors(cache.keys.shape[3], rotations)
         if rotations.shape[0] != queries.shape[1]:
             rotations = _for_beams(rotations, *beams)
-        new = _per_beam(hash_buckets(queries, rotations, config.factors(room)), beams)
+        new = _per_beam(hash_buckets(queries, rotations, factors), beams)
         keys, queries = _per_beam(shared_keys(queries), beams), _per_beam(queries, beams)
         cache = _write(cache, length, keys=keys, values=_per_beam(values, beams), buckets=new)
         at = length + jnp.arange(x.shape[2], dtype=jnp.int32)  # [T]
@@ -286,8 +289,10 @@ def candidates(
     number = config.num_hashes * config.chunk_len * (1 + config.chunks_before)
     same = jnp.any(kept[..., None, :] == buckets[..., None], axis=3)  # [B, N, H, T, L]
     places = jnp.arange(room, dtype=jnp.int32)[None, None, None, None]
-    last = at[None, None, None, :, None] + config.count_next
-    same = same & (places <= at[None, None, None, :, None])
+    last = at[None, None, None, :, None]
+    if config.count_next:
+        last = last + 1
+        same = jnp.where(places == last, buckets[:, :, :, 0, :, None] == 0, same)
     rank = jnp.where(places <= last, places + room * same, NOWHERE)
     _, chosen = jax.lax.top_k(rank, min(number, room))
     return chosen
