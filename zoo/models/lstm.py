@@ -11,7 +11,7 @@ in decoding `N` beams. Inside, time stands before the batch (see `recurrent`).
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -162,8 +162,7 @@ class SourceCache(Cache):
     memory: Memory
 
 
-@struct.dataclass
-class Carry:
+class Carry(NamedTuple):
     """Where a language model stands in a text: what `unroll` goes on from."""
 
     layers: tuple[State, ...]
