@@ -21,8 +21,13 @@ TASKS: Mapping[str, str] = {
     "TransformerEncoderConfig": "text_classification",
     "BagOfEmbeddingsConfig": "text_classification",
     "MLPConfig": "image_classification",
+    "ResNetConfig": "image_classification",
+    "WideResNetConfig": "image_classification",
 }
 """Config class -> what a model of it is for."""
+
+CONVOLUTIONS = ("ResNetConfig", "WideResNetConfig")
+"""The config classes of networks that take images of several sizes."""
 
 
 def import_trax(
@@ -41,7 +46,8 @@ def import_trax(
       config: as `trax.config` or `trax.parse_call` gives it, or a registered model's.
       vocabulary: for a model of text: a SentencePiece model (`.model`) or one of trax's own files
         of subwords. Without one, text is ids between spaces.
-      image_shape: for a model of images: height, width and channels, where they are not square.
+      image_shape: for a model of images: height, width and channels, where they are not square, or
+        not of the usual size of a network of convolutions.
 
     Returns:
       The card that was written. Classes are named "0", "1", …: checkpoints have no names.
@@ -61,6 +67,8 @@ def import_trax(
             f"({', '.join(sorted(set(TASKS.values())))}); use zoo.interop.trax in Python"
         )
     checkpoint = trax.read(file)
+    if image_shape is not None and type(config).__name__ in CONVOLUTIONS:
+        config = dataclasses.replace(config, **{"input_shape": image_shape})
     config = trax.complete(config, checkpoint)
     variables = trax.to_variables(checkpoint, config)
 
@@ -117,9 +125,12 @@ def _tokenizer(config: ModelConfig, vocabulary: str | Path | None) -> Tokenizer:
 def _images(config: Any, shape: tuple[int, int, int] | None) -> tuple[ModelConfig, dict[str, Any]]:
     """The config for images of a shape, and how they are prepared.
 
-    A checkpoint has the number of values alone. trax gives its models bytes as they come, from 0 to
-    255; where yours saw others, change `mean` and `std` in the card.
+    A checkpoint of an MLP has the number of values alone. trax gives its models bytes as they come,
+    from 0 to 255; where yours saw others, change `mean` and `std` in the card.
     """
+    if type(config).__name__ in CONVOLUTIONS:
+        config.example_inputs(1)  # says what to give where the shape is not known
+        return config, _as_they_come(*config.input_shape)
     if not config.flatten:
         raise ValueError(
             "an MLP with flatten=False takes no images; use zoo.interop.trax in Python"
@@ -135,7 +146,15 @@ def _images(config: Any, shape: tuple[int, int, int] | None) -> tuple[ModelConfi
             f"{' x '.join(map(str, shape)) if shape else 'square'} image; give the image_shape: "
             "height, width and channels"
         )
-    height, width, channels = shape
-    bytes_as_they_come = {"mean": (0.0,), "std": (1 / 255,)}
-    preparation = {"height": height, "width": width, "channels": channels} | bytes_as_they_come
-    return dataclasses.replace(config, input_shape=shape), preparation
+    return dataclasses.replace(config, input_shape=shape), _as_they_come(*shape)
+
+
+def _as_they_come(height: int, width: int, channels: int) -> dict[str, Any]:
+    """Images of that shape with their bytes as values, 0 to 255."""
+    return {
+        "height": height,
+        "width": width,
+        "channels": channels,
+        "mean": (0.0,),
+        "std": (1 / 255,),
+    }

@@ -175,6 +175,48 @@ def _mlp(
     )
 
 
+def _resnet50(
+    *,
+    d_hidden: int = 64,
+    n_output_classes: int = 1001,
+    norm: str = "BatchNorm",
+    non_linearity: str = "Relu",
+) -> ModelConfig:
+    from zoo.models.resnet import ResNetConfig
+
+    if norm.rpartition(".")[2] != "BatchNorm":
+        raise ConfigError(f"Resnet50.norm is {norm!r}; the zoo has BatchNorm alone")
+    return ResNetConfig(
+        width=d_hidden,
+        num_classes=n_output_classes,
+        activation=_activation(non_linearity),
+        momentum=0.999,
+        pool_window=7,
+        stride_on="1x1",
+        zero_init=False,
+        trax_layers=True,
+    )
+
+
+def _wide_resnet(
+    *,
+    n_blocks: int = 3,
+    widen_factor: int = 1,
+    n_output_classes: int = 10,
+    bn_momentum: float = 0.9,
+) -> ModelConfig:
+    from zoo.models.resnet import WideResNetConfig
+
+    return WideResNetConfig(
+        num_blocks=n_blocks,
+        widen_factor=widen_factor,
+        num_classes=n_output_classes,
+        momentum=bn_momentum,
+        pool_window=8,
+        trax_groups=True,
+    )
+
+
 CONSTRUCTORS: Mapping[str, Callable[..., ModelConfig]] = {
     "Transformer": _transformer,
     "TransformerLM": _transformer_lm,
@@ -182,6 +224,8 @@ CONSTRUCTORS: Mapping[str, Callable[..., ModelConfig]] = {
     "TransformerDecoder": _transformer_decoder,
     "BagOfEmbeddings": _bag_of_embeddings,
     "MLP": _mlp,
+    "Resnet50": _resnet50,
+    "WideResnet": _wide_resnet,
 }
 """By trax's name, save for BagOfEmbeddings."""
 
@@ -192,8 +236,8 @@ def config(name: str, **kwargs: Any) -> ModelConfig:
     >>> config("Transformer", input_vocab_size=33300, d_ff=2048, mode="predict")  # doctest: +SKIP
 
     Args:
-      name: `Transformer`, `TransformerLM`, `TransformerEncoder`, `TransformerDecoder`, `MLP`, or
-        `BagOfEmbeddings` for the tutorials' `Serial(Embedding, Mean, Dense, LogSoftmax)`, with
+      name: `Transformer`, `TransformerLM`, `TransformerEncoder`, `TransformerDecoder`, `MLP`,
+        `Resnet50`, `WideResnet`, or `BagOfEmbeddings` for the tutorials' `Serial(Embedding, Mean, Dense, LogSoftmax)`, with
         `vocab_size`, `d_feature` and `n_classes`.
       kwargs: trax's own, with trax's defaults. A layer is given by name, as `ff_activation="Gelu"`.
         `mode` is accepted, and so is `dropout_shared_axes`: neither is part of the model.
