@@ -237,8 +237,8 @@ def config(name: str, **kwargs: Any) -> ModelConfig:
 
     Args:
       name: `Transformer`, `TransformerLM`, `TransformerEncoder`, `TransformerDecoder`, `MLP`,
-        `Resnet50`, `WideResnet`, or `BagOfEmbeddings` for the tutorials' `Serial(Embedding, Mean, Dense, LogSoftmax)`, with
-        `vocab_size`, `d_feature` and `n_classes`.
+        `Resnet50`, `WideResnet`, or `BagOfEmbeddings` for the tutorials' `Serial(Embedding, Mean,
+        Dense, LogSoftmax)`, with `vocab_size`, `d_feature` and `n_classes`.
       kwargs: trax's own, with trax's defaults. A layer is given by name, as `ff_activation="Gelu"`.
         `mode` is accepted, and so is `dropout_shared_axes`: neither is part of the model.
 

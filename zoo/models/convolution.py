@@ -21,10 +21,9 @@ ConvPrecision = Literal["float32", "bfloat16"]
 """Of the convolutions and of what goes from one to the next. Sums are float32 in either."""
 
 Padding = Literal["symmetric", "same", "valid"]
-"""What is added around an image. `symmetric`: half of the kernel's size, rounded down, on each side,
-as in most libraries. `same`: TensorFlow's and trax's; it differs from that only where the stride is
-above 1, when there may be one row less, and at the end rather than at the beginning. `valid`: none.
-"""
+"""What is added around an image. `symmetric`: half of the kernel's size, rounded down, on each
+side, as in most libraries. `same`: TensorFlow's and trax's, which may add a row less where the
+stride is above 1, and leaves it out at the beginning. `valid`: nothing."""
 
 Borders = str | Sequence[tuple[int, int]]
 
@@ -129,7 +128,8 @@ def max_pool(
     if not isinstance(borders, str):
         borders = [(0, 0), *borders, (0, 0)]
     window, strides = (1, size, size, 1), (1, stride, stride, 1)
-    return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, window, strides, borders)
+    largest: jax.Array = jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, window, strides, borders)
+    return largest
 
 
 def average(x: Float[Array, "B H W C"], window: int | None) -> Float[Array, "B _"]:
@@ -141,4 +141,5 @@ def average(x: Float[Array, "B H W C"], window: int | None) -> Float[Array, "B _
     if window is None:
         return x.mean(axis=(1, 2))
     sums = jax.lax.reduce_window(x, 0.0, jax.lax.add, (1, window, window, 1), (1,) * 4, "VALID")
-    return (sums / window**2).reshape(len(x), math.prod(sums.shape[1:]))
+    means: jax.Array = (sums / window**2).reshape(len(x), math.prod(sums.shape[1:]))
+    return means

@@ -13,7 +13,6 @@ Shapes: `B` batch, `H` height, `W` width, `C` channels, `N` classes.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -35,7 +34,7 @@ from zoo.models.convolution import (
     average,
     max_pool,
 )
-from zoo.models.dense import Dense
+from zoo.models.dense import Dense, Precision
 from zoo.models.layers import ACTIVATIONS, Activation, Dropout
 
 
@@ -56,12 +55,13 @@ class ImageModelConfig(ModelConfig):
     """Of convolutions, of what goes between them, and of the head's product. Statistics, and the
     parameters in training, are float32 in either."""
 
-    def __post_init__(self) -> None:
-        if self.dtype not in get_args(ConvPrecision):
+    def in_precision(self, dtype: Precision) -> ModelConfig:
+        if dtype == "int8":
             raise ConfigError(
-                f"dtype is {self.dtype!r}; a {type(self).__name__} spends its time in "
-                f"convolutions, which come in {' and '.join(get_args(ConvPrecision))}"
+                f"dtype is {dtype!r}; a {type(self).__name__} spends its time in convolutions, "
+                f"which come in {' and '.join(get_args(ConvPrecision))}"
             )
+        return super().in_precision(dtype)
 
     def example_inputs(self, batch: int) -> tuple[jax.ShapeDtypeStruct, ...]:
         if self.input_shape is None or len(self.input_shape) != 3:
@@ -77,7 +77,7 @@ class ResNetConfig(ImageModelConfig):
     """Images [B, H, W, C] -> logits [B, N]. As it stands: ResNet-50."""
 
     block: Literal["basic", "bottleneck"] = "bottleneck"
-    """Two convolutions of 3 x 3, or one of 3 x 3 between two of 1 x 1, the last four times as wide."""
+    """Two convolutions of 3 x 3, or 1 x 1, 3 x 3 and another 1 x 1, which is four times as wide."""
     stage_sizes: tuple[int, ...] = (3, 4, 6, 3)
     """Blocks of each stage. Every stage but the first halves the image and doubles the width."""
     width: int = 64
@@ -89,16 +89,16 @@ class ResNetConfig(ImageModelConfig):
     """Where a block changes the shape: a convolution of 1 x 1 and its normalisation (option B), or
     every second position and zeros for the new channels (option A, of the networks for CIFAR)."""
     stride_on: Literal["3x3", "1x1"] = "3x3"
-    """Which convolution of a bottleneck has the stride: `3x3` is the ResNet v1.5 of later libraries,
-    somewhat better; `1x1`, the first, that of the paper and of trax."""
+    """Which convolution of a bottleneck has the stride: `3x3` is v1.5, as in later libraries and
+    somewhat better; `1x1`, the first one, is the paper's, and trax's."""
     activation: Activation = "relu"
     """After each normalisation, and after each sum."""
     zero_init: bool = True
     """Each block's last normalisation begins with a scale of 0, so that every block begins as its
     shortcut (Goyal et al. 2017, section 5.1). trax: 1."""
     trax_layers: bool = False
-    """For trax's weights: convolutions have biases (which the normalisation behind them takes away),
-    images are padded as TensorFlow's `same` does, and not at all in front of the max pool."""
+    """For trax's weights: convolutions have biases, which the normalisation behind them takes away
+    again; images are padded as TensorFlow's `same` does, and not in front of the max pool."""
 
     def build(self) -> ResNet:
         return ResNet(self)
@@ -305,7 +305,7 @@ def resnet18() -> ResNetConfig:
 @registry.models.register
 def resnet34() -> ResNetConfig:
     """34 layers for ImageNet, in basic blocks."""
-    return dataclasses.replace(resnet18(), stage_sizes=(3, 4, 6, 3))
+    return ResNetConfig(block="basic", stage_sizes=(3, 4, 6, 3))
 
 
 @registry.models.register
@@ -317,33 +317,42 @@ def resnet50() -> ResNetConfig:
 @registry.models.register
 def resnet101() -> ResNetConfig:
     """101 layers for ImageNet, in bottlenecks."""
-    return dataclasses.replace(resnet50(), stage_sizes=(3, 4, 23, 3))
+    return ResNetConfig(stage_sizes=(3, 4, 23, 3))
 
 
 @registry.models.register
 def resnet152() -> ResNetConfig:
     """152 layers for ImageNet, in bottlenecks."""
-    return dataclasses.replace(resnet50(), stage_sizes=(3, 8, 36, 3))
+    return ResNetConfig(stage_sizes=(3, 8, 36, 3))
+
+
+def _for_cifar(blocks: int) -> ResNetConfig:
+    """He et al. 2015, section 4.2: three stages of so many blocks, 6 · blocks + 2 layers."""
+    return ResNetConfig(
+        block="basic",
+        stage_sizes=(blocks, blocks, blocks),
+        width=16,
+        stem="3x3",
+        shortcut="padding",
+    )
 
 
 @registry.models.register
 def resnet20_cifar() -> ResNetConfig:
-    """20 layers for images of 32 x 32: 0.27 million parameters (He et al. 2015, section 4.2)."""
-    return ResNetConfig(
-        block="basic", stage_sizes=(3, 3, 3), width=16, stem="3x3", shortcut="padding"
-    )
+    """20 layers for images of 32 x 32: 0.27 million parameters."""
+    return _for_cifar(3)
 
 
 @registry.models.register
 def resnet32_cifar() -> ResNetConfig:
     """32 layers for images of 32 x 32."""
-    return dataclasses.replace(resnet20_cifar(), stage_sizes=(5, 5, 5))
+    return _for_cifar(5)
 
 
 @registry.models.register
 def resnet56_cifar() -> ResNetConfig:
     """56 layers for images of 32 x 32."""
-    return dataclasses.replace(resnet20_cifar(), stage_sizes=(9, 9, 9))
+    return _for_cifar(9)
 
 
 @registry.models.register
