@@ -170,6 +170,37 @@ def test_a_network_of_convolutions_takes_images_of_its_usual_size(zoo_command, s
     assert "the checkpoint has 36 arrays, which do not fit the 36 of the WideResNetConfig" in err
 
 
+def test_the_classes_of_a_classifier_may_have_names(zoo_command, checkpoint, tmp_path):
+    import zoo
+
+    names = tmp_path / "names.txt"
+    names.write_text("day\n\n night \n")
+    call = ("--call", "MLP(layer_widths=(5, 2))", "--labels", names)
+    code, _, err = zoo_command("import-trax", checkpoint(MLP), *call, "--out", tmp_path / "a")
+    assert (code, err) == (0, "")
+    assert zoo.card(tmp_path / "a").labels == ("day", "night")
+    for text, counted in (("day\nnight\ndusk\n", "3"), ("day\nday\n", "1")):
+        names.write_text(text)
+        code, _, err = zoo_command("import-trax", checkpoint(MLP), *call, "--out", tmp_path / "b")
+        lines = text.split()
+        assert (code, err) == (
+            2,
+            f"zoo: {names} names {counted} different classes in {len(lines)} lines "
+            f"({', '.join(map(repr, lines))}), but the model has 2\n",
+        )
+    assert not (tmp_path / "b").exists()
+
+
+def test_labels_are_for_classifiers(checkpoint, tmp_path):
+    from zoo.importing import import_trax
+    from zoo.interop import trax
+
+    path = checkpoint(arrays((6, 4), (8, 4), (4,), (4,), (4, 6), (6,)))
+    config = trax.config("TransformerLM", vocab_size=6, d_model=4, n_heads=2, n_layers=0, max_len=8)
+    with pytest.raises(ValueError, match="labels are for classifiers; this is a model of language"):
+        import_trax(path, tmp_path / "out", config, labels=tmp_path / "names.txt")
+
+
 MISTAKES = {
     "neither call nor model": ([], "give --call or --model, one of them: a checkpoint does not"),
     "both": (["--call", "MLP()", "--model", "mlp"], "give --call or --model, one of them"),

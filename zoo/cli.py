@@ -448,6 +448,7 @@ def import_trax(
     model: str | None = None,
     vocab: Path | None = None,
     image_shape: tuple[int, int, int] | None = None,
+    labels: Path | None = None,
 ) -> None:
     """Makes of a checkpoint of google/trax what zoo.load reads: card, safetensors, vocabulary.
 
@@ -458,6 +459,7 @@ def import_trax(
       model: a registered model instead of a call.
       vocab: the vocabulary: trax's file of subwords, or a SentencePiece model (*.model).
       image_shape: for a model of images that are not square: height, width and channels.
+      labels: for a classifier: a text file with the name of a class a line, in their order.
     """
     from zoo.importing import import_trax as convert
     from zoo.interop import trax
@@ -467,7 +469,10 @@ def import_trax(
             "give --call or --model, one of them: a checkpoint does not say what it is"
         )
     config = registered_model(model) if model else trax.parse_call(call or "")
-    _print_files(out, convert(file, out, config, vocabulary=vocab, image_shape=image_shape))
+    _print_files(
+        out,
+        convert(file, out, config, vocabulary=vocab, image_shape=image_shape, labels=labels),
+    )
 
 
 def _print_files(folder: Path, card: Card) -> None:

@@ -29,6 +29,9 @@ TASKS: Mapping[str, str] = {
 CONVOLUTIONS = ("ResNetConfig", "WideResNetConfig")
 """The config classes of networks that take images of several sizes."""
 
+LISTED = 10
+"""Most names that an error message lists."""
+
 
 def import_trax(
     file: str | Path,
@@ -37,6 +40,7 @@ def import_trax(
     *,
     vocabulary: str | Path | None = None,
     image_shape: tuple[int, int, int] | None = None,
+    labels: str | Path | None = None,
 ) -> Card:
     """Writes card, safetensors and vocabulary of a model that trax trained.
 
@@ -48,15 +52,17 @@ def import_trax(
         of subwords. Without one, text is ids between spaces.
       image_shape: for a model of images: height, width and channels, where they are not square, or
         not of the usual size of a network of convolutions.
+      labels: for a classifier: a text file with the name of a class a line, in their order.
 
     Returns:
-      The card that was written. Classes are named "0", "1", …: checkpoints have no names.
+      The card that was written. Checkpoints have no names of classes: without `labels` they are
+      "0", "1", ….
 
     Raises:
       FileNotFoundError: a file is not there.
       CheckpointError: the file is no checkpoint of trax, or one of another model.
-      ValueError: the vocabulary is larger than the model's, the images are of another size, or the
-        model answers no task of the zoo.
+      ValueError: the vocabulary is larger than the model's, the images are of another size, the
+        labels are more or fewer than the classes, or the model answers no task of the zoo.
       FileExistsError: the folder holds another model.
     """
     file, folder = Path(file), Path(folder)
@@ -84,7 +90,9 @@ def import_trax(
         if hasattr(config, "max_len") and task == "text_classification":
             details["preprocessing"] = {"max_len": config.max_len}
     if task.endswith("classification"):
-        details["labels"] = tuple(map(str, range(config.required("num_classes"))))
+        details["labels"] = _labels(config.required("num_classes"), labels)
+    elif labels is not None:
+        raise ValueError(f"labels are for classifiers; this is a model of {task}")
     card = Card(
         name=folder.name,
         task=task,
@@ -120,6 +128,20 @@ def _tokenizer(config: ModelConfig, vocabulary: str | Path | None) -> Tokenizer:
             file=sys.stderr,
         )
     return tokenizer
+
+
+def _labels(number: int, file: str | Path | None) -> tuple[str, ...]:
+    if file is None:
+        return tuple(map(str, range(number)))
+    lines = Path(file).read_text(encoding="utf-8").splitlines()
+    names = tuple(name for line in lines if (name := line.strip()))
+    if len(set(names)) != number or len(names) != number:
+        listed = ", ".join(map(repr, names[:LISTED])) + (", …" if len(names) > LISTED else "")
+        raise ValueError(
+            f"{file} names {len(set(names))} different classes in {len(names)} lines ({listed}), "
+            f"but the model has {number}"
+        )
+    return names
 
 
 def _images(config: Any, shape: tuple[int, int, int] | None) -> tuple[ModelConfig, dict[str, Any]]:

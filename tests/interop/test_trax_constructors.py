@@ -64,11 +64,11 @@ def test_the_arguments_of_a_transformer_become_the_zoo_s_fields():
 def test_the_resnets_have_trax_s_defaults():
     config = trax.config("Resnet50", non_linearity="tl.Gelu", mode="train")
     assert (config.width, config.num_classes, config.stage_sizes) == (64, 1001, (3, 4, 6, 3))
-    assert (config.momentum, config.pool_window, config.stride_on) == (0.999, 7, "1x1")
+    assert (config.norm_momentum, config.pool_window, config.stride_on) == (0.999, 7, "1x1")
     assert (config.activation, config.zero_init, config.trax_layers) == ("gelu", False, True)
     config = trax.parse_call("WideResnet(widen_factor=4)")
     assert (config.num_blocks, config.widen_factor, config.num_classes) == (3, 4, 10)
-    assert (config.momentum, config.pool_window, config.trax_groups) == (0.9, 8, True)
+    assert (config.norm_momentum, config.pool_window, config.trax_groups) == (0.9, 8, True)
 
 
 @pytest.mark.parametrize(

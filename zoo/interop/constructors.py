@@ -190,7 +190,7 @@ def _resnet50(
         width=d_hidden,
         num_classes=n_output_classes,
         activation=_activation(non_linearity),
-        momentum=0.999,
+        norm_momentum=0.999,
         pool_window=7,
         stride_on="1x1",
         zero_init=False,
@@ -211,8 +211,9 @@ def _wide_resnet(
         num_blocks=n_blocks,
         widen_factor=widen_factor,
         num_classes=n_output_classes,
-        momentum=bn_momentum,
+        norm_momentum=bn_momentum,
         pool_window=8,
+        trax_layers=True,
         trax_groups=True,
     )
 

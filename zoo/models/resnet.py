@@ -16,7 +16,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -46,11 +46,14 @@ class ImageModelConfig(ModelConfig):
     """(H, W, C) of an image. Without a `pool_window` only C matters to the parameters."""
     num_classes: int | None = None
     """Width of the last layer."""
-    momentum: float = 0.9
+    norm_momentum: float = 0.9
     """Part of the running statistics that is kept at a training step (trax: 0.999 in Resnet50)."""
     pool_window: int | None = None
     """The head takes the means over windows of that size, one position apart, all of them in a row
     (trax: 7, and 8 in WideResnet). None: the mean over all positions, for images of any size."""
+    trax_layers: bool = False
+    """For trax's weights: convolutions have biases, which a normalisation behind them takes away
+    again; images are padded as TensorFlow's `same` does, and not at all in front of a max pool."""
     dtype: ConvPrecision = "float32"
     """Of convolutions, of what goes between them, and of the head's product. Statistics, and the
     parameters in training, are float32 in either."""
@@ -96,17 +99,9 @@ class ResNetConfig(ImageModelConfig):
     zero_init: bool = True
     """Each block's last normalisation begins with a scale of 0, so that every block begins as its
     shortcut (Goyal et al. 2017, section 5.1). trax: 1."""
-    trax_layers: bool = False
-    """For trax's weights: convolutions have biases, which the normalisation behind them takes away
-    again; images are padded as TensorFlow's `same` does, and not in front of the max pool."""
 
     def build(self) -> ResNet:
         return ResNet(self)
-
-    @property
-    def padding(self) -> Padding:
-        """That of all convolutions."""
-        return "same" if self.trax_layers else "symmetric"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,8 +109,8 @@ class WideResNetConfig(ImageModelConfig):
     """Images [B, H, W, C] -> logits [B, N]. As it stands: WRN-28-10.
 
     Blocks normalise and activate in front of their convolutions, so that the sums of the residuals
-    are left as they are (He et al. 2016, "Identity Mappings in Deep Residual Networks"). A scale of
-    0 at the beginning would never leave it here, behind it a relu and nothing.
+    are left as they are (He et al. 2016, "Identity Mappings in Deep Residual Networks"). There is
+    no `zero_init`: behind a scale of 0 would come a relu, which lets no gradient through to it.
     """
 
     num_blocks: int = 4
@@ -125,18 +120,12 @@ class WideResNetConfig(ImageModelConfig):
     dropout_rate: float = 0.0
     """Between the convolutions of a block; 0.3 in the paper where images are not augmented."""
     trax_groups: bool = False
-    """The network that trax calls WideResnet, for its weights: the first block of a group has a
-    shortcut of 3 x 3 over the group's input itself, always; the other blocks come one after the
-    other inside one residual (a group of one block doubles its values there); convolutions have
-    biases and TensorFlow's padding."""
+    """For the weights of trax's WideResnet, which is another network: the first block of a group
+    has a shortcut of 3 x 3 over the group's input itself, always; the other blocks come one after
+    the other inside one residual (where there are none, it doubles its values)."""
 
     def build(self) -> WideResNet:
         return WideResNet(self)
-
-    @property
-    def padding(self) -> Padding:
-        """That of all convolutions."""
-        return "same" if self.trax_groups else "symmetric"
 
 
 class ResidualBlock(nn.Module):
@@ -149,13 +138,14 @@ class ResidualBlock(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "B H W _"], *, train: bool) -> Float[Array, "B _ _ _"]:
         config = self.config
-        conv, norm = _layers(config, bias=config.trax_layers)
+        conv, norm = _layers(config)
         activate = ACTIVATIONS[config.activation]
+        zeros, ones = nn.initializers.zeros, nn.initializers.ones
         layers = self._convolutions()
         y = x
         for i, (features, size, stride) in enumerate(layers):
             last = i == len(layers) - 1
-            scale_init = nn.initializers.zeros if last and config.zero_init else _ONES
+            scale_init = zeros if last and config.zero_init else ones
             y = conv(features, size, stride, name=f"conv_{i}")(y)
             y = norm(scale_init=scale_init, name=f"norm_{i}")(y, train=train)
             y = y if last else activate(y)
@@ -186,7 +176,7 @@ class ResNet(nn.Module):
         self, inputs: Num[Array, "B H W C"], *, train: bool = False
     ) -> Float[Array, "B N"]:
         config = self.config
-        conv, norm = _layers(config, bias=config.trax_layers)
+        conv, norm = _layers(config)
         size, stride = (7, 2) if config.stem == "7x7" else (3, 1)
         x = conv(config.width, size, stride, name="stem")(inputs.astype(config.dtype))
         x = ACTIVATIONS[config.activation](norm(name="stem_norm")(x, train=train))
@@ -217,7 +207,7 @@ class PreActivation(nn.Module):
     def __call__(
         self, x: Float[Array, "B H W C"], *, train: bool
     ) -> tuple[Float[Array, "B _ _ _"], Float[Array, "B H W C"]]:
-        conv, norm = _layers(self.config, bias=self.config.trax_groups)
+        conv, norm = _layers(self.config)
         activated = nn.relu(norm(name="norm_0")(x, train=train))
         y = conv(self.features, 3, self.stride, name="conv_0")(activated)
         y = nn.relu(norm(name="norm_1")(y, train=train))
@@ -235,7 +225,7 @@ class WideResNet(nn.Module):
         self, inputs: Num[Array, "B H W C"], *, train: bool = False
     ) -> Float[Array, "B N"]:
         config = self.config
-        conv, norm = _layers(config, bias=config.trax_groups)
+        conv, norm = _layers(config)
         x = conv(16, 3, name="stem")(inputs.astype(config.dtype))
         for stage, (width, stride) in enumerate(((16, 1), (32, 2), (64, 2))):
             features = width * config.widen_factor
@@ -275,13 +265,11 @@ def _trax_group(branches: list[Branch], shortcut: Conv, x: jax.Array) -> jax.Arr
     return x + y
 
 
-_ONES = nn.initializers.ones
-
-
-def _layers(config: Any, *, bias: bool) -> tuple[Callable[..., Conv], Callable[..., BatchNorm]]:
+def _layers(config: ImageModelConfig) -> tuple[Callable[..., Conv], Callable[..., BatchNorm]]:
     """The convolution and the normalisation of a network, but for their sizes and names."""
-    conv = functools.partial(Conv, padding=config.padding, bias=bias, dtype=config.dtype)
-    return conv, functools.partial(BatchNorm, momentum=config.momentum)
+    padding: Padding = "same" if config.trax_layers else "symmetric"
+    conv = functools.partial(Conv, padding=padding, bias=config.trax_layers, dtype=config.dtype)
+    return conv, functools.partial(BatchNorm, momentum=config.norm_momentum)
 
 
 def _padded_shortcut(
