@@ -235,14 +235,36 @@ def test_int8_is_refused():
     )
 
 
-def test_wide_blocks_add_to_what_they_get(key):
-    """With the second convolution zero a group is its shortcut, and of one width the identity."""
+def test_a_wide_block_without_its_convolutions_is_its_shortcut(key):
+    """Where the shape stays the input, elsewhere 1 x 1 over the normalised, activated input."""
     from zoo.models.resnet import WideResNetConfig
 
-    config = WideResNetConfig(num_blocks=1, widen_factor=1, input_shape=(8, 8, 3), num_classes=3)
-    variables = config.build().init(key(), jnp.zeros((1, 8, 8, 3)))
-    # The first group has 16 channels as the stem: no shortcut. The others change the width.
-    shortcuts = [name for name in variables["params"] if "shortcut" in name]
+    config = WideResNetConfig(num_blocks=2, widen_factor=1, input_shape=(8, 8, 3), num_classes=3)
+    x = jax.random.normal(key(), (2, 8, 8, 3))
+    variables = jax.jit(config.build().init)(key(), x)
+    params = variables["params"]
+    # The first group has as many channels as the stem.
+    shortcuts = [name for name in params if "shortcut" in name]
     assert shortcuts == ["stage_1_shortcut", "stage_2_shortcut"]
-    assert variables["params"]["stage_1_shortcut"]["kernel"].shape == (1, 1, 16, 32)
-    assert "bias" not in variables["params"]["stem"]
+    assert "bias" not in params["stem"]
+    kernels = [params[name]["kernel"][0, 0] for name in shortcuts]
+    silent = {
+        name: {**part, "conv_1": {"kernel": jnp.zeros_like(part["conv_1"]["kernel"])}}
+        if "block" in name
+        else part
+        for name, part in params.items()
+    }
+    centre = params["stem"]["kernel"][1, 1]
+    silent["stem"] = {"kernel": jnp.zeros((3, 3, 3, 16)).at[1, 1].set(centre)}
+    found = jax.jit(config.build().apply)({**variables, "params": silent}, x)
+
+    # At the beginning a normalisation divides by √(1 + ε) alone.
+    def activated(y):
+        return jnp.maximum(y / jnp.sqrt(1 + 1e-5), 0)
+
+    y = x @ centre
+    for kernel in kernels:
+        y = activated(y)[:, ::2, ::2] @ kernel
+    means = activated(y).mean(axis=(1, 2))
+    expected = means @ params["head"]["kernel"] + params["head"]["bias"][None]
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
