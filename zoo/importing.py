@@ -20,6 +20,8 @@ TASKS: Mapping[str, str] = {
     "TransformerLMConfig": "language_modeling",
     "TransformerEncoderConfig": "text_classification",
     "BagOfEmbeddingsConfig": "text_classification",
+    "RecurrentLMConfig": "language_modeling",
+    "LSTMSeq2SeqConfig": "translation",
     "MLPConfig": "image_classification",
     "ResNetConfig": "image_classification",
     "WideResNetConfig": "image_classification",

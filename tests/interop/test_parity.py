@@ -27,7 +27,19 @@ NEVER_ENDS = -1
 """trax's decoding goes on behind the end of sequence."""
 
 TRANSLATING = ("transformer_gelu", "transformer_sep", "transformer_shared")
+RECURRENT = {
+    "rnnlm_lstm": "RNNLM",
+    "rnnlm_gru": "RNNLM",
+    "grulm": "GRULM",
+    "grulm_2layer": "GRULM",
+    "lstm_seq2seq_attn": "LSTMSeq2SeqAttn",
+}
+SOURCES = (*TRANSLATING, "lstm_seq2seq_attn")
+"""Models that read a source."""
+TEXTS = ("transformerlm", "rnnlm_lstm", "rnnlm_gru", "grulm", "grulm_2layer")
+"""Models that go on with a text."""
 CLASSES = {
+    **RECURRENT,
     **dict.fromkeys(TRANSLATING, "Transformer"),
     "transformerlm": "TransformerLM",
     "transformerencoder": "TransformerEncoder",
@@ -72,7 +84,8 @@ def apply(module, variables, inputs, method=None, sizes=()):
 
 @pytest.fixture
 def golden(shared):
-    def load(name, folder="transformer"):
+    def load(name, folder=None):
+        folder = folder or ("rnn" if name in RECURRENT else "transformer")
         path = shared / "golden" / "open"
         facts = json.loads((path / "manifest.json").read_text())
         kwargs = facts[f"{folder}/{name}.npz"]["kwargs"]
@@ -105,13 +118,13 @@ def test_a_classifier_averages_padding_as_trax_did(golden):
     np.testing.assert_allclose(found, model.arrays["logits_more_padding"], **CLOSE)
 
 
-@pytest.mark.parametrize("name", [*TRANSLATING, "transformerlm", "transformerencoder"])
+@pytest.mark.parametrize("name", [*SOURCES, *TEXTS, "transformerencoder"])
 def test_loss_and_gradients_are_trax_s(golden, name):
     model = golden(name)
     arrays = model.arrays
-    if name in TRANSLATING:
+    if name in SOURCES:
         inputs, targets = (arrays["src"], arrays["tgt"]), arrays["tgt"]
-    elif name == "transformerlm":
+    elif name in TEXTS:
         inputs, targets = (arrays["tokens"],), arrays["targets"]
     else:
         inputs, targets = (arrays["tokens"],), arrays["labels"]
@@ -133,21 +146,23 @@ def test_loss_and_gradients_are_trax_s(golden, name):
             assert difference <= 1e-4 * np.linalg.norm(gradient), path
 
 
-@pytest.mark.parametrize("name", [*TRANSLATING, "transformerlm"])
+@pytest.mark.parametrize("name", [*SOURCES, *TEXTS])
 def test_steps_with_a_cache_are_trax_s_predict_mode(golden, name):
     model = golden(name)
     tokens = model.arrays["predict_tokens_in"]
     length = tokens.shape[1]
-    if name in TRANSLATING:
+    if name in SOURCES:
         cache = model.apply(model.arrays["src"], method="start", sizes=(length,))
     else:
         cache = model.apply(method="start", sizes=(len(tokens), length))
     step = jax.jit(model.step)
     for position in range(length):
         logits, cache = step(tokens[:, position, None], cache)
-        np.testing.assert_allclose(
-            logits[:, 0], model.arrays["predict_logits"][:, position], **CLOSE
-        )
+        if name == "lstm_seq2seq_attn":
+            found, expected = jax.nn.log_softmax(logits), model.arrays["predict_log_probs"]
+        else:
+            found, expected = logits, model.arrays["predict_logits"]
+        np.testing.assert_allclose(found[:, 0], expected[:, position], **CLOSE)
 
 
 def greedy(model, cache, rows, length, prefix=None):
@@ -163,7 +178,7 @@ def greedy(model, cache, rows, length, prefix=None):
     return run(cache)
 
 
-@pytest.mark.parametrize("name", TRANSLATING)
+@pytest.mark.parametrize("name", SOURCES)
 def test_greedy_translations_are_trax_s_token_for_token(golden, name):
     model = golden(name)
     expected = model.arrays["greedy_noeos"]
@@ -171,8 +186,9 @@ def test_greedy_translations_are_trax_s_token_for_token(golden, name):
     np.testing.assert_array_equal(greedy(model, cache, *expected.shape), expected)
 
 
-def test_greedy_continuations_are_trax_s_token_for_token(golden):
-    model = golden("transformerlm")
+@pytest.mark.parametrize("name", TEXTS)
+def test_greedy_continuations_are_trax_s_token_for_token(golden, name):
+    model = golden(name)
     rows, length = model.arrays["greedy_noprefix"].shape
     start = model.apply(method="start", sizes=(rows, 2 * length))
     found = greedy(model, start, rows, length)

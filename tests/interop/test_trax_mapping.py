@@ -245,7 +245,12 @@ def test_a_bag_of_embeddings_gives_trax_s_outputs_also_with_more_padding(shared)
         np.testing.assert_allclose(jax.nn.log_softmax(logits), expected, rtol=1e-4, atol=2e-5)
 
 
-TRANSFORMERS = {
+SEQUENCE_MODELS = {
+    "rnn/rnnlm_lstm": ("RNNLM", ("tokens",), "logits"),
+    "rnn/rnnlm_gru": ("RNNLM", ("tokens",), "logits"),
+    "rnn/grulm": ("GRULM", ("tokens",), "logits"),
+    "rnn/grulm_2layer": ("GRULM", ("tokens",), "logits"),
+    "rnn/lstm_seq2seq_attn": ("LSTMSeq2SeqAttn", ("src", "tgt"), "log_probs"),
     "transformer/transformer_gelu": ("Transformer", ("src", "tgt"), "logits"),
     "transformer/transformer_sep": ("Transformer", ("src", "tgt"), "logits"),
     "transformer/transformer_shared": ("Transformer", ("src", "tgt"), "logits"),
@@ -259,16 +264,29 @@ TRANSFORMERS = {
 
 
 @pytest.mark.shared
-@pytest.mark.parametrize("name", TRANSFORMERS)
-def test_a_transformer_gives_trax_s_outputs(shared, name):
-    pytest.importorskip("zoo.models.transformer")
-    model, inputs, output = TRANSFORMERS[name]
+@pytest.mark.parametrize("name", SEQUENCE_MODELS)
+def test_a_model_of_sequences_gives_trax_s_outputs(shared, name):
+    model, inputs, output = SEQUENCE_MODELS[name]
     checkpoint, arrays, kwargs = golden(shared, name)
     config = trax.complete(trax.config(model, **kwargs), checkpoint)
     variables = trax.to_variables(checkpoint, config)
     apply = jax.jit(config.build().apply)
     found = apply(variables, *(jnp.asarray(arrays[key]) for key in inputs))
+    if output == "log_probs":
+        found = jax.nn.log_softmax(found)
     np.testing.assert_allclose(found, arrays[output], rtol=1e-4, atol=2e-5)
+
+
+@pytest.mark.shared
+def test_a_tagger_that_others_trained_tags_as_in_trax(shared):
+    folder = shared / "golden" / "open" / "real_soccer_ner"
+    arrays = dict(np.load(folder / "io.npz"))
+    config = trax.config("LSTMTagger", vocab_size=4691, d_model=50, n_classes=6)
+    variables = trax.to_variables(trax.read(folder / "model.pkl.gz"), config)
+    apply = jax.jit(config.build().apply)
+    for case in ("test", "len1", "long"):
+        found = jax.nn.log_softmax(apply(variables, jnp.asarray(arrays[f"{case}_tokens"])))
+        np.testing.assert_allclose(found, arrays[f"{case}_log_probs"], rtol=1e-4, atol=2e-5)
 
 
 @pytest.mark.shared

@@ -17,6 +17,7 @@ from zoo.models.base import ModelConfig
 
 if TYPE_CHECKING:
     from zoo.models.layers import Activation
+    from zoo.models.recurrent import CellName
 
 ACTIVATIONS: Mapping[str, Activation] = {
     "Relu": "relu",
@@ -27,6 +28,9 @@ ACTIVATIONS: Mapping[str, Activation] = {
     "Swish": "swish",
 }
 """trax's layer -> the zoo's name."""
+
+CELLS: Mapping[str, tuple[CellName, int]] = {"LSTMCell": ("lstm", 2), "GRUCell": ("gru", 1)}
+"""trax's cell -> the zoo's name, and the width of its state as a multiple of its output's."""
 
 MODES = ("train", "eval", "predict")
 
@@ -154,6 +158,85 @@ def _bag_of_embeddings(*, vocab_size: int, d_feature: int, n_classes: int) -> Mo
     )
 
 
+def _rnn_lm(
+    vocab_size: int,
+    *,
+    d_model: int = 512,
+    n_layers: int = 2,
+    rnn_cell: str = "LSTMCell",
+    rnn_cell_d_state_multiplier: int = 2,
+    dropout: float = 0.1,
+) -> ModelConfig:
+    from zoo.models.lstm import RecurrentLMConfig
+
+    cell = rnn_cell.rpartition(".")[2]
+    if cell not in CELLS:
+        raise ConfigError(
+            f"no recurrent cell of trax named {rnn_cell!r} is known"
+            f"{configs.did_you_mean(cell, CELLS)} (known: {', '.join(CELLS)})"
+        )
+    name, states = CELLS[cell]
+    if rnn_cell_d_state_multiplier != states:
+        raise ConfigError(
+            f"RNNLM: rnn_cell_d_state_multiplier is {rnn_cell_d_state_multiplier}; the state of "
+            f"{cell} has {states} times its width"
+        )
+    return RecurrentLMConfig(
+        vocab_size=vocab_size,
+        d_model=d_model,
+        num_layers=n_layers,
+        cell=name,
+        dropout_rate=dropout,
+    )
+
+
+def _gru_lm(vocab_size: int = 256, *, d_model: int = 512, n_layers: int = 1) -> ModelConfig:
+    from zoo.models.lstm import RecurrentLMConfig
+
+    return RecurrentLMConfig(
+        vocab_size=vocab_size, d_model=d_model, num_layers=n_layers, cell="gru", dropout_rate=0.0
+    )
+
+
+def _lstm_seq2seq(
+    input_vocab_size: int = 256,
+    target_vocab_size: int = 256,
+    *,
+    d_model: int = 512,
+    n_encoder_layers: int = 2,
+    n_decoder_layers: int = 2,
+    n_attention_heads: int = 1,
+    attention_dropout: float = 0.0,
+) -> ModelConfig:
+    from zoo.models.lstm import LSTMSeq2SeqConfig
+
+    return LSTMSeq2SeqConfig(
+        vocab_size=input_vocab_size,
+        target_vocab_size=target_vocab_size,
+        d_model=d_model,
+        num_encoder_layers=n_encoder_layers,
+        num_decoder_layers=n_decoder_layers,
+        num_heads=n_attention_heads,
+        attention_dropout_rate=attention_dropout,
+        dropout_rate=0.0,
+        read_padding=True,
+    )
+
+
+def _lstm_tagger(*, vocab_size: int, d_model: int, n_classes: int) -> ModelConfig:
+    """The courses' `Serial(Embedding, LSTM, Dense, LogSoftmax)`, which has no constructor."""
+    from zoo.models.lstm import LSTMTaggerConfig
+
+    return LSTMTaggerConfig(
+        vocab_size=vocab_size,
+        d_model=d_model,
+        num_classes=n_classes,
+        bidirectional=False,
+        dropout_rate=0.0,
+        pad_id=None,  # 0 is a word
+    )
+
+
 def _mlp(
     layer_widths: tuple[int, ...] = (128, 64),
     *,
@@ -224,11 +307,15 @@ CONSTRUCTORS: Mapping[str, Callable[..., ModelConfig]] = {
     "TransformerEncoder": _transformer_encoder,
     "TransformerDecoder": _transformer_decoder,
     "BagOfEmbeddings": _bag_of_embeddings,
+    "RNNLM": _rnn_lm,
+    "GRULM": _gru_lm,
+    "LSTMSeq2SeqAttn": _lstm_seq2seq,
+    "LSTMTagger": _lstm_tagger,
     "MLP": _mlp,
     "Resnet50": _resnet50,
     "WideResnet": _wide_resnet,
 }
-"""By trax's name, save for BagOfEmbeddings."""
+"""By trax's name, save for BagOfEmbeddings and LSTMTagger."""
 
 
 def config(name: str, **kwargs: Any) -> ModelConfig:
@@ -237,9 +324,11 @@ def config(name: str, **kwargs: Any) -> ModelConfig:
     >>> config("Transformer", input_vocab_size=33300, d_ff=2048, mode="predict")  # doctest: +SKIP
 
     Args:
-      name: `Transformer`, `TransformerLM`, `TransformerEncoder`, `TransformerDecoder`, `MLP`,
-        `Resnet50`, `WideResnet`, or `BagOfEmbeddings` for the tutorials' `Serial(Embedding, Mean,
-        Dense, LogSoftmax)`, with `vocab_size`, `d_feature` and `n_classes`.
+      name: `Transformer`, `TransformerLM`, `TransformerEncoder`, `TransformerDecoder`, `RNNLM`,
+        `GRULM`, `LSTMSeq2SeqAttn`, `MLP`, `Resnet50`, `WideResnet`, `BagOfEmbeddings` for the
+        tutorials' `Serial(Embedding, Mean, Dense, LogSoftmax)`, with `vocab_size`, `d_feature` and
+        `n_classes`, or `LSTMTagger` for the courses' `Serial(Embedding, LSTM, Dense, LogSoftmax)`,
+        with `vocab_size`, `d_model` and `n_classes`.
       kwargs: trax's own, with trax's defaults. A layer is given by name, as `ff_activation="Gelu"`.
         `mode` is accepted, and so is `dropout_shared_axes`: neither is part of the model.
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import jax.numpy as jnp
+import numpy as np
 
 from zoo import weights
 from zoo.interop.checkpoint import Array, Checkpoint
@@ -74,18 +75,25 @@ def to_variables(checkpoint: Checkpoint, config: ModelConfig) -> dict[str, Any]:
     """
     config = complete(config, checkpoint)
     leaves = weights.flatten(config.variable_shapes())
-    names = [f"params/{path}" for path in _table(config).order(config)]
-    shapes = {name: leaves[name].shape for name in names}
-    arrays = _with_both_positions(checkpoint.weights, names)
+    parts = {}
+    for path in _table(config).order(config):
+        members = [f"params/{member}" for member in ([path] if isinstance(path, str) else path)]
+        parts[" + ".join(members)] = members
+    shapes = {name: _joined([leaves[member].shape for member in parts[name]]) for name in parts}
+    arrays = _with_both_positions(checkpoint.weights, list(parts))
     fitted = {
-        name: _cut(array, name, shapes[name]) for name, array in zip(names, arrays, strict=False)
+        name: _cut(array, name, shapes[name]) for name, array in zip(parts, arrays, strict=False)
     }
     wrong = [name for name, array in fitted.items() if array.shape != shapes[name]]
-    if wrong or len(arrays) != len(names):
+    if wrong or len(arrays) != len(parts):
         raise CheckpointError(_misfit(type(config).__name__, shapes, checkpoint.weights))
-    fitted |= _statistics(checkpoint.state, names, leaves)
+    found: dict[str, Array] = {}
+    for name, members in parts.items():
+        ends = np.cumsum([leaves[member].shape[0] for member in members[:-1]], dtype=int)
+        found.update(zip(members, np.split(np.asarray(fitted[name]), ends), strict=True))
+    found |= _statistics(checkpoint.state, list(found), leaves)
     return weights.unflatten(
-        {name: jnp.asarray(fitted[name], leaf.dtype) for name, leaf in leaves.items()}
+        {name: jnp.asarray(found[name], leaf.dtype) for name, leaf in leaves.items()}
     )
 
 
@@ -115,6 +123,11 @@ def _statistics(
                 )
             found[name] = array.reshape(-1)
     return found
+
+
+def _joined(shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+    """The shape of arrays one below the other."""
+    return sum(shape[0] for shape in shapes), *shapes[0][1:]
 
 
 def _with_both_positions(arrays: Sequence[Array], names: Sequence[str]) -> list[Array]:

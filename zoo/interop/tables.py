@@ -2,7 +2,8 @@
 
 trax keeps no names. What it keeps is the order in which the layers were written down, and each
 function here repeats it for one config class of the zoo: the paths below `params/`, one for each
-array. No array is transposed: a kernel is [in, out] in both libraries.
+array. No array is transposed: a kernel is [in, out] in both libraries. One whose first rows belong
+to one parameter and whose last rows to another has the paths of both.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from zoo.interop.checkpoint import Array
+
+Path = str | tuple[str, ...]
+"""The parameter that an array is, or those whose rows it has, one after the other."""
 
 # Layers.
 
@@ -46,6 +50,18 @@ def _blocks(path: str, number: int, *, cross_attention: bool = False) -> Iterato
         yield from _arrays(f"{block}/mlp_norm", LAYER_NORM)
         yield from _mlp(f"{block}/mlp")
     yield from _arrays(f"{path}/norm", LAYER_NORM)
+
+
+def _recurrent(path: str, cell: str = "lstm") -> Iterator[Path]:
+    """trax multiplies the input and the state, side by side, with one kernel."""
+    for name in ("gates",) if cell == "lstm" else ("gates", "candidate"):
+        yield f"{path}/input_{name}/kernel", f"{path}/recurrent_{name}/kernel"
+        yield f"{path}/input_{name}/bias"
+
+
+def _layers(path: str, number: int, cell: str = "lstm") -> Iterator[Path]:
+    for index in range(number):
+        yield from _recurrent(f"{path}/layer_{index}", cell)
 
 
 # Models.
@@ -121,6 +137,28 @@ def _wide_resnet(config: Any) -> Iterator[str]:
     yield from _arrays("head", DENSE)
 
 
+def _recurrent_lm(config: Any) -> Iterator[Path]:
+    yield "embedding/embedding"
+    yield from _layers("layers", config.num_layers, config.cell)
+    yield from _arrays("logits", DENSE)
+
+
+def _lstm_tagger(config: Any) -> Iterator[Path]:
+    yield "embedding/embedding"
+    yield from _layers("layers", config.num_layers)
+    yield from _arrays("head", DENSE)
+
+
+def _lstm_seq2seq(config: Any) -> Iterator[Path]:
+    yield "embedding/embedding"
+    yield from _layers("encoder", config.num_encoder_layers)
+    yield "target_embedding/embedding"
+    yield from _layers("reader", 1)
+    yield from _attention("attention")
+    yield from _layers("decoder", config.num_decoder_layers)
+    yield from _arrays("logits", DENSE)
+
+
 # Sizes that a config may leave None: the first array has the inputs' as its rows, the last one, the
 # bias of the head, has the classes'.
 
@@ -165,7 +203,7 @@ def _images(stride: int) -> Callable[[Any, Sequence[Array]], dict[str, Any]]:
 class Table:
     """What there is to know of one config class."""
 
-    order: Callable[[Any], Iterator[str]]
+    order: Callable[[Any], Iterator[Path]]
     """Config -> the paths of its parameters, in trax's order."""
     sizes: Callable[[Any, Sequence[Array]], dict[str, Any]]
     """Config and arrays -> values for fields that are None."""
@@ -177,6 +215,9 @@ TABLES: Mapping[str, Table] = {
     "TransformerEncoderConfig": Table(_transformer_encoder, _vocabulary_and_classes),
     "TransformerDecoderConfig": Table(_transformer_decoder, _vectors),
     "BagOfEmbeddingsConfig": Table(_bag_of_embeddings, _vocabulary_and_classes),
+    "RecurrentLMConfig": Table(_recurrent_lm, _vocabulary),
+    "LSTMTaggerConfig": Table(_lstm_tagger, _vocabulary_and_classes),
+    "LSTMSeq2SeqConfig": Table(_lstm_seq2seq, _vocabulary),
     "MLPConfig": Table(_mlp_classifier, _inputs_and_classes),
     "ResNetConfig": Table(_resnet, _images(32)),
     "WideResNetConfig": Table(_wide_resnet, _images(4)),

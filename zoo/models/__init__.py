@@ -16,6 +16,14 @@ if TYPE_CHECKING:
 
 FAMILIES = {
     "zoo.models.bag_of_embeddings": ("bag_of_embeddings",),
+    "zoo.models.lstm": (
+        "gru_lm",
+        "lstm_classifier",
+        "lstm_lm",
+        "lstm_lm_tiny",
+        "lstm_seq2seq",
+        "lstm_tagger",
+    ),
     "zoo.models.mlp": ("mlp",),
     "zoo.models.resnet": (
         "resnet101",

@@ -30,30 +30,44 @@ LARGEST = 127
 class Dense(nn.Module):
     """x [..., I] -> x @ kernel + bias [..., O].
 
-    Parameters: `kernel` float32 [I, O] and `bias` [O]; with `int8` the kernel is stored transposed,
-    int8 [O, I], with `scale` [O].
+    Parameters: `kernel` float32 [I, O] and, unless `use_bias` is False, `bias` [O]; with `int8` the
+    kernel is stored transposed, int8 [O, I], with `scale` [O].
     """
 
     features: int
     dtype: Precision = "float32"
+    use_bias: bool = True
     kernel_init: nn.initializers.Initializer = nn.initializers.glorot_uniform()
+    bias_init: nn.initializers.Initializer = nn.initializers.normal(1e-6)
 
     @nn.compact
     def __call__(self, x: Float[Array, "... I"]) -> Float[Array, "... O"]:
-        width = x.shape[-1]
-        bias = self.param("bias", nn.initializers.normal(1e-6), (self.features,))
-        rows = x.reshape(-1, width)
+        weights = self.weights(x.shape[-1])
+        product = multiply(x.reshape(-1, x.shape[-1]), weights, self.dtype)
+        if self.use_bias:
+            product = product + self.param("bias", self.bias_init, (self.features,))[None]
+        return product.reshape(*x.shape[:-1], self.features)
+
+    @nn.nowrap
+    def weights(self, width: int) -> Weights:
+        """What `multiply` takes, for inputs of this width."""
         if self.dtype == "int8":
             kernel = self.param("kernel", nn.initializers.zeros, (self.features, width), jnp.int8)
-            scale = self.param("scale", nn.initializers.ones, (self.features,))
-            product = _few_rows(int8_product, rows, kernel, scale)
-        else:
-            kernel = self.param("kernel", self.kernel_init, (width, self.features))
-            if self.dtype == "bfloat16":
-                product = _few_rows(bfloat16_product, rows, kernel)
-            else:
-                product = rows @ kernel
-        return (product + bias[None]).reshape(*x.shape[:-1], self.features)
+            return kernel, self.param("scale", nn.initializers.ones, (self.features,))
+        return (self.param("kernel", self.kernel_init, (width, self.features)),)
+
+
+Weights = tuple[Array, ...]
+"""The kernel of a dense layer, and in `int8` its scale."""
+
+
+def multiply(rows: Float[Array, "N I"], weights: Weights, dtype: Precision) -> Float[Array, "N O"]:
+    """The product of some rows with a kernel, in its precision."""
+    if dtype == "int8":
+        return _few_rows(int8_product, rows, *weights)
+    if dtype == "bfloat16":
+        return _few_rows(bfloat16_product, rows, *weights)
+    return rows @ weights[0]
 
 
 def _few_rows(

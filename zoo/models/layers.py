@@ -1,4 +1,4 @@
-"""Parts that several families use: activations by name and cheap dropout."""
+"""Parts that several families use: activations by name, embeddings and cheap dropout."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Literal, get_args
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 Activation = Literal["relu", "gelu", "gelu_tanh", "tanh", "sigmoid", "swish"]
 
@@ -23,6 +23,29 @@ ACTIVATIONS: Mapping[Activation, Callable[[jax.Array], jax.Array]] = {
 }
 if set(ACTIVATIONS) != set(get_args(Activation)):
     raise TypeError("Activation and ACTIVATIONS must name the same functions")
+
+
+class Embedding(nn.Module):
+    """Ids -> rows of a table; an id outside of it is clipped to the nearest.
+
+    Parameters: `embedding` float32 [size, features], uniform with mean 0 and variance
+    `init_scale`² / features (1.0: as trax).
+    """
+
+    size: int
+    features: int
+    init_scale: float = 1.0
+
+    @nn.compact
+    def __call__(self, ids: Int[Array, "..."]) -> Float[Array, "... D"]:
+        init = nn.initializers.variance_scaling(self.init_scale**2, "fan_out", "uniform")
+        table = self.param("embedding", init, (self.size, self.features))
+        return jnp.take(table, ids, axis=0, mode="clip")
+
+
+def shift_right(tokens: Int[Array, "B T"]) -> Int[Array, "B T"]:
+    """The tokens before each one; the first has a 0 before it."""
+    return jnp.pad(tokens, ((0, 0), (1, 0)))[:, :-1]
 
 
 def keep_mask(

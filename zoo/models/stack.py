@@ -42,6 +42,10 @@ class StackConfig(ModelConfig):
     """Most positions of a sequence: rows of the position tables."""
     dropout_rate: float = 0.1
     """After the embeddings, each sublayer, the activation, and of attention weights (see there)."""
+    init_scale: float = 1.0
+    """Of the first embeddings, as a share of unit variance over the width, which is trax's. There
+    the positions are ten times as large as the tokens at the start; with √d_model both are alike,
+    and a model learns much sooner."""
     activation: Activation = "relu"
     """Of the feed-forward layers."""
     pad_id: int = 0

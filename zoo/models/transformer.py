@@ -2,7 +2,8 @@
 
 `Transformer` reads a source and predicts a target, `TransformerLM` predicts a text,
 `TransformerEncoder` classifies one, `TransformerDecoder` is the bare decoder stack. Embeddings are
-neither scaled nor tied to the output. The blocks are in `stack.py`.
+neither scaled (save at the start, `init_scale`) nor tied to the output. The blocks are in
+`stack.py`.
 
 Decoding goes through a `Cache`: `start` makes one, `extend` takes tokens and a cache and gives the
 logits of the next token and the new cache, whose `reorder` serves beam search.
@@ -22,7 +23,7 @@ from jaxtyping import Array, Float, Int
 
 from zoo import registry
 from zoo.models.dense import Dense
-from zoo.models.layers import Dropout
+from zoo.models.layers import Dropout, Embedding, shift_right
 from zoo.models.stack import Cache, Memory, Stack, StackConfig, causal_mask
 
 
@@ -103,11 +104,11 @@ class Transformer(nn.Module):
 
     def setup(self) -> None:
         config = self.config
-        self.embedding = _embedding(config)
         size = config.required("vocab_size")
+        self.embedding = _embedding(config, size)
         if config.target_vocab_size is not None:
             size = config.target_vocab_size
-            self.target_embedding = nn.Embed(size, config.d_model, embedding_init=EMBEDDING_INIT)
+            self.target_embedding = _embedding(config, size)
         self.dropout = Dropout(config.dropout_rate)
         self.encoder = Stack(config, config.num_encoder_layers, attention_dropout=True)
         self.decoder = Stack(config, config.num_decoder_layers, reads_source=True)
@@ -124,7 +125,7 @@ class Transformer(nn.Module):
     def encode(self, inputs: Int[Array, "B S"], *, train: bool = False) -> Memory:
         """What the decoder sees of a source."""
         mask = (inputs != self.config.pad_id)[:, None, None, :]
-        x = self.dropout(_look_up(self.embedding, inputs), train=train)
+        x = self.dropout(self.embedding(inputs), train=train)
         x = self.encoder(x, mask, train=train)
         return self.decoder.remember(x, mask)
 
@@ -145,7 +146,7 @@ class Transformer(nn.Module):
     def _embed_target(self, tokens: Int[Array, "... T"], train: bool) -> Float[Array, "... T D"]:
         separate = self.config.target_vocab_size is not None
         table = self.target_embedding if separate else self.embedding
-        return self.dropout(_look_up(table, tokens), train=train)
+        return self.dropout(table(tokens), train=train)
 
 
 class TransformerLM(nn.Module):
@@ -155,13 +156,13 @@ class TransformerLM(nn.Module):
 
     def setup(self) -> None:
         config = self.config
-        self.embedding = _embedding(config)
+        self.embedding = _embedding(config, config.required("vocab_size"))
         self.dropout = Dropout(config.dropout_rate)
         self.decoder = Stack(config, config.num_layers, attention_dropout=True)
         self.logits = Dense(config.required("vocab_size"), config.dtype)
 
     def __call__(self, tokens: Int[Array, "B T"], *, train: bool = False) -> Float[Array, "B T V"]:
-        x = self.dropout(_look_up(self.embedding, shift_right(tokens)), train=train)
+        x = self.dropout(self.embedding(shift_right(tokens)), train=train)
         return self.logits(self.decoder(x, causal_mask(tokens.shape[1]), train=train))
 
     def start(self, batch: int, length: int) -> Cache:
@@ -175,7 +176,7 @@ class TransformerLM(nn.Module):
 
         The first token of all is 0, the start.
         """
-        x, cache = self.decoder.extend(_look_up(self.embedding, tokens), cache)
+        x, cache = self.decoder.extend(self.embedding(tokens), cache)
         return self.logits(x), cache
 
 
@@ -191,8 +192,8 @@ class TransformerEncoder(nn.Module):
     def __call__(self, tokens: Int[Array, "B T"], *, train: bool = False) -> Float[Array, "B C"]:
         config = self.config
         real = tokens != config.pad_id
-        embedding = _embedding(config, name="embedding")
-        x = Dropout(config.dropout_rate)(_look_up(embedding, tokens), train=train)
+        embedding = _embedding(config, config.required("vocab_size"), name="embedding")
+        x = Dropout(config.dropout_rate)(embedding(tokens), train=train)
         x = Stack(config, config.num_layers, attention_dropout=True, name="encoder")(
             x, real[:, None, None, :], train=train
         )
@@ -214,29 +215,15 @@ class TransformerDecoder(nn.Module):
         if config.vocab_size is None:
             x = Dense(config.d_model, config.dtype, name="embedding")(inputs)
         else:
-            x = _look_up(_embedding(config, name="embedding"), inputs)
+            x = _embedding(config, config.vocab_size, name="embedding")(inputs)
         x = Dropout(config.dropout_rate)(x, train=train)
         return Stack(config, config.num_layers, attention_dropout=True, name="decoder")(
             x, causal_mask(inputs.shape[1]), train=train
         )
 
 
-EMBEDDING_INIT = nn.initializers.variance_scaling(1.0, "fan_out", "uniform")
-"""Uniform with unit variance over the width, as in trax."""
-
-
-def shift_right(tokens: Int[Array, "B T"]) -> Int[Array, "B T"]:
-    """The tokens before each one; the first has a 0 before it."""
-    return jnp.pad(tokens, ((0, 0), (1, 0)))[:, :-1]
-
-
-def _embedding(config: StackConfig, name: str | None = None) -> nn.Embed:
-    size = config.required("vocab_size")
-    return nn.Embed(size, config.d_model, embedding_init=EMBEDDING_INIT, name=name)
-
-
-def _look_up(table: nn.Embed, ids: Int[Array, "..."]) -> Float[Array, "... D"]:
-    return jnp.take(table.embedding, ids, axis=0, mode="clip")
+def _embedding(config: StackConfig, size: int, name: str | None = None) -> Embedding:
+    return Embedding(size, config.d_model, config.init_scale, name=name)
 
 
 @registry.models.register

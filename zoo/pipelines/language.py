@@ -62,6 +62,9 @@ class LanguageModelingData(DataConfig):
     SentencePiece makes line ends into spaces."""
     length: int = 256
     """Tokens of a window."""
+    contiguous: bool = False
+    """In training each row of a batch goes on where the same row of the batch before ended, save at
+    the start of an epoch; else windows come in random order."""
     overlap: int = 1
     """Tokens that a window of an evaluation repeats from the one before. They are context, and have
     weight 0: each token of the split but the first is predicted once, from this many before it or
@@ -159,16 +162,24 @@ class RunningText:
         """
         tf, length, per_epoch = tensorflow(), self._config.length, self._per_epoch
         tokens = self._tokens["train"]
-        if not per_epoch:
+        least = batch_size if self._config.contiguous else 1
+        if per_epoch < least:
             raise ConfigError(
                 f"the training text has {len(tokens)} tokens; a window has length={length}"
+                + (f", and a contiguous batch {batch_size} of them" if least > 1 else "")
             )
+        if self._config.contiguous:
+            per_epoch -= per_epoch % batch_size
 
         def cut(epoch: int) -> Array:
-            """Where the windows of an epoch begin, in random order."""
+            """Where the windows of an epoch begin, in the order in which they come."""
             random = ops.generator(seed, epoch)
             offset = random.integers(len(tokens) - per_epoch * length + 1)
-            return offset + length * random.permutation(per_epoch)
+            if self._config.contiguous:
+                order = np.arange(per_epoch).reshape(batch_size, -1).T.ravel()
+            else:
+                order = random.permutation(per_epoch)
+            return offset + length * order
 
         starts = endless(per_epoch, cut)
 

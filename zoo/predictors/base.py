@@ -14,6 +14,9 @@ from zoo.tokenizers import IdTokenizer, Tokenizer
 if TYPE_CHECKING:
     from zoo.hub import Card
 
+UNLIMITED = 2**30
+"""Tokens that a model takes which sets no limit, as a recurrent one."""
+
 CHECK_TEXT = "It is nice to learn new things today!"
 """The text of the check values in a card …"""
 
@@ -40,6 +43,11 @@ class Predictor(abc.ABC):
     @abc.abstractmethod
     def show(self, item: str) -> str:
         """The answer to a text, or to the image at a path, as a person would read it."""
+
+    @property
+    def max_len(self) -> int:
+        """The most tokens that the model takes."""
+        return getattr(self.card.config, "max_len", None) or UNLIMITED
 
     @property
     def check_text(self) -> str:

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 ROWS = 32
 """Most rows of one forward pass; a longer list takes several."""
 
-SHORTEST, LONGEST = 16, 2**30
-"""Shortest padded length of a text, and the longest where the model sets no limit."""
+SHORTEST = 16
+"""Shortest padded length of a text."""
 
 
 @dataclass(frozen=True)
@@ -113,13 +113,12 @@ class TextClassifier(_Classifier):
 
     def _ids(self, text: str) -> np.ndarray[Any, Any]:
         ids = self.encode(text)[: self.card.preprocessing.get("max_len")]
-        longest = getattr(self.card.config, "max_len", None) or LONGEST
-        if len(ids) > longest:
+        if len(ids) > self.max_len:
             raise ValueError(
-                f"a text of {len(ids)} tokens is longer than this model's max_len={longest}: "
+                f"a text of {len(ids)} tokens is longer than this model's max_len={self.max_len}: "
                 f"{text[:40]!r}…; cut it"
             )
-        padded = np.zeros(min(max(power_of_two(len(ids)), SHORTEST), longest), np.int32)
+        padded = np.zeros(min(max(power_of_two(len(ids)), SHORTEST), self.max_len), np.int32)
         padded[: len(ids)] = ids
         return padded
 

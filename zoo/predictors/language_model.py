@@ -111,7 +111,7 @@ class LanguageModel(Predictor):
         self, prompts: list[Ids], how: Sampling, new: int, num_return: int, seed: int
     ) -> list[list[Ids]]:
         found: list[list[Ids]] = [[] for _ in prompts]
-        for batch in batches([len(ids) for ids in prompts], self._max_len):
+        for batch in batches([len(ids) for ids in prompts], self.max_len):
             chosen = [prompts[index] for index in batch.indices]
             rows = batch.rows * num_return
             prefix = prefixes(chosen, batch.rows, num_return)
@@ -164,7 +164,7 @@ class LanguageModel(Predictor):
     def _score(self, texts: list[Ids]) -> list[float]:
         ended = [[*ids, EOS] if self._eos >= 0 else ids for ids in texts]
         scores = [0.0] * len(texts)
-        for batch in batches([len(ids) for ids in ended], self._max_len):
+        for batch in batches([len(ids) for ids in ended], self.max_len):
             lengths = np.zeros(batch.rows, np.int32)
             lengths[: len(batch.indices)] = [len(ended[index]) for index in batch.indices]
             values = _scores(self.module, self.variables, batch.pad(ended), lengths)
@@ -174,7 +174,7 @@ class LanguageModel(Predictor):
 
     def _begin(self, rows: int, length: int) -> Sampled:
         # Room in a few sizes only, so that few programs are compiled.
-        room = min(max(power_of_two(length), 64), self._max_len)
+        room = min(max(power_of_two(length), 64), self.max_len)
         state: Sampled = _begin(self.module, self.variables, rows=rows, length=room)
         return state
 
@@ -191,18 +191,14 @@ class LanguageModel(Predictor):
         """The end of a text; -1 for a model that was trained on one endless text."""
         return EOS if self.card.preprocessing.get("eos", True) else -1
 
-    @property
-    def _max_len(self) -> int:
-        return int(self.module.config.max_len)
-
     def _prompt(self, text: str, new: int) -> Ids:
         return self._limited(self.encode(text), new)
 
     def _limited(self, ids: Ids, more: int) -> Ids:
-        if len(ids) + more > self._max_len:
+        if len(ids) + more > self.max_len:
             raise ValueError(
                 f"{len(ids)} tokens and {more} more are above this model's max_len="
-                f"{self._max_len}; give a shorter text or fewer max_new_tokens"
+                f"{self.max_len}; give a shorter text or fewer max_new_tokens"
             )
         return ids
 

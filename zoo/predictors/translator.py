@@ -129,11 +129,11 @@ class Translator(Predictor):
             raise ValueError(f"max_new_tokens is {max_new_tokens}; it is 1 or more")
         found: list[list[tuple[Ids, float]]] = [[([], 0.0)] * num_return for _ in sources]
         real = [index for index, ids in enumerate(sources) if ids]
-        for batch in batches([len(sources[index]) for index in real], self._max_len):
+        for batch in batches([len(sources[index]) for index in real], self.max_len):
             items = [real[index] for index in batch.indices]
             inputs = padded([sources[item] for item in items], batch.rows, batch.length)
             starts = [prefixes[item] for item in items]
-            length = min(max_new_tokens or 2 * batch.length + 16, self._max_len)
+            length = min(max_new_tokens or 2 * batch.length + 16, self.max_len)
             if isinstance(method, Beam):
                 prefix = generation.prefixes(starts, batch.rows, 1)
                 tokens, totals = _beam(
@@ -177,7 +177,7 @@ class Translator(Predictor):
         scores = [0.0] * len(sources)
         ended = [[*target, EOS] for target in targets]
         lengths = [max(len(s), len(t)) for s, t in zip(sources, ended, strict=True)]
-        for batch in batches(lengths, self._max_len):
+        for batch in batches(lengths, self.max_len):
             values = _scores(self.module, self.variables, batch.pad(sources), batch.pad(ended))
             for index, value in zip(batch.indices, np.asarray(values), strict=False):
                 scores[index] = float(value)
@@ -191,10 +191,6 @@ class Translator(Predictor):
             return texts
         return texts[0] if scores else texts[0].text
 
-    @property
-    def _max_len(self) -> int:
-        return int(self.module.config.max_len)
-
     def _source(self, text: str) -> Ids:
         return self._limited(self.encode(text), text, 0)
 
@@ -205,10 +201,10 @@ class Translator(Predictor):
         return self._target(text) if text else []
 
     def _limited(self, ids: Ids, text: str, more: int) -> Ids:
-        if len(ids) + more > self._max_len:
+        if len(ids) + more > self.max_len:
             raise ValueError(
                 f"a sentence of {len(ids)} tokens is longer than this model's max_len="
-                f"{self._max_len}: {text[:40]!r}…; split it into shorter ones"
+                f"{self.max_len}: {text[:40]!r}…; split it into shorter ones"
             )
         return ids
 

@@ -152,7 +152,7 @@ class Job:
         self.checkpoints.save(
             self.progress.step,
             variables=self.state.variables,
-            optimizer=self.state.optimizer,
+            optimizer=(self.state.optimizer, self.state.carry),
             progress=dataclasses.asdict(self.progress),
             metrics=measured if self.improved(measured) else None,
         )
@@ -236,6 +236,7 @@ def assemble(
         mesh,
         source=origin.variables if origin else None,
         skip=plan.init_from.skip if plan.init_from else (),
+        carry=jax.device_get(plan.task.begin(module, plan.batch_size)),
     )
     _check_batch_size(plan, state, mesh)
     best = plan.task.best if "validation" in examples.facts.num_examples else None
@@ -270,9 +271,11 @@ def _check_batch_size(plan: Recipe, state: TrainState, mesh: Mesh) -> None:
 def _restore(
     checkpoints: Checkpoints, state: TrainState, mesh: Mesh
 ) -> tuple[TrainState, Progress]:
-    restored = checkpoints.restore(variables=state.variables, optimizer=state.optimizer)
+    restored = checkpoints.restore(
+        variables=state.variables, optimizer=(state.optimizer, state.carry)
+    )
     if restored is None:
         return state, Progress()
-    number, variables, optimizer, progress = restored
+    number, variables, (optimizer, carry), progress = restored
     done = sharding.replicate(np.int32(number), mesh)
-    return TrainState(done, variables, optimizer, state.key), Progress(**progress)
+    return TrainState(done, variables, optimizer, state.key, carry), Progress(**progress)

@@ -80,6 +80,11 @@ class Recipe:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"{name} is {value}; it must be 1 or more")
+        if getattr(self.task, "carry_state", False) and not getattr(self.data, "contiguous", False):
+            raise ConfigError(
+                "task.carry_state is True, but the batches do not go on where those before them "
+                "ended; set data.contiguous too"
+            )
 
     def resolve(self, facts: Facts | None = None) -> Recipe:
         """This recipe with the model's open fields (None) filled in from the data.

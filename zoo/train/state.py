@@ -28,6 +28,8 @@ class TrainState:
     """The state of the optimizer."""
     key: jax.Array
     """The run's key; a step folds its number in."""
+    carry: Any = ()
+    """What the task hands on from one batch to the next."""
 
     @property
     def params(self) -> Any:
@@ -44,6 +46,7 @@ def create(
     *,
     source: weights.Tree | None = None,
     skip: tuple[str, ...] = (),
+    carry: Any = (),
 ) -> TrainState:
     """A fresh state, on every device of the mesh.
 
@@ -62,4 +65,4 @@ def create(
         merged = weights.merge(variables, jax.device_get(source), skip=patterns)
         variables = replicate(merged, mesh)
     optimizer = jax.jit(transformation.init, out_shardings=replicated(mesh))(variables["params"])
-    return TrainState(step, variables, optimizer, key)
+    return TrainState(step, variables, optimizer, key, replicate(carry, mesh))

@@ -57,14 +57,14 @@ def make_train_step(
         rngs = {"dropout": jax.random.fold_in(state.key, state.step)}
         collections = {name: value for name, value in state.variables.items() if name != "params"}
 
-        def loss_of(params: Any) -> tuple[jax.Array, tuple[Any, Any]]:
-            logits, changed = task.train_logits(
-                module, {"params": params, **collections}, batch, rngs
+        def loss_of(params: Any) -> tuple[jax.Array, tuple[Any, Any, Any]]:
+            logits, changed, carry = task.train_logits(
+                module, {"params": params, **collections}, state.carry, batch, rngs
             )
             total, denominator = task.loss(logits, batch)
-            return total / denominator, (logits, changed)
+            return total / denominator, (logits, changed, carry)
 
-        (loss, (logits, changed)), gradients = jax.value_and_grad(loss_of, has_aux=True)(
+        (loss, (logits, changed, carry)), gradients = jax.value_and_grad(loss_of, has_aux=True)(
             state.params
         )
         updates, optimizer = transformation.update(gradients, state.optimizer, state.params)
@@ -77,7 +77,7 @@ def make_train_step(
             jnp.where(bad, step, window.nonfinite_step),
         )
         return TrainState(
-            step, {**collections, **changed, "params": params}, optimizer, state.key
+            step, {**collections, **changed, "params": params}, optimizer, state.key, carry
         ), window
 
     return jax.jit(train_step, donate_argnums=(0, 1), out_shardings=replicated(mesh))

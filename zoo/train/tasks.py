@@ -15,6 +15,7 @@ import jax
 from flax import linen as nn
 
 from zoo.checkpoints import Best
+from zoo.config import ConfigError
 from zoo.pipelines.base import Data
 from zoo.predictors import Predictor
 from zoo.train import bleu, losses, metrics
@@ -40,14 +41,19 @@ class Task(abc.ABC):
         logits: jax.Array = module.apply(variables, *self.arguments(batch), train=False)  # type: ignore[assignment]
         return logits
 
+    def begin(self, module: nn.Module, batch_size: int) -> Any:
+        """What is handed on from one training batch to the next, before the first: here nothing."""
+        return ()
+
     def train_logits(
-        self, module: nn.Module, variables: Any, batch: Batch, rngs: Any
-    ) -> tuple[jax.Array, Any]:
-        """The model's answer in training, and the collections that it changed."""
+        self, module: nn.Module, variables: Any, carry: Any, batch: Batch, rngs: Any
+    ) -> tuple[jax.Array, Any, Any]:
+        """The model's answer in training, the collections that it changed, and what to hand on."""
         mutable = [name for name in variables if name != "params"]
-        return module.apply(
+        logits, changed = module.apply(
             variables, *self.arguments(batch), train=True, rngs=rngs, mutable=mutable
         )
+        return logits, changed, carry
 
     def examine(
         self,
@@ -133,6 +139,31 @@ class LanguageModeling(Tokens):
 
     name: ClassVar[str] = "language_modeling"
     best: ClassVar[Best] = Best("validation/loss", "min")
+
+    carry_state: bool = False
+    """Let a recurrent model begin a batch in the state in which it left the one before, with no
+    gradient through it (truncated back-propagation through time, Mikolov et al. 2010). The data
+    must then be `contiguous`."""
+
+    def begin(self, module: nn.Module, batch_size: int) -> Any:
+        if not self.carry_state:
+            return ()
+        if not hasattr(module, "unroll"):
+            raise ConfigError(
+                f"task.carry_state is True, but a {type(module).__name__} has no state; leave it "
+                "out, or take a recurrent model, as lstm_lm"
+            )
+        return module.apply({}, batch_size, method="begin")
+
+    def train_logits(
+        self, module: nn.Module, variables: Any, carry: Any, batch: Batch, rngs: Any
+    ) -> tuple[jax.Array, Any, Any]:
+        if not self.carry_state:
+            return super().train_logits(module, variables, carry, batch, rngs)
+        logits, carry = module.apply(
+            variables, *self.arguments(batch), carry, train=True, rngs=rngs, method="unroll"
+        )
+        return logits, {}, carry
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ registry.recipes.declare(
             "bag_of_embeddings_file",
             "bag_of_embeddings_imdb",
             "bag_of_embeddings_imdb_trax",
+            "lstm_imdb",
             "text_classification",
         ),
         "zoo.train.recipes.image_classification": (
@@ -22,12 +23,14 @@ registry.recipes.declare(
             "wide_resnet_cifar10",
         ),
         "zoo.train.recipes.language_modeling": (
+            "lstm_shakespeare",
             "transformer_lm1b",
             "transformer_lm_text",
             "transformer_shakespeare",
             "transformer_shakespeare_large",
         ),
         "zoo.train.recipes.translation": (
+            "lstm_seq2seq_multi30k",
             "transformer_copy",
             "transformer_ende_small",
             "transformer_multi30k",

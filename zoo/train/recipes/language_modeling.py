@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from zoo import registry
+from zoo.models.lstm import RecurrentLMConfig
 from zoo.models.transformer import TransformerLMConfig
 from zoo.pipelines.language import LanguageModelingData
 from zoo.tokenizers import TokenizerConfig
@@ -79,6 +80,38 @@ def transformer_shakespeare_large() -> Recipe:
         ),
         steps=5_000,
         batch_size=64,
+        eval_every=250,
+        checkpoint_every=250,
+        log_every=50,
+    )
+
+
+@registry.recipes.register
+def lstm_shakespeare() -> Recipe:
+    """Tiny Shakespeare, character by character, with two layers of LSTM, for two CPU cores.
+
+    zoo train lstm_shakespeare --workdir runs/lstm_shakespeare
+
+    Not run yet.
+    """
+    return Recipe(
+        model=RecurrentLMConfig(d_model=512, num_layers=2, dropout_rate=0.4, dtype="bfloat16"),
+        data=LanguageModelingData(
+            train=("tiny_shakespeare/input.txt",),
+            holdout=0.1,
+            length=128,
+            contiguous=True,
+            overlap=64,
+        ),
+        task=LanguageModeling(carry_state=True),
+        optimizer=Adam(
+            learning_rate=3e-3,
+            b2=0.99,
+            clip_norm=1.0,
+            schedule=Cosine(warmup_steps=100, end_factor=0.02),
+        ),
+        steps=2_500,
+        batch_size=48,
         eval_every=250,
         checkpoint_every=250,
         log_every=50,

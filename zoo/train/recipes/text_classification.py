@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from zoo import registry
 from zoo.models.bag_of_embeddings import BagOfEmbeddingsConfig
+from zoo.models.lstm import LSTMClassifierConfig
 from zoo.pipelines.text import TextClassificationData
 from zoo.tokenizers import TokenizerConfig
 from zoo.train.optimizers import Adam, Linear
@@ -162,6 +163,32 @@ def bag_of_embeddings_file() -> Recipe:
         batch_size=64,
         eval_every=100,
         checkpoint_every=500,
+    )
+
+
+@registry.recipes.register
+def lstm_imdb() -> Recipe:
+    """Sentiment of film reviews with an LSTM that reads from both ends.
+
+    zoo train lstm_imdb --workdir runs/lstm_imdb
+
+    Not run yet.
+    """
+    return Recipe(
+        model=LSTMClassifierConfig(d_model=96, dropout_rate=0.5, dtype="bfloat16"),
+        data=TextClassificationData(
+            name="imdb_reviews",
+            tokenizer=TokenizerConfig(kind="words", lowercase=True, min_count=3),
+            max_len=512,
+            boundaries=(128, 192, 256, 384),
+        ),
+        task=TextClassification(),
+        optimizer=Adam(learning_rate=3e-3, clip_norm=1.0, schedule=Linear(warmup_steps=100)),
+        steps=1_500,
+        batch_size=64,
+        eval_every=250,
+        checkpoint_every=250,
+        log_every=50,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from zoo import registry
+from zoo.models.lstm import LSTMSeq2SeqConfig
 from zoo.models.transformer import TransformerConfig
 from zoo.pipelines.synthetic import CopyData
 from zoo.pipelines.translation import TranslationData
@@ -40,11 +41,12 @@ def transformer_ende_small() -> Recipe:
             num_decoder_layers=3,
             max_len=128,
             dropout_rate=0.1,
+            init_scale=16.0,
             dtype="bfloat16",
         ),
         data=TranslationData(
-            # The captions three times, since they are what the test is made of.
-            train=(*["multi30k/train.{en,de}"] * 3, "tatoeba_deu_eng/deu.txt"),
+            # The captions five times, since they are what the test is made of.
+            train=(*["multi30k/train.{en,de}"] * 5, "tatoeba_deu_eng/deu.txt"),
             source_column=0,
             target_column=1,
             validation=("multi30k/val.{en,de}",),
@@ -61,7 +63,7 @@ def transformer_ende_small() -> Recipe:
         optimizer=Adam(
             learning_rate=1.5e-3, b2=0.98, clip_norm=1.0, schedule=Linear(warmup_steps=500)
         ),
-        steps=12_000,
+        steps=9_000,
         batch_size=64,
         eval_every=1_000,
         checkpoint_every=500,
@@ -104,6 +106,47 @@ def transformer_multi30k() -> Recipe:
             learning_rate=2e-3, b2=0.98, clip_norm=1.0, schedule=WarmupRsqrt(warmup_steps=1000)
         ),
         steps=5_000,
+        batch_size=128,
+        eval_every=500,
+        checkpoint_every=500,
+    )
+
+
+@registry.recipes.register
+def lstm_seq2seq_multi30k() -> Recipe:
+    """English -> German captions of pictures with LSTMs and attention (Luong et al. 2015).
+
+    zoo train lstm_seq2seq_multi30k --workdir runs/lstm_multi30k
+
+    Not run yet.
+    """
+    return Recipe(
+        model=LSTMSeq2SeqConfig(
+            d_model=256,
+            num_encoder_layers=1,
+            num_decoder_layers=1,
+            bidirectional=True,
+            dropout_rate=0.3,
+            dtype="bfloat16",
+        ),
+        data=TranslationData(
+            train=("multi30k/train.{en,de}",),
+            validation=("multi30k/val.{en,de}",),
+            test=("multi30k/test_2016_flickr.{en,de}",),
+            exclude=TESTS,
+            unique=True,
+            tokenizer=TokenizerConfig(
+                kind="sentencepiece", vocab_size=6000, character_coverage=1.0
+            ),
+            max_len=64,
+            boundaries=(12, 16, 24, 40),
+            batch_tokens=2048,
+        ),
+        task=Translation(),
+        optimizer=Adam(
+            learning_rate=3e-3, b2=0.98, clip_norm=1.0, schedule=Linear(warmup_steps=200)
+        ),
+        steps=4_000,
         batch_size=128,
         eval_every=500,
         checkpoint_every=500,
