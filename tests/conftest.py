@@ -69,3 +69,48 @@ def key(request: pytest.FixtureRequest) -> Callable[[], jax.Array]:
     keys = itertools.count()
     root = jax.random.key(zlib.crc32(request.node.nodeid.encode()))
     return lambda: jax.random.fold_in(root, next(keys))
+
+
+@pytest.fixture(scope="session")
+def toy_tagger() -> type:
+    """The config class of a tiny tagger: sums of what comes before a word, and of what comes after.
+
+    With padding it does as a recurrent tagger does: sums leave `pad_id` out, if there is one.
+    """
+    from dataclasses import dataclass
+
+    import jax.numpy as jnp
+    from flax import linen as nn
+
+    from zoo.models.base import ModelConfig
+
+    @dataclass(frozen=True, kw_only=True)
+    class ToyTaggerConfig(ModelConfig):
+        vocab_size: int | None = None
+        num_classes: int | None = None
+        d_model: int = 8
+        bidirectional: bool = True
+        pad_id: int | None = 0
+
+        def build(self) -> nn.Module:
+            return ToyTagger(self)
+
+        def example_inputs(self, batch: int) -> tuple[jax.ShapeDtypeStruct, ...]:
+            return (jax.ShapeDtypeStruct((batch, 8), jnp.int32),)
+
+    class ToyTagger(nn.Module):
+        config: ToyTaggerConfig
+
+        @nn.compact
+        def __call__(self, tokens: jax.Array, *, train: bool = False) -> jax.Array:
+            config = self.config
+            vectors = nn.Embed(config.required("vocab_size"), config.d_model)(tokens)
+            if config.pad_id is not None:
+                vectors = jnp.where(tokens[..., None] != config.pad_id, vectors, 0.0)
+            parts = [vectors, jnp.cumsum(vectors, axis=1)]
+            if config.bidirectional:
+                parts.append(jnp.cumsum(vectors[:, ::-1], axis=1)[:, ::-1])
+            hidden = jnp.concatenate(parts, axis=-1)
+            return nn.Dense(config.required("num_classes"), name="head")(hidden)
+
+    return ToyTaggerConfig

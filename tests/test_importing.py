@@ -174,20 +174,18 @@ def test_the_classes_of_a_classifier_may_have_names(zoo_command, checkpoint, tmp
     import zoo
 
     names = tmp_path / "names.txt"
-    names.write_text("day\n\n night \n")
+    names.write_text("day\nnight\n")
     call = ("--call", "MLP(layer_widths=(5, 2))", "--labels", names)
     code, _, err = zoo_command("import-trax", checkpoint(MLP), *call, "--out", tmp_path / "a")
     assert (code, err) == (0, "")
     assert zoo.card(tmp_path / "a").labels == ("day", "night")
-    for text, counted in (("day\nnight\ndusk\n", "3"), ("day\nday\n", "1")):
+    for text, message in (
+        ("day\nnight\ndusk\n", " has 3 labels, but the model 2 classes: it is another model's"),
+        ("day\n\nnight\n", ", line 2 is empty; it must be a label"),
+    ):
         names.write_text(text)
         code, _, err = zoo_command("import-trax", checkpoint(MLP), *call, "--out", tmp_path / "b")
-        lines = text.split()
-        assert (code, err) == (
-            2,
-            f"zoo: {names} names {counted} different classes in {len(lines)} lines "
-            f"({', '.join(map(repr, lines))}), but the model has 2\n",
-        )
+        assert (code, err) == (2, f"zoo: {names}{message}\n")
     assert not (tmp_path / "b").exists()
 
 
@@ -197,7 +195,7 @@ def test_labels_are_for_classifiers(checkpoint, tmp_path):
 
     path = checkpoint(arrays((6, 4), (8, 4), (4,), (4,), (4, 6), (6,)))
     config = trax.config("TransformerLM", vocab_size=6, d_model=4, n_heads=2, n_layers=0, max_len=8)
-    with pytest.raises(ValueError, match="labels are for classifiers; this is a model of language"):
+    with pytest.raises(ValueError, match=r"labels \(.*\) go with a classifier; this is a model of"):
         import_trax(path, tmp_path / "out", config, labels=tmp_path / "names.txt")
 
 
@@ -261,3 +259,173 @@ def test_a_folder_of_another_model_is_left_alone(checkpoint, tmp_path):
     weights, config = bag_of(6)
     with pytest.raises(FileExistsError, match=r"holds another model already \(other.toml\)"):
         import_trax(checkpoint(weights), tmp_path, config)
+
+
+# Taggers: words and tags in files of their own.
+
+TAGGER = arrays((6, 2), (4, 8), (8,), (2, 3), (3,))
+TAGGER_CALL = "LSTMTagger(vocab_size=6, d_model=2, n_classes=3)"
+
+
+@pytest.fixture
+def tagger_files(tmp_path):
+    """Words of which the first is one like others, and tags; gives their flags."""
+    pytest.importorskip("zoo.models.lstm")
+
+    def write(words="the\nman\n\nu.s.\nUNK\n", tags="O\nPLA\nREF"):
+        (tmp_path / "words.txt").write_bytes(words.encode())
+        (tmp_path / "tags.txt").write_bytes(tags.encode())
+        return ["--words", tmp_path / "words.txt", "--tags", tmp_path / "tags.txt"]
+
+    return write
+
+
+def test_a_tagger_has_its_words_and_its_tags(zoo_command, checkpoint, tagger_files, tmp_path):
+    import zoo
+
+    flags = ["--call", TAGGER_CALL, *tagger_files(), "--out", tmp_path / "players"]
+    code, printed, err = zoo_command("import-trax", checkpoint(TAGGER), *flags)
+    assert (code, err) == (
+        0,
+        "zoo: the vocabulary has 5 entries, the model 6: the last 1 stand for no text\n",
+    )
+    assert "players.safetensors" in printed
+    assert "players.vocab" in printed
+    tagger = zoo.load(tmp_path / "players")
+    assert tagger.card.labels == ("O", "PLA", "REF")
+    # The other words have no capital letter, so words are lowered first.
+    assert tagger.tokenizer.encode_words(["The", "U.S.", "", "goal", "UNK"]) == [0, 3, 2, 4, 4]
+    answer = tagger("The man, the U.S.")
+    assert [tag.word for tag in answer] == ["The", "man", ",", "the", "U.S."]
+    assert {tag.label for tag in answer} <= {"O", "PLA", "REF"}
+    code, out, _ = zoo_command("verify", tmp_path / "players")
+    assert code == 0
+    assert "FAILED" not in out
+
+
+def test_a_tagger_without_files_reads_ids_and_numbers_its_tags(
+    zoo_command, checkpoint, tagger_files, tmp_path
+):
+    import zoo
+
+    flags = ["--call", TAGGER_CALL, "--out", tmp_path / "tagger"]
+    code, _, err = zoo_command("import-trax", checkpoint(TAGGER), *flags)
+    assert (code, err) == (0, "")
+    tagger = zoo.load(tmp_path / "tagger")
+    assert tagger.card.labels == ("0", "1", "2")
+    assert len(tagger("0 5 5")) == 3
+
+
+def test_words_with_capital_letters_are_not_lowered(
+    zoo_command, checkpoint, tagger_files, tmp_path
+):
+    import zoo
+
+    flags = ["--call", TAGGER_CALL, *tagger_files("the\nThe\nMan\na\nb\nc\n")]
+    code, _, err = zoo_command("import-trax", checkpoint(TAGGER), *flags, "--out", tmp_path / "x")
+    assert code == 0
+    assert err == (
+        f"zoo: none of the words of {tmp_path}/words.txt stands for unknown ones (UNK, <UNK>, "
+        "<unk>, [UNK]): a sentence with another word is refused\n"
+    )
+    tagger = zoo.load(tmp_path / "x")
+    assert tagger.tokenizer.encode_words(["The", "the"]) == [1, 0]
+    with pytest.raises(ValueError, match="'man' is not in the vocabulary"):
+        tagger("The man")
+
+
+BROKEN = {
+    "too many words": (
+        {"words": "a\nb\nc\nd\ne\nf\ng\n"},
+        "words.txt has 7 entries, but the model only 6: it is another model's",
+    ),
+    "too few tags": (
+        {"tags": "O\nPLA\n"},
+        "tags.txt has 2 tags, but the model 3 classes: it is another model's",
+    ),
+    "too many tags": (
+        {"tags": "O\nPLA\nREF\nMAN\n"},
+        "tags.txt has 4 tags, but the model 3 classes: it is another model's",
+    ),
+    "an empty tag": ({"tags": "O\n\nREF\n"}, "tags.txt, line 2 is empty; it must be a tag"),
+    "a tag twice": (
+        {"tags": "O\nPLA\nO\n"},
+        "tags.txt: 'O' stands in line 1 and again in line 3; each must stand there once",
+    ),
+    "a word twice": (
+        {"words": "a\nb\nb\n"},
+        "words.txt: 'b' stands in line 2 and again in line 3; each must stand there once",
+    ),
+    "counts beside the words": (
+        {"words": "the\t12\nman\t3\n"},
+        "words.txt, line 1: 'the\\t12' has white space; the file must have one a line and nothing",
+    ),
+    "no words": ({"words": ""}, "words.txt is empty"),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_files_that_do_not_fit_a_tagger_leave_no_folder(
+    zoo_command, checkpoint, tagger_files, tmp_path, case
+):
+    contents, message = BROKEN[case]
+    flags = ["--call", TAGGER_CALL, *tagger_files(**contents), "--out", tmp_path / "out"]
+    code, _, err = zoo_command("import-trax", checkpoint(TAGGER), *flags)
+    assert code == 2
+    assert message in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_subwords_are_not_for_a_tagger(zoo_command, checkpoint, tagger_files, tmp_path):
+    flags = ["--call", TAGGER_CALL, "--vocab", tmp_path / "x.vocab", "--out", tmp_path / "out"]
+    code, _, err = zoo_command("import-trax", checkpoint(TAGGER), *flags)
+    assert (code, err) == (
+        2,
+        f"zoo: a tagger takes words, not subwords: give {tmp_path}/x.vocab as words, if it has one "
+        "a line\n",
+    )
+
+
+@pytest.mark.parametrize("name", ["words", "tags"])
+def test_words_and_tags_are_for_a_tagger(zoo_command, checkpoint, tmp_path, name):
+    flags = ["--call", BAG_CALL, f"--{name}", "x.txt", "--out", tmp_path / "out"]
+    code, _, err = zoo_command("import-trax", checkpoint(BAG), *flags)
+    assert (code, err) == (
+        2,
+        f"zoo: {name} (x.txt) go with a tagger; this is a model of text_classification\n",
+    )
+
+
+@pytest.mark.shared
+def test_a_tagger_that_others_trained_with_trax_tags_as_it_did(zoo_command, shared, tmp_path):
+    import zoo
+
+    pytest.importorskip("zoo.models.lstm")
+    folder = shared / "golden" / "open" / "real_soccer_ner"
+    code, _, err = zoo_command(
+        *("import-trax", folder / "model.pkl.gz", "--out", tmp_path / "soccer"),
+        *("--call", "LSTMTagger(vocab_size=4691, d_model=50, n_classes=6)"),
+        *("--words", folder / "words.txt", "--tags", folder / "tags.txt"),
+    )
+    assert (code, err) == (
+        0,
+        "zoo: the vocabulary has 4690 entries, the model 4691: the last 1 stand for no text\n",
+    )
+    tagger = zoo.load(tmp_path / "soccer")
+    words = (folder / "words.txt").read_text(encoding="utf-8").splitlines()
+    expected = np.load(folder / "io.npz")
+    for split in ("test", "val"):
+        padding = expected[f"{split}_labels"] < 0
+        sentences = [
+            [words[token] for token in row[: np.argmax(pad) if pad.any() else None]]
+            for row, pad in zip(expected[f"{split}_tokens"], padding, strict=True)
+        ]
+        for answer, row in zip(tagger(sentences), expected[f"{split}_log_probs"], strict=True):
+            probabilities = np.exp(row[: len(answer)])
+            labels = [tagger.card.labels[index] for index in probabilities.argmax(axis=-1)]
+            assert [tag.label for tag in answer] == labels
+            assert [tag.probability for tag in answer] == pytest.approx(
+                probabilities.max(axis=-1).tolist(), abs=1e-5
+            )
+    (neuer,) = (tag for tag in tagger("Manuel Neuer saves the penalty.") if tag.word == "Neuer")
+    assert neuer.label in tagger.card.labels

@@ -29,6 +29,7 @@ from zoo.tokenizers import (
     describe,
     load,
     read_lines,
+    split_sentence,
     split_words,
 )
 
@@ -333,6 +334,46 @@ def test_words_of_a_sentence_have_one_id_each() -> None:
         tokenizer.encode_words("the cat")
     with pytest.raises(TypeError, match=r"^a text must be a string, not int: 3$"):
         tokenizer.encode_words(["the", 3])  # type: ignore[list-item]
+
+
+def test_words_that_are_split_already_are_counted_whole() -> None:
+    words = ["U.S.-led", "don't", "don't", "The", "the"]
+    tokenizer = WordTokenizer.train(words, split=False)
+    assert tokenizer.encode_words(words) == [5, 3, 3, 4, 6]
+    assert (tokenizer.unknown_id, WordTokenizer(["a"]).unknown_id) == (2, None)
+    lowered = WordTokenizer.train(words, split=False, lowercase=True, min_count=2)
+    assert lowered.encode_words(["THE", "Don't", "U.S.-led"]) == [4, 3, 2]
+    config = TokenizerConfig(kind="words", min_count=2)
+    assert config.build(lambda: words, split=False).vocab_size == 4
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", []),
+        (" \t\n", []),
+        ("It is nice today!", "It is nice today !"),
+        ("Britain's and dogs' won't they've", "Britain 's and dogs ' wo n't they 've"),
+        ('"Stop," he said (twice)...', '" Stop , " he said ( twice ) ...'),
+        ("It cost $10,000.50, or 5%.", "It cost $ 10,000.50 , or 5 % ."),
+        ("the U.S.-led U.S. at 5 p.m. by J. Doe.", "the U.S.-led U.S. at 5 p.m. by J. Doe ."),
+        ("the U.S.'s 's n't . ' ''", "the U.S. 's 's n't . ' ' '"),
+        ("“Zwölf” – l’été", "“ Zwölf ” – l’été"),  # noqa: RUF001
+        ("Mr. Lee et al. know 5.", "Mr . Lee et al . know 5 ."),
+        ("(" * 200_000, "(" * 200_000),  # no word: it would take minutes to split
+    ],
+)
+def test_sentences_are_split_as_in_corpora_of_tagged_words(
+    text: str, words: str | list[str]
+) -> None:
+    assert split_sentence(text) == (words.split(" ") if words else [])
+
+
+def test_a_word_that_the_vocabulary_knows_is_not_split() -> None:
+    tokenizer = WordTokenizer(["mr.", "o'clock's", "UNK"], lowercase=True, unknown="UNK")
+    assert tokenizer.words("(Mr. Lee. O'clock's") == ["(", "Mr.", "Lee", ".", "O'clock's"]
+    assert IdTokenizer(9).words(" 3  7. ") == ["3", "7."]
+    assert IdTokenizer(9).encode_words(["3", "7"]) == [3, 7]
 
 
 def test_a_file_of_words_from_elsewhere_counts_lines_from_0(tmp_path: Path) -> None:

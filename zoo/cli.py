@@ -303,6 +303,9 @@ def predict(
 ) -> None:
     """Predicts the class of texts or image files; of lines of standard input where none are given.
 
+    Of a tagger it prints a line of word, tag and probability for each word, and a blank line after
+    each sentence.
+
     Args:
       name: a published name, a run's folder or an exported folder.
       inputs: texts, or paths of images.
@@ -310,8 +313,17 @@ def predict(
       step: which checkpoint of a run: best, latest, average or a number.
       dtype: precision of dense layers; by default the card's.
     """
-    predictor = _loaded(name, ("text_classification", "image_classification"), dtype, step)
+    tasks = ("text_classification", "image_classification", "tagging")
+    predictor = _loaded(name, tasks, dtype, step)
     items = list(inputs) or [line.rstrip("\n") for line in sys.stdin]
+    if predictor.card.task == "tagging":
+        if top_k != 1:
+            raise ValueError("--top-k goes with classifiers; a tagger gives each word one tag")
+        for tags in predictor(items):
+            for tag in tags:
+                print(f"{tag.word}\t{tag.label}\t{tag.probability:.4f}")
+            print()
+        return
     for item, prediction in zip(items, predictor(items, top_k=top_k), strict=True):
         classes = "  ".join(
             f"{label} {probability:.4f}" for label, probability in prediction.probabilities.items()
@@ -398,6 +410,7 @@ def generate(
 COMMAND_OF = {
     "text_classification": "predict",
     "image_classification": "predict",
+    "tagging": "predict",
     "translation": "translate",
     "language_modeling": "generate",
 }
@@ -447,6 +460,8 @@ def import_trax(
     call: str | None = None,
     model: str | None = None,
     vocab: Path | None = None,
+    words: Path | None = None,
+    tags: Path | None = None,
     image_shape: tuple[int, int, int] | None = None,
     labels: Path | None = None,
 ) -> None:
@@ -458,8 +473,10 @@ def import_trax(
       call: the constructor's call that made the model, as 'Transformer(input_vocab_size=33300)'.
       model: a registered model instead of a call.
       vocab: the vocabulary: trax's file of subwords, or a SentencePiece model (*.model).
+      words: of a tagger: its words, one a line in the order of their ids.
+      tags: of a tagger: its tags, likewise.
       image_shape: for a model of images that are not square: height, width and channels.
-      labels: for a classifier: a text file with the name of a class a line, in their order.
+      labels: of a classifier: its classes, one a line in their order.
     """
     from zoo.importing import import_trax as convert
     from zoo.interop import trax
@@ -469,10 +486,17 @@ def import_trax(
             "give --call or --model, one of them: a checkpoint does not say what it is"
         )
     config = registered_model(model) if model else trax.parse_call(call or "")
-    _print_files(
+    card = convert(
+        file,
         out,
-        convert(file, out, config, vocabulary=vocab, image_shape=image_shape, labels=labels),
+        config,
+        vocabulary=vocab,
+        words=words,
+        tags=tags,
+        image_shape=image_shape,
+        labels=labels,
     )
+    _print_files(out, card)
 
 
 def _print_files(folder: Path, card: Card) -> None:

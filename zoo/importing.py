@@ -13,7 +13,7 @@ from zoo import hub, tokenizers
 from zoo.hub import Card
 from zoo.interop import trax
 from zoo.models.base import ModelConfig
-from zoo.tokenizers import Tokenizer
+from zoo.tokenizers import Tokenizer, WordTokenizer
 
 TASKS: Mapping[str, str] = {
     "TransformerConfig": "translation",
@@ -22,6 +22,7 @@ TASKS: Mapping[str, str] = {
     "BagOfEmbeddingsConfig": "text_classification",
     "RecurrentLMConfig": "language_modeling",
     "LSTMSeq2SeqConfig": "translation",
+    "LSTMTaggerConfig": "tagging",
     "MLPConfig": "image_classification",
     "ResNetConfig": "image_classification",
     "WideResNetConfig": "image_classification",
@@ -31,8 +32,11 @@ TASKS: Mapping[str, str] = {
 CONVOLUTIONS = ("ResNetConfig", "WideResNetConfig")
 """The config classes of networks that take images of several sizes."""
 
-LISTED = 10
-"""Most names that an error message lists."""
+UNKNOWN = ("UNK", "<UNK>", "<unk>", "[UNK]")
+"""How files of words write the word for unknown ones."""
+
+PADDING = ("PAD", "<PAD>", "<pad>", "[PAD]")
+"""… and that for padding."""
 
 
 def import_trax(
@@ -41,6 +45,8 @@ def import_trax(
     config: ModelConfig,
     *,
     vocabulary: str | Path | None = None,
+    words: str | Path | None = None,
+    tags: str | Path | None = None,
     image_shape: tuple[int, int, int] | None = None,
     labels: str | Path | None = None,
 ) -> Card:
@@ -52,19 +58,23 @@ def import_trax(
       config: as `trax.config` or `trax.parse_call` gives it, or a registered model's.
       vocabulary: for a model of text: a SentencePiece model (`.model`) or one of trax's own files
         of subwords. Without one, text is ids between spaces.
+      words: for a tagger instead: its words, one a line in the order of their ids. One of `UNKNOWN`
+        stands for unknown words. Where no other has a capital letter, words are lowered first.
+      tags: for a tagger: its tags, one a line in the order of the classes.
       image_shape: for a model of images: height, width and channels, where they are not square, or
         not of the usual size of a network of convolutions.
-      labels: for a classifier: a text file with the name of a class a line, in their order.
+      labels: for a classifier: its classes, one a line in their order.
 
     Returns:
-      The card that was written. Checkpoints have no names of classes: without `labels` they are
-      "0", "1", ….
+      The card that was written. Classes are named "0", "1", …, save by `tags` or `labels`:
+      checkpoints have no names.
 
     Raises:
       FileNotFoundError: a file is not there.
       CheckpointError: the file is no checkpoint of trax, or one of another model.
-      ValueError: the vocabulary is larger than the model's, the images are of another size, the
-        labels are more or fewer than the classes, or the model answers no task of the zoo.
+      ValueError: the vocabulary is larger than the model's, there are more or fewer tags or labels
+        than classes, a line of a file is broken, the images are of another size, the model answers
+        no task of the zoo, or a file is given that does not go with its task.
       FileExistsError: the folder holds another model.
     """
     file, folder = Path(file), Path(folder)
@@ -74,6 +84,7 @@ def import_trax(
             f"a {type(config).__name__} has no task that zoo.load knows "
             f"({', '.join(sorted(set(TASKS.values())))}); use zoo.interop.trax in Python"
         )
+    _check_files(task, vocabulary, words, tags, labels)
     checkpoint = trax.read(file)
     if image_shape is not None and type(config).__name__ in CONVOLUTIONS:
         config = dataclasses.replace(config, **{"input_shape": image_shape})
@@ -85,16 +96,17 @@ def import_trax(
     if task == "image_classification":
         config, details["preprocessing"] = _images(config, image_shape)
     else:
-        tokenizer = _tokenizer(config, vocabulary)
+        vocabulary = vocabulary if words is None else words
+        tokenizer = _tokenizer(config, vocabulary) if words is None else _words(config, Path(words))
         details["tokenizer"] = tokenizers.describe(tokenizer)
         if vocabulary is not None:
             details["tokenizer"]["file"] = f"vocabulary{_suffix(Path(vocabulary))}"
         if hasattr(config, "max_len") and task == "text_classification":
             details["preprocessing"] = {"max_len": config.max_len}
     if task.endswith("classification"):
-        details["labels"] = _labels(config.required("num_classes"), labels)
-    elif labels is not None:
-        raise ValueError(f"labels are for classifiers; this is a model of {task}")
+        details["labels"] = _labels(config.required("num_classes"), "labels", labels)
+    elif task == "tagging":
+        details["labels"] = _labels(config.required("num_classes"), "tags", tags)
     card = Card(
         name=folder.name,
         task=task,
@@ -109,6 +121,92 @@ def _suffix(vocabulary: Path) -> str:
     return ".model" if vocabulary.suffix == ".model" else ".vocab"
 
 
+def _check_files(
+    task: str, vocabulary: object, words: object, tags: object, labels: object
+) -> None:
+    """Raises ValueError where a file is given that a model of this task does not take."""
+    if task == "tagging" and vocabulary is not None:
+        raise ValueError(
+            f"a tagger takes words, not subwords: give {vocabulary} as words, if it has one a line"
+        )
+    for file, name in ((words, "words"), (tags, "tags")):
+        if task != "tagging" and file is not None:
+            raise ValueError(f"{name} ({file}) go with a tagger; this is a model of {task}")
+    if labels is not None and not task.endswith("classification"):
+        raise ValueError(f"labels ({labels}) go with a classifier; this is a model of {task}")
+
+
+def _labels(number: int, what: str, path: str | Path | None) -> tuple[str, ...]:
+    """The names of the classes, from a file of tags or of labels."""
+    if path is None:
+        return tuple(map(str, range(number)))
+    names = _entries(Path(path))
+    if "" in names:
+        raise ValueError(
+            f"{path}, line {names.index('') + 1} is empty; it must be a {what.removesuffix('s')}"
+        )
+    if len(names) != number:
+        raise ValueError(
+            f"{path} has {len(names)} {what}, but the model {number} classes: it is another model's"
+        )
+    return tuple(names)
+
+
+def _words(config: ModelConfig, path: Path) -> WordTokenizer:
+    entries = _entries(path)
+    _check_size(str(path), len(entries), config.required("vocab_size"))
+    unknown = next((word for word in UNKNOWN if word in entries), None)
+    if unknown is None:
+        print(
+            f"zoo: none of the words of {path} stands for unknown ones ({', '.join(UNKNOWN)}): a "
+            "sentence with another word is refused",
+            file=sys.stderr,
+        )
+    lowercase = all(word == word.lower() for word in entries if word not in (*UNKNOWN, *PADDING))
+    return WordTokenizer(entries, lowercase=lowercase, unknown=unknown)
+
+
+def _entries(path: Path) -> list[str]:
+    """The lines of a file of words or tags.
+
+    Raises:
+      ValueError: one has white space in it or stands there twice; or the file is not UTF-8.
+    """
+    # As the scripts count them that such files come from.
+    entries = [
+        entry for line in tokenizers.read_lines([path]) for entry in f"{line}\n".splitlines()
+    ]
+    first: dict[str, int] = {}
+    for number, entry in enumerate(entries, start=1):
+        if " " in entry or "\t" in entry:
+            raise ValueError(
+                f"{path}, line {number}: {entry!r:.40} has white space; the file must have one a "
+                "line and nothing else, since the line is the number"
+            )
+        if entry in first:
+            raise ValueError(
+                f"{path}: {entry!r:.40} stands in line {first[entry]} and again in line {number}; "
+                "each must stand there once"
+            )
+        first[entry] = number
+    return entries
+
+
+def _check_size(what: str, entries: int, rows: int) -> None:
+    """Raises ValueError where a vocabulary is larger than the model's; says where it is smaller."""
+    if entries > rows:
+        raise ValueError(
+            f"the vocabulary {what} has {entries} entries, but the model only {rows}: it is "
+            "another model's"
+        )
+    if entries < rows:
+        print(
+            f"zoo: the vocabulary has {entries} entries, the model {rows}: "
+            f"the last {rows - entries} stand for no text",
+            file=sys.stderr,
+        )
+
+
 def _tokenizer(config: ModelConfig, vocabulary: str | Path | None) -> Tokenizer:
     sizes = [config.required("vocab_size")]
     if getattr(config, "target_vocab_size", None) is not None:
@@ -118,32 +216,8 @@ def _tokenizer(config: ModelConfig, vocabulary: str | Path | None) -> Tokenizer:
         return tokenizers.IdTokenizer(rows)
     kind = "sentencepiece" if _suffix(Path(vocabulary)) == ".model" else "subwords"
     tokenizer = tokenizers.load(kind, vocabulary)
-    if tokenizer.vocab_size > rows:
-        raise ValueError(
-            f"the vocabulary {vocabulary} has {tokenizer.vocab_size} entries, but the model only "
-            f"{rows}: it is another model's"
-        )
-    if tokenizer.vocab_size < rows:
-        print(
-            f"zoo: the vocabulary has {tokenizer.vocab_size} entries, the model {rows}: "
-            f"the last {rows - tokenizer.vocab_size} stand for no text",
-            file=sys.stderr,
-        )
+    _check_size(str(vocabulary), tokenizer.vocab_size, rows)
     return tokenizer
-
-
-def _labels(number: int, file: str | Path | None) -> tuple[str, ...]:
-    if file is None:
-        return tuple(map(str, range(number)))
-    lines = Path(file).read_text(encoding="utf-8").splitlines()
-    names = tuple(name for line in lines if (name := line.strip()))
-    if len(set(names)) != number or len(names) != number:
-        listed = ", ".join(map(repr, names[:LISTED])) + (", …" if len(names) > LISTED else "")
-        raise ValueError(
-            f"{file} names {len(set(names))} different classes in {len(names)} lines ({listed}), "
-            f"but the model has {number}"
-        )
-    return names
 
 
 def _images(config: Any, shape: tuple[int, int, int] | None) -> tuple[ModelConfig, dict[str, Any]]:

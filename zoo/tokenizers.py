@@ -99,7 +99,15 @@ class IdTokenizer:
         return self._vocab_size
 
     def encode(self, text: str) -> list[int]:
-        return [self._id(word) for word in _check_text(text).split()]
+        return self.encode_words(self.words(text))
+
+    def encode_words(self, words: Iterable[str]) -> list[int]:
+        """One id for each word of a sentence that is split already."""
+        return [self._id(word) for word in _check_texts(words)]
+
+    def words(self, text: str) -> list[str]:
+        """The words of a sentence: what stands between spaces."""
+        return _check_text(text).split()
 
     def _id(self, word: str) -> int:
         if not re.fullmatch("-?[0-9]{1,18}", word):
@@ -215,8 +223,19 @@ class WordTokenizer:
 
     def encode_words(self, words: Iterable[str]) -> list[int]:
         """One id for each word of a sentence that is split already, as taggers need it."""
-        checked = _check_texts(words)
-        return [self._ids[word.lower() if self.lowercase else word] for word in checked]
+        return [self._ids[self._lowered(word)] for word in _check_texts(words)]
+
+    @property
+    def unknown_id(self) -> int | None:
+        """The id of an unknown word; None: it is an error."""
+        return self._ids.unknown
+
+    def words(self, text: str) -> list[str]:
+        """The words of a sentence as corpora of tagged words have them: see `split_sentence`."""
+        return split_sentence(text, lambda word: self._lowered(word) in self._ids)
+
+    def _lowered(self, word: str) -> str:
+        return word.lower() if self.lowercase else word
 
     def decode(self, ids: Iterable[int]) -> str:
         return " ".join(_pick(self._words, (i for i in ids if i >= self._reserved)))
@@ -241,11 +260,18 @@ class WordTokenizer:
         size: int | None = None,
         min_count: int = 1,
         lowercase: bool = False,
+        split: bool = True,
     ) -> Self:
-        """The words that occur `min_count` times or more; at most `size` ids in all."""
+        """The words that occur `min_count` times or more; at most `size` ids in all.
+
+        Without `split` each text is one word, whatever is in it.
+        """
         counts: Counter[str] = Counter()
         for text in _check_texts(texts):
-            counts.update(split_words(text, lowercase=lowercase))
+            if split:
+                counts.update(split_words(text, lowercase=lowercase))
+            else:
+                counts[text.lower() if lowercase else text] += 1
         words = _most_frequent(counts, "words", size, min_count)
         return cls((*SPECIALS, *words), lowercase=lowercase)
 
@@ -281,6 +307,47 @@ def split_words(text: str, *, lowercase: bool = False) -> list[str]:
     if "'" in text:
         text = _OUTER_APOSTROPHE.sub(" ' ", text)
     return text.split()
+
+
+LONGEST_WORD = 100
+"""Characters; what is longer and has no space in it, as the address of a page, is left as it is."""
+
+_OPENING = re.compile(r"[\"'`“”‘’«([{<$€£#]")  # noqa: RUF001
+_CLOSING = re.compile(r"(?:\.\.+|[\"'`“”‘’»)\]}>%.,;:!?…])\Z")  # noqa: RUF001
+_CLITIC = re.compile(r"(?:n['’]t|['’](?:s|m|d|re|ve|ll))\Z", re.IGNORECASE)  # noqa: RUF001
+_ABBREVIATION = re.compile(r"(?:[^\W\d_]\.)+\Z")
+
+
+def split_sentence(text: str, known: Callable[[str], bool] = lambda word: False) -> list[str]:
+    """The words of a sentence, split as in corpora of tagged words (the Penn Treebank's way).
+
+    Marks around a word are words of their own, marks within it are not; what follows an apostrophe
+    is one. A word that is `known` as it stands is not split, nor is what is too long for a word.
+
+    >>> split_sentence("Britain's envoy (Mr. Lee) won't pay $10,000.", {"Mr."}.__contains__)
+    ['Britain', "'s", 'envoy', '(', 'Mr.', 'Lee', ')', 'wo', "n't", 'pay', '$', '10,000', '.']
+    """
+    words = []
+    for word in _check_text(text).split():
+        words += _split_marks(word, known) if len(word) <= LONGEST_WORD else [word]
+    return words
+
+
+def _split_marks(word: str, known: Callable[[str], bool]) -> list[str]:
+    before, after = [], []
+    while len(word) > 1 and not known(word) and not _CLITIC.fullmatch(word):
+        end = _CLITIC.search(word)
+        if end is None and not _ABBREVIATION.match(word):
+            end = _CLOSING.search(word)
+        if _OPENING.match(word):
+            before.append(word[0])
+            word = word[1:]
+        elif end is not None:
+            after.append(end[0])
+            word = word[: end.start()]
+        else:
+            break
+    return [part for part in (*before, word, *reversed(after)) if part]
 
 
 # Runs of letters and digits (`\w` is exactly categories L and N and the underscore), and runs of
@@ -516,8 +583,13 @@ class TokenizerConfig:
     byte_fallback: bool = False
     """Characters without a piece become their bytes in UTF-8, so that no character is unknown."""
 
-    def build(self, texts: Callable[[], Iterable[str]]) -> Tokenizer:
-        """Load the vocabulary, or train one on `texts()`, which is called only then."""
+    def build(self, texts: Callable[[], Iterable[str]], *, split: bool = True) -> Tokenizer:
+        """Load the vocabulary, or train one on `texts()`, which is called only then.
+
+        Args:
+          texts: what to train on.
+          split: False where each is one word already, which goes with `kind="words"` only.
+        """
         _check_kind(self.kind)
         for field in fields(self):
             value = getattr(self, field.name)
@@ -564,6 +636,7 @@ class TokenizerConfig:
                     size=self.vocab_size,
                     min_count=self.min_count,
                     lowercase=self.lowercase,
+                    split=split,
                 )
 
 

@@ -16,6 +16,7 @@ from zoo.cards import Card
 from zoo.config import ConfigError
 from zoo.files import sha256
 from zoo.predictors import ImageClassifier, Predictor
+from zoo.predictors.base import CHECK_TEXT
 from zoo.preprocessing import ImagePreprocessing
 from zoo.tokenizers import IdTokenizer
 
@@ -117,7 +118,11 @@ def sample_inputs(predictor: Predictor) -> list[Any]:
         shape = (prepare.height, prepare.width, prepare.channels)
         ramp = (np.arange(math.prod(shape)) * 7 % 256).astype(np.uint8).reshape(shape)
         return [ramp, 255 - ramp, np.zeros_like(ramp)]
-    return list(ID_TEXTS if isinstance(predictor.tokenizer, IdTokenizer) else TEXTS)
+    if isinstance(predictor.tokenizer, IdTokenizer):
+        return list(ID_TEXTS)
+    if (own := predictor.check_text) != CHECK_TEXT:  # it refuses words that it does not know
+        return [own, "", own.split()[0]]
+    return list(TEXTS)
 
 
 def _metric(source: str | Path, card: Card, folder: Path, examples: int) -> Proof:

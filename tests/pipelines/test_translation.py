@@ -10,7 +10,8 @@ import pytest
 
 from zoo.config import ConfigError, from_json, to_json
 from zoo.pipelines.base import ColumnError, DataConfig, tensorflow
-from zoo.pipelines.translation import TranslationData, ladder
+from zoo.pipelines.ops import ladder
+from zoo.pipelines.translation import TranslationData
 from zoo.tokenizers import ByteTokenizer, TokenizerConfig
 
 BYTES = TokenizerConfig(kind="bytes")

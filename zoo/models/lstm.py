@@ -404,15 +404,19 @@ def _steps(tokens: Int[Array, "B N T"]) -> Int[Array, "T BN"]:
     return tokens.reshape(-1, tokens.shape[-1]).T
 
 
-def _of_rows(layers: tuple[State, ...]) -> tuple[State, ...]:
-    """States [B, N, D] with a row for each beam: [B N, D]."""
-    return jax.tree.map(lambda kept: kept.reshape(-1, kept.shape[-1]), layers)  # type: ignore[no-any-return]
+Rows = tuple[tuple[Float[Array, "R D"], ...], ...]
+Beams = tuple[tuple[Float[Array, "B N D"], ...], ...]
 
 
-def _of_beams(layers: tuple[State, ...], beams: int) -> tuple[State, ...]:
-    """States [B N, D] with the beams of each row together: [B, N, D]."""
-    return jax.tree.map(  # type: ignore[no-any-return]
-        lambda kept: kept.reshape(-1, beams, kept.shape[-1]), layers
+def _of_rows(layers: Beams) -> Rows:
+    """States with a row for each beam."""
+    return tuple(tuple(kept.reshape(-1, kept.shape[-1]) for kept in state) for state in layers)
+
+
+def _of_beams(layers: Rows, beams: int) -> Beams:
+    """States with the beams of each row together."""
+    return tuple(
+        tuple(kept.reshape(-1, beams, kept.shape[-1]) for kept in state) for state in layers
     )
 
 

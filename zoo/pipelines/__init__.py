@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from zoo.pipelines.images import ImageClassificationData
     from zoo.pipelines.language import LanguageModelingData
     from zoo.pipelines.synthetic import CopyData
+    from zoo.pipelines.tagging import TaggingData
     from zoo.pipelines.text import TextClassificationData
     from zoo.pipelines.translation import TranslationData
 
@@ -21,6 +22,7 @@ __all__ = [
     "Facts",
     "ImageClassificationData",
     "LanguageModelingData",
+    "TaggingData",
     "TextClassificationData",
     "TranslationData",
 ]
@@ -35,6 +37,7 @@ __getattr__ = attach(
         "Facts": "zoo.pipelines.base:Facts",
         "ImageClassificationData": "zoo.pipelines.images:ImageClassificationData",
         "LanguageModelingData": "zoo.pipelines.language:LanguageModelingData",
+        "TaggingData": "zoo.pipelines.tagging:TaggingData",
         "TextClassificationData": "zoo.pipelines.text:TextClassificationData",
         "TranslationData": "zoo.pipelines.translation:TranslationData",
     },

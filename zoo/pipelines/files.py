@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import json
@@ -82,17 +83,25 @@ def read_unnamed(path: Path) -> dict[str, list[str]]:
     return {str(number): column for number, column in enumerate(columns)}
 
 
-def content(path: Path) -> str:
+def content(path: Path, encoding: str = "utf-8") -> str:
     """All of a file.
 
     Raises:
-      ValueError: it is not UTF-8.
+      ValueError: it is not in that encoding.
+      LookupError: there is no such encoding.
     """
     data = path.read_bytes()
+    utf8 = codecs.lookup(encoding).name == "utf-8"
     try:
-        return data.decode("utf-8-sig")  # spreadsheets begin a file with a mark
+        # Spreadsheets begin a file with a mark.
+        return data.decode("utf-8-sig" if utf8 else encoding)
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
+        if not utf8:
+            raise ValueError(
+                f"{path}, line {line}: byte 0x{data[error.start]:02x} at offset {error.start} is "
+                f"not {encoding}"
+            ) from error
         raise ValueError(
             f"{path}, line {line}: byte 0x{data[error.start]:02x} at offset {error.start} is not "
             f"UTF-8; save the file as UTF-8, as `iconv -f LATIN1 -t UTF-8 {path.name}` does"

@@ -355,6 +355,16 @@ def boundary_of(length: int, boundaries: Sequence[int]) -> int | None:
     return boundaries[index] if index < len(boundaries) else None
 
 
+def ladder(most: int) -> tuple[int, ...]:
+    """Lengths to pad to, each at most half as long again as the one before, `most` last.
+
+    >>> ladder(64)
+    (8, 12, 16, 24, 32, 48, 64)
+    """
+    steps = (step << power for power in itertools.count() for step in (8, 12))
+    return (*itertools.takewhile(lambda step: step < most, steps), most)
+
+
 def padded_size(size: int, boundary: int | None, *, strict: bool = False) -> int:
     """The size to which trax pads an axis: the boundary, or the size if that is larger.
 

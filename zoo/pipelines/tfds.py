@@ -51,6 +51,16 @@ class Prepared:
         features = self._info.features.items()
         return {name: tuple(column.names) for name, column in features if isinstance(column, label)}
 
+    @property
+    def tag_names(self) -> dict[str, tuple[str, ...]]:
+        """For each column of sequences of classes, one a word: their names."""
+        label, sequence = self._tfds.features.ClassLabel, self._tfds.features.Sequence
+        return {
+            name: tuple(column.feature.names)
+            for name, column in self._info.features.items()
+            if isinstance(column, sequence) and isinstance(column.feature, label)
+        }
+
     def count(self, split: str) -> int:
         """The number of rows of a split, or of a part of one as `train[:10%]`.
 

@@ -7,7 +7,6 @@ padded with 0; and `weights` float32 [B, T], 1 at real targets and 0 at padding.
 
 from __future__ import annotations
 
-import array
 import itertools
 import logging
 import re
@@ -20,7 +19,7 @@ import numpy as np
 from zoo.config import ConfigError
 from zoo.pipelines import files, folders, ops, sources
 from zoo.pipelines.base import Array, DataConfig, Dataset, Facts, tensorflow
-from zoo.pipelines.rows import CachedRows, Splits
+from zoo.pipelines.rows import CachedRows, Sequences, Splits
 from zoo.pipelines.sources import Source
 from zoo.tokenizers import Tokenizer, TokenizerConfig
 
@@ -120,7 +119,7 @@ class TranslationData(DataConfig):
     def lengths(self) -> tuple[int, ...]:
         """The lengths that training batches are padded to, `max_len` last."""
         if not self.boundaries:
-            return ladder(self.max_len)
+            return ops.ladder(self.max_len)
         return tuple(dict.fromkeys((*self.boundaries, self.max_len)))
 
     def batch_sizes(self, batch_size: int) -> list[int]:
@@ -260,7 +259,7 @@ class ParallelData:
         """See `Data.evaluate`. The pairs of a batch have similar lengths."""
         encoded = self._encoded[split]
         lengths = self._config.lengths
-        lengths += tuple(length for length in ladder(LONGEST) if length > lengths[-1])
+        lengths += tuple(length for length in ops.ladder(LONGEST) if length > lengths[-1])
         rows = np.arange(len(encoded.lengths))
         batches = encoded.batches(rows, lengths, [batch_size] * len(lengths))
         return ops.pipe(batches, ops.pad_last_batch(batch_size), ops.prefetch)
@@ -274,8 +273,8 @@ class _Encoded:
 
     def __init__(self, pairs: Pairs, tokenizer: Tokenizer) -> None:
         encode = tokenizer.encode
-        self._sources = _Sequences(map(encode, pairs[0]))
-        self._targets = _Sequences([*encode(target), EOS] for target in pairs[1])
+        self._sources = Sequences(map(encode, pairs[0]))
+        self._targets = Sequences([*encode(target), EOS] for target in pairs[1])
         self.lengths = np.maximum(self._sources.lengths, self._targets.lengths)
         """Of the longer side of each pair: [N]."""
 
@@ -317,41 +316,6 @@ class _Encoded:
         }
         cached = CachedRows(len(rows), fetch, signature, lambda places: self.lengths[rows[places]])
         return cached.grouped(lengths[:-1], batch_sizes, seed=seed, start=start)
-
-
-class _Sequences:
-    """Sequences of ids one after the other in one array: a list each would take ten times as much.
-
-    Letters: N sequences.
-    """
-
-    def __init__(self, sequences: Iterable[Sequence[int]]) -> None:
-        ids, ends = array.array("i"), array.array("q", [0])
-        for sequence in sequences:
-            ids.extend(sequence)
-            ends.append(len(ids))
-        self._ids = np.array(ids, np.int32)
-        self._starts = np.array(ends[:-1], np.int64)
-        self.lengths = np.diff(np.array(ends, np.int64))
-        """Of each: [N]."""
-
-    def padded(self, rows: Array, length: int) -> tuple[Array, Array]:
-        """Some sequences, padded with 0: int32 [B, length]; and which ids are theirs: bool."""
-        places = np.arange(length)
-        real = places < self.lengths[rows, None]
-        ids = np.zeros(real.shape, np.int32)
-        ids[real] = self._ids[(self._starts[rows, None] + places)[real]]
-        return ids, real
-
-
-def ladder(most: int) -> tuple[int, ...]:
-    """Lengths to pad to, each at most half as long again as the one before, `most` last.
-
-    >>> ladder(64)
-    (8, 12, 16, 24, 32, 48, 64)
-    """
-    steps = (step << power for power in itertools.count() for step in (8, 12))
-    return (*itertools.takewhile(lambda step: step < most, steps), most)
 
 
 def _read_two(path: str, data_dir: str | None) -> Pairs:

@@ -13,6 +13,7 @@ from zoo.predictors.base import Predictor
 from zoo.predictors.classifiers import ImageClassifier, Prediction, TextClassifier
 from zoo.predictors.generation import Scored
 from zoo.predictors.language_model import LanguageModel
+from zoo.predictors.tagger import Tag, Tagger
 from zoo.predictors.translator import Translator
 from zoo.tokenizers import Tokenizer
 
@@ -26,6 +27,8 @@ __all__ = [
     "Prediction",
     "Predictor",
     "Scored",
+    "Tag",
+    "Tagger",
     "TextClassifier",
     "Translator",
     "create",
@@ -35,6 +38,7 @@ PREDICTORS: Mapping[str, type[Predictor]] = {
     "text_classification": TextClassifier,
     "image_classification": ImageClassifier,
     "language_modeling": LanguageModel,
+    "tagging": Tagger,
     "translation": Translator,
 }
 

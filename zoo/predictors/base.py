@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import abc
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import jax
+import jax.numpy as jnp
 from flax import linen as nn
 
 from zoo.tokenizers import IdTokenizer, Tokenizer
@@ -71,6 +74,13 @@ class Predictor(abc.ABC):
                 f"the card {self.card.name!r} has no tokenizer, so it cannot read text"
             )
         return self.tokenizer.encode(text)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def probabilities(module: nn.Module, variables: Any, inputs: jax.Array) -> jax.Array:
+    """The probabilities of the classes, float32 [..., C], as the softmax of a model's logits."""
+    logits = module.apply(variables, inputs, train=False)
+    return jax.nn.softmax(jnp.asarray(logits, jnp.float32), axis=-1)
 
 
 def power_of_two(number: int) -> int:

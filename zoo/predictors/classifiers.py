@@ -12,12 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, overload
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from flax import linen as nn
 
-from zoo.predictors.base import Predictor, power_of_two
+from zoo.predictors.base import Predictor, power_of_two, probabilities
 from zoo.preprocessing import ImagePreprocessing
 
 if TYPE_CHECKING:
@@ -41,12 +38,6 @@ class Prediction:
     probabilities: Mapping[str, float]
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _probabilities(module: nn.Module, variables: Any, inputs: jax.Array) -> jax.Array:
-    logits = module.apply(variables, inputs, train=False)
-    return jax.nn.softmax(jnp.asarray(logits, jnp.float32), axis=-1)
-
-
 class _Classifier(Predictor):
     """What classifiers share: from arrays, one an item, to predictions by the name of the class."""
 
@@ -66,10 +57,10 @@ class _Classifier(Predictor):
                 padding = np.zeros(
                     (power_of_two(len(chunk)) - len(chunk), *rows.shape[1:]), rows.dtype
                 )
-                probabilities = _probabilities(
+                answers = probabilities(
                     self.module, self.variables, np.concatenate([rows, padding])
                 )
-                for index, row in zip(chunk, np.asarray(probabilities), strict=False):
+                for index, row in zip(chunk, np.asarray(answers), strict=False):
                     predictions[index] = self._named(row, top_k)
         return [prediction for prediction in predictions if prediction is not None]
 
@@ -81,9 +72,9 @@ class _Classifier(Predictor):
         prediction = self._predict([item], None)[0]
         return {"input": shown, "output": dict(list(prediction.probabilities.items())[:5])}
 
-    def _named(self, probabilities: np.ndarray[Any, Any], top_k: int | None) -> Prediction:
-        order = np.argsort(-probabilities, kind="stable")[:top_k]
-        named = {self.card.labels[index]: float(probabilities[index]) for index in order}
+    def _named(self, row: np.ndarray[Any, Any], top_k: int | None) -> Prediction:
+        order = np.argsort(-row, kind="stable")[:top_k]
+        named = {self.card.labels[index]: float(row[index]) for index in order}
         label = next(iter(named))
         return Prediction(label, named[label], named)
 

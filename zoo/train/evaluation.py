@@ -77,6 +77,7 @@ def evaluate(
         plan = recipe.with_data_dir(plan, data_dir)
     config = plan.data if data is None else dataclasses.replace(plan.data, holdout=0.0)
     examples = config.open(data, tokenizer=model.tokenizer, labels=model.card.labels or None)
+    plan = plan.resolve(examples.facts)
     available = examples.facts.num_examples
     if data is not None:
         chosen = "train"  # the only split of rows that are handed over

@@ -27,7 +27,7 @@ from clu import metrics
 from flax import struct
 
 from zoo.decoding import argmax
-from zoo.train import losses
+from zoo.train import entities, losses
 
 
 @struct.dataclass
@@ -132,6 +132,61 @@ class F1(Sums):
         return float(self.per_class().sum()) / _nonzero(occurring)
 
 
+@struct.dataclass
+class Entities(Sums):
+    """Named entities as a whole: first word, last word and type. A subclass says which figure.
+
+    What an entity is: `entities`. All types count together (seqeval's `average="micro"`).
+    """
+
+    right: jax.Array
+    """Entities that were found as they are, float32 []."""
+    predicted: jax.Array
+    """Entities that were found, float32 []."""
+    actual: jax.Array
+    """Entities that there are, float32 []."""
+
+    @classmethod
+    def from_model_output(
+        cls,
+        *,
+        logits: jax.Array,
+        targets: jax.Array,
+        weights: jax.Array,
+        labels: tuple[str, ...],
+        **_: Any,
+    ) -> Self:
+        weights = losses.class_weights(logits, targets, weights)
+        return cls(*entities.count(argmax(logits), targets, weights, labels))
+
+
+@struct.dataclass
+class EntityPrecision(Entities):
+    """Share of the entities found that are right; 0 where none was found."""
+
+    def compute(self) -> float:
+        """right / predicted."""
+        return float(self.right) / max(float(self.predicted), 1.0)
+
+
+@struct.dataclass
+class EntityRecall(Entities):
+    """Share of the entities there are that were found; 0 where there are none."""
+
+    def compute(self) -> float:
+        """right / actual."""
+        return float(self.right) / max(float(self.actual), 1.0)
+
+
+@struct.dataclass
+class EntityF1(Entities):
+    """The harmonic mean of precision and recall; 0 where both are."""
+
+    def compute(self) -> float:
+        """2 · right / (predicted + actual)."""
+        return 2 * float(self.right) / max(float(self.predicted + self.actual), 1.0)
+
+
 def _nonzero(denominator: float) -> float:
     if denominator == 0:
         raise ValueError(
@@ -167,3 +222,14 @@ class LanguageModeling(_OnHost):
     loss: Loss
     perplexity: Perplexity
     accuracy: Accuracy
+
+
+@struct.dataclass
+class Tagging(_OnHost):
+    """A tag a word: logits [B, T, C], integer targets [B, T], weights [B, T], the tags by name."""
+
+    loss: Loss
+    accuracy: Accuracy
+    precision: EntityPrecision
+    recall: EntityRecall
+    f1: EntityF1

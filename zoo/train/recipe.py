@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from zoo import config as configs
 from zoo import models, registry
@@ -87,7 +88,7 @@ class Recipe:
             )
 
     def resolve(self, facts: Facts | None = None) -> Recipe:
-        """This recipe with the model's open fields (None) filled in from the data.
+        """This recipe with the open fields (None) of model and task filled in from the data.
 
         Args:
           facts: what the data decides; None: opens the data to ask.
@@ -98,12 +99,22 @@ class Recipe:
             "num_classes": facts.num_classes,
             "input_shape": facts.input_shape,
         }
-        open_fields = {
-            name: value
-            for name, value in known.items()
-            if value is not None and getattr(self.model, name, "absent") is None
-        }
-        return dataclasses.replace(self, model=dataclasses.replace(self.model, **open_fields))
+        model = _filled(self.model, known)
+        task = _filled(self.task, {"labels": facts.labels or None})
+        return dataclasses.replace(self, model=model, task=task)
+
+
+C = TypeVar("C", ModelConfig, Task)
+
+
+def _filled(config: C, known: Mapping[str, Any]) -> C:
+    """A config with the values that are known for the fields that are None."""
+    open_fields = {
+        name: value
+        for name, value in known.items()
+        if value is not None and getattr(config, name, "absent") is None
+    }
+    return dataclasses.replace(config, **open_fields)
 
 
 FILE = "recipe.json"

@@ -196,3 +196,32 @@ class Translation(Tokens):
         answers = predictor()(sources[:number], beam_size=self.beam_size if test else 1)  # type: ignore[operator]
         score, signature = bleu.corpus_bleu(answers, references[:number])
         return {"bleu": score}, signature
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tagging(Task):
+    """A tag for each word: logits [B, T, C], targets [B, T], weights [B, T]."""
+
+    name: ClassVar[str] = "tagging"
+    best: ClassVar[Best] = Best("validation/f1", "max")
+
+    label_smoothing: float = 0.0
+    """Share of the target's probability spread over all tags; in the minimised loss only."""
+    labels: tuple[str, ...] | None = None
+    """The tags by name, which say where an entity begins; None: those of the data."""
+
+    def loss(self, logits: jax.Array, batch: Batch) -> tuple[jax.Array, jax.Array]:
+        return losses.cross_entropy(
+            logits, batch["targets"], batch["weights"], label_smoothing=self.label_smoothing
+        )
+
+    def measure(self, logits: jax.Array, batch: Batch) -> Any:
+        """Also precision, recall and F1 of the entities, see `entities`."""
+        if self.labels is None:
+            raise ConfigError("task.labels is not set: resolve the recipe, whose data has them")
+        return metrics.Tagging.single_from_model_output(
+            logits=logits,
+            targets=batch["targets"],
+            weights=batch["weights"],
+            labels=self.labels,
+        )

@@ -4,6 +4,7 @@ from zoo import registry
 
 registry.recipes.declare(
     {
+        "zoo.train.recipes.tagging": ("lstm_ner",),
         "zoo.train.recipes.text_classification": (
             "bag_of_embeddings_ag_news",
             "bag_of_embeddings_file",

@@ -1,0 +1,134 @@
+"""The tagger: one tag a word, the same alone and in any batch, whatever reads the padding."""
+
+from __future__ import annotations
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+LABELS = ("O", "B-geo", "I-geo")
+WORDS = ("<pad>", "<eos>", "<unk>", "the", "London", "Mr.", "10,000", ".", "'s")
+
+
+@pytest.fixture
+def make(toy_tagger, key):
+    """Makes a tagger with random weights."""
+
+    def make(tokenizer=None, **fields):
+        from zoo import predictors, tokenizers
+        from zoo.hub import Card
+
+        tokenizer = tokenizer or tokenizers.WordTokenizer(WORDS)
+        config = toy_tagger(
+            vocab_size=max(tokenizer.vocab_size, 8), num_classes=len(LABELS), **fields
+        )
+        card = Card(
+            name="toy",
+            task="tagging",
+            config=config,
+            labels=LABELS,
+            tokenizer=tokenizers.describe(tokenizer),
+        )
+        variables = config.build().init(key(), jnp.ones((1, 8), jnp.int32))
+        return predictors.create(card, variables, tokenizer)
+
+    return make
+
+
+def test_each_word_has_a_tag_with_its_probability(make):
+    from zoo.predictors import Tag
+
+    tagger = make()
+    answer = tagger("London's Mr. Lee pays 10,000.")
+    assert [tag.word for tag in answer] == ["London", "'s", "Mr.", "Lee", "pays", "10,000", "."]
+    assert all(isinstance(tag, Tag) for tag in answer)
+    ids = jnp.array([[4, 8, 5, 2, 2, 6, 7]])
+    probabilities = jax.nn.softmax(tagger.module.apply(tagger.variables, ids))[0]
+    for tag, row in zip(answer, probabilities, strict=True):
+        assert tag.label == LABELS[int(row.argmax())]
+        assert tag.probability == pytest.approx(float(row.max()), abs=1e-6)
+
+
+def test_words_that_are_split_already_stay_as_they_are(make):
+    tagger = make()
+    (answer,) = tagger([["the", "London's", "10,000 ."]])
+    assert [tag.word for tag in answer] == ["the", "London's", "10,000 ."]
+    mixed = tagger(["the London", ("the", "London"), []])
+    assert mixed[0] == mixed[1]
+    assert mixed[2] == []
+
+
+def test_one_sentence_gives_a_list_and_a_list_a_list_of_lists(make):
+    tagger = make()
+    assert tagger("") == tagger("  ") == []
+    assert tagger([]) == []
+    assert tagger(["", "the"]) == [[], tagger("the")]
+    assert len(tagger("the")) == 1
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{}, {"pad_id": None}, {"pad_id": None, "bidirectional": False}, {"bidirectional": False}],
+)
+def test_an_answer_is_the_same_alone_in_any_batch_and_twice(make, fields):
+    tagger = make(**fields)
+    sentences = [["London"] * n + ["the"] * (n % 3) for n in range(40)] * 3
+    together = tagger(sentences)
+    for sentence, answer in itertools.islice(zip(sentences, together, strict=True), 0, 40, 9):
+        (alone,) = tagger([sentence])
+        assert alone == tagger([sentence])[0]
+        assert [tag.label for tag in alone] == [tag.label for tag in answer]
+        assert [tag.probability for tag in alone] == pytest.approx(
+            [tag.probability for tag in answer], abs=1e-6
+        )
+        if sentence:
+            ids = jnp.array([tagger.tokenizer.encode_words(sentence)])
+            bare = jax.nn.softmax(tagger.module.apply(tagger.variables, ids))[0].max(axis=-1)
+            assert [tag.probability for tag in alone] == pytest.approx(bare.tolist(), abs=1e-6)
+
+
+def test_a_model_of_plain_ids_tags_ids(make):
+    from zoo.tokenizers import IdTokenizer
+
+    tagger = make(IdTokenizer(8))
+    assert [tag.word for tag in tagger("3 7 5")] == ["3", "7", "5"]
+    assert tagger.check()["input"] == "3 4 5"
+    with pytest.raises(ValueError, match="'London' is not an integer"):
+        tagger("London")
+
+
+def test_what_is_no_sentence_is_refused(make):
+    from zoo.tokenizers import ByteTokenizer
+
+    message = (
+        "a tagger takes a string, or a list whose items are strings or lists of words; "
+        r"got {} \({}\)"
+    )
+    with pytest.raises(TypeError, match=message.format("int", "3")):
+        make()(["fine", 3])
+    with pytest.raises(TypeError, match=message.format("list", r"\['fine', 3\]")):
+        make()([["fine", 3]])
+    with pytest.raises(ValueError, match="the card 'toy' has no vocabulary of words, so it cannot"):
+        make(ByteTokenizer())("the")
+
+
+def test_a_vocabulary_without_an_unknown_word_refuses_others_but_can_be_checked(make):
+    from zoo.tokenizers import WordTokenizer
+    from zoo.verification import sample_inputs
+
+    tagger = make(WordTokenizer(["a", "b", "c", "d", "e", "f"]))
+    with pytest.raises(ValueError, match="'x' is not in the vocabulary, and no word stands for"):
+        tagger("a x")
+    assert tagger.check()["input"] == "d e f"
+    assert sample_inputs(tagger) == ["d e f", "", "d"]
+
+
+def test_check_values_repeat_and_answers_can_be_shown(make):
+    tagger = make()
+    assert tagger.check() == tagger.check()
+    assert [row[0] for row in tagger.check()["output"]][:2] == ["It", "is"]
+    (first, second) = tagger("the London")
+    assert tagger.show("the London") == f"the/{first.label} London/{second.label}"
+    assert tagger.show("") == ""

@@ -1,0 +1,123 @@
+"""Sentences -> a tag for each word."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from zoo.predictors.base import Predictor, probabilities
+from zoo.predictors.generation import Batch, batches
+from zoo.tokenizers import IdTokenizer, WordTokenizer
+
+LONGEST = 2**30
+"""The longest padded length: these models set no limit."""
+
+Sentence: TypeAlias = str | list[str] | tuple[str, ...]
+"""A text, or its words. In a list of sentences; a list of strings alone is several texts."""
+
+
+@dataclass(frozen=True)
+class Tag:
+    """A word, its most probable tag, and the tag's probability."""
+
+    word: str
+    label: str
+    probability: float
+
+
+class Tagger(Predictor):
+    """Sentences -> a tag for each word."""
+
+    def __call__(self, sentences: str | Sequence[Sentence]) -> Any:
+        """The tags of a sentence, or of each sentence of a list.
+
+        A text is split into words as corpora of tagged words are (`tokenizers.split_sentence`). One
+        that is split already is a list of words in the list: `tagger([["Mr.", "Lee"]])[0]`, since
+        `tagger(["One.", "Two."])` is two texts, as with all predictors.
+
+        Returns:
+          A list of `Tag`, one for each word; of a list of sentences a list of these.
+
+        Raises:
+          TypeError: a sentence is neither a string nor a list of strings.
+          ValueError: a word is unknown, and the vocabulary has no word for unknown ones.
+        """
+        if isinstance(sentences, str):
+            return self._tags([self._words(sentences)])[0]
+        return self._tags([self._words(sentence) for sentence in sentences])
+
+    def check(self) -> dict[str, Any]:
+        text = self.check_text
+        tags = [[tag.word, tag.label, tag.probability] for tag in self(text)]
+        return {"input": text, "output": tags}
+
+    def show(self, item: str) -> str:
+        return " ".join(f"{tag.word}/{tag.label}" for tag in self(item))
+
+    @property
+    def check_text(self) -> str:
+        """A text that this model can read: words of its own where it can read no others."""
+        vocabulary = self._vocabulary
+        if isinstance(vocabulary, WordTokenizer) and vocabulary.unknown is None:
+            middle = vocabulary.vocab_size // 2
+            return vocabulary.decode(range(middle, min(middle + 3, vocabulary.vocab_size)))
+        return super().check_text
+
+    @property
+    def _vocabulary(self) -> WordTokenizer | IdTokenizer:
+        if not isinstance(self.tokenizer, WordTokenizer | IdTokenizer):
+            raise ValueError(
+                f"the card {self.card.name!r} has no vocabulary of words, so it cannot tag words"
+            )
+        return self.tokenizer
+
+    def _words(self, sentence: Any) -> list[str]:
+        if isinstance(sentence, str):
+            return self._vocabulary.words(sentence)
+        if isinstance(sentence, list | tuple) and all(isinstance(word, str) for word in sentence):
+            return list(sentence)
+        raise TypeError(
+            "a tagger takes a string, or a list whose items are strings or lists of words; got "
+            f"{type(sentence).__name__} ({sentence!r:.60})"
+        )
+
+    def _tags(self, sentences: Sequence[list[str]]) -> list[list[Tag]]:
+        ids = [self._vocabulary.encode_words(words) for words in sentences]
+        found: list[list[Tag]] = [[] for _ in sentences]
+        for batch in self._batches([len(row) for row in ids]):
+            answers = probabilities(self.module, self.variables, batch.pad(ids))
+            for row, index in zip(np.asarray(answers), batch.indices, strict=False):
+                found[index] = self._named(sentences[index], row)
+        return found
+
+    def _batches(self, lengths: Sequence[int]) -> Iterator[Batch]:
+        """The sentences that have words, in batches."""
+        if self._reads_padding:
+            # Only sentences of the same length go together: padding would change an answer.
+            by_length: dict[int, list[int]] = {}
+            for index, length in enumerate(lengths):
+                by_length.setdefault(length, []).append(index)
+            groups = [(indices, length) for length, indices in by_length.items()]
+        else:
+            groups = [([index for index, length in enumerate(lengths) if length], LONGEST)]
+        for indices, longest in groups:
+            if not longest:
+                continue
+            for batch in batches([lengths[index] for index in indices], longest):
+                yield batch._replace(indices=[indices[place] for place in batch.indices])
+
+    @property
+    def _reads_padding(self) -> bool:
+        """Whether what comes behind a sentence reaches its words: a state that runs backwards."""
+        config = self.module.config
+        return getattr(config, "pad_id", 0) is None and getattr(config, "bidirectional", True)
+
+    def _named(self, words: Sequence[str], rows: np.ndarray[Any, Any]) -> list[Tag]:
+        best = rows[: len(words)].argmax(axis=-1)
+        return [
+            Tag(word, self.card.labels[index], float(row[index]))
+            for word, index, row in zip(words, best.tolist(), rows, strict=False)
+        ]

@@ -1,0 +1,100 @@
+"""Entities in tagged sentences, found and counted as seqeval's default mode does.
+
+A tag is `O`, outside of all entities, or a prefix, a hyphen and a type, as `B-geo`. `B` begins an
+entity and `I` continues one (`E` ends one and `S` is one, in the schemes that have them); an `I`
+that nothing of its type comes before begins one too. So does conlleval, the script of the CoNLL
+tasks (Tjong Kim Sang and De Meulder 2003), from which seqeval has its rules. A tag without a hyphen
+is `I` of the type that it names: words next to each other are one entity. (seqeval would take the
+first letter for the prefix.)
+
+Shapes: B sentences, T words, C tags. What is padding is `O`, and so ends an entity.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+PREFIXES = "OBIES"
+"""The prefixes; a tag's prefix is an index into them."""
+
+OUTSIDE, BEGIN, _, END, SINGLE = range(len(PREFIXES))
+
+
+class Spans(NamedTuple):
+    """The entities of a batch, each where it starts."""
+
+    starts: jax.Array
+    """Whether an entity starts here: bool [B, T]."""
+    last: jax.Array
+    """Where the entity that starts here ends, its last word included: int32 [B, T]."""
+    types: jax.Array
+    """The type of what is here: int32 [B, T]; 0 for none."""
+
+
+def spans(tags: jax.Array, weights: jax.Array, labels: tuple[str, ...]) -> Spans:
+    """The entities of a batch.
+
+    Args:
+      tags: indices into the labels, [B, T].
+      weights: 0 at padding, [B, T].
+      labels: the tags by name.
+    """
+    prefix_of, type_of = _table(labels)
+    real = weights > 0
+    prefixes = jnp.where(real, jnp.asarray(prefix_of)[tags], OUTSIDE)
+    types = jnp.where(real, jnp.asarray(type_of)[tags], 0)
+
+    # A border is where what is before it and what is after it cannot be one entity. There is one
+    # more than there are words.
+    before, after = _sides(prefixes)
+    type_before, type_after = _sides(types)
+    border = (
+        (type_before != type_after)
+        | (before == END)
+        | (before == SINGLE)
+        | (after == BEGIN)
+        | (after == SINGLE)
+    )
+    inside = prefixes != OUTSIDE
+    places = jnp.broadcast_to(jnp.arange(tags.shape[1]), tags.shape)
+    ends = jnp.where(inside & border[:, 1:], places, tags.shape[1])
+    return Spans(inside & border[:, :-1], jax.lax.cummin(ends, axis=1, reverse=True), types)
+
+
+def count(
+    predictions: jax.Array, targets: jax.Array, weights: jax.Array, labels: tuple[str, ...]
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """How many entities were found right, how many were predicted, and how many there are.
+
+    One is right if its first word, its last word and its type are. Arguments as `spans`.
+    """
+    found, actual = spans(predictions, weights, labels), spans(targets, weights, labels)
+    right = found.starts & actual.starts & (found.last == actual.last)
+    right &= found.types == actual.types
+    number = [jnp.sum(which, dtype=jnp.float32) for which in (right, found.starts, actual.starts)]
+    return number[0], number[1], number[2]
+
+
+def _sides(values: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """What is before and after each border, [B, T + 1]; outside of the sentence is 0."""
+    return jnp.pad(values, ((0, 0), (1, 0))), jnp.pad(values, ((0, 0), (0, 1)))
+
+
+def _table(labels: tuple[str, ...]) -> tuple[np.ndarray[tuple[int], np.dtype[np.int32]], ...]:
+    """The prefix and the type of each tag, int32 [C] both; `O` has the type 0."""
+    parsed = [_parse(label) for label in labels]
+    types = {kind: number for number, kind in enumerate(sorted({kind for _, kind in parsed}), 1)}
+    prefixes = [PREFIXES.index(prefix) for prefix, _ in parsed]
+    numbers = [types[kind] if prefix != "O" else 0 for prefix, kind in parsed]
+    return np.array(prefixes, np.int32), np.array(numbers, np.int32)
+
+
+def _parse(label: str) -> tuple[str, str]:
+    if label == "O":
+        return "O", ""
+    prefix, hyphen, kind = label.partition("-")
+    return (prefix, kind) if hyphen and prefix in tuple(PREFIXES[1:]) else ("I", label)
