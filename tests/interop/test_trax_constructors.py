@@ -61,6 +61,16 @@ def test_the_arguments_of_a_transformer_become_the_zoo_s_fields():
     assert trax.config("TransformerDecoder").vocab_size is None
 
 
+def test_the_resnets_have_trax_s_defaults():
+    config = trax.config("Resnet50", non_linearity="tl.Gelu", mode="train")
+    assert (config.width, config.num_classes, config.stage_sizes) == (64, 1001, (3, 4, 6, 3))
+    assert (config.norm_momentum, config.pool_window, config.stride_on) == (0.999, 7, "1x1")
+    assert (config.activation, config.zero_init, config.trax_layers) == ("gelu", False, True)
+    config = trax.parse_call("WideResnet(widen_factor=4)")
+    assert (config.num_blocks, config.widen_factor, config.num_classes) == (3, 4, 10)
+    assert (config.norm_momentum, config.pool_window, config.trax_groups) == (0.9, 8, True)
+
+
 @pytest.mark.parametrize(
     "call",
     [
@@ -78,7 +88,8 @@ def test_a_call_is_read_as_it_was_written(call):
 KNOWN = "(known: Transformer, TransformerLM, TransformerEncoder, TransformerDecoder, BagOf"
 
 MISTAKES = {
-    "Resnet50()": f"no model of trax named 'Resnet50' is known {KNOWN}",
+    "PolicyAndValue()": f"no model of trax named 'PolicyAndValue' is known {KNOWN}",
+    "Resnet50(norm=tl.LayerNorm)": "Resnet50.norm is 'LayerNorm'; the zoo has BatchNorm alone",
     "RNNLM(vocab_size=3)": "no model of trax named 'RNNLM' is known",
     "Transfomer(3)": "no model of trax named 'Transfomer' is known; did you mean 'Transformer'?",
     "MLP(layer_width=(3,))": "MLP has no argument 'layer_width'; did you mean 'layer_widths'? "

@@ -258,6 +258,49 @@ def _mlp(
     )
 
 
+def _resnet50(
+    *,
+    d_hidden: int = 64,
+    n_output_classes: int = 1001,
+    norm: str = "BatchNorm",
+    non_linearity: str = "Relu",
+) -> ModelConfig:
+    from zoo.models.resnet import ResNetConfig
+
+    if norm.rpartition(".")[2] != "BatchNorm":
+        raise ConfigError(f"Resnet50.norm is {norm!r}; the zoo has BatchNorm alone")
+    return ResNetConfig(
+        width=d_hidden,
+        num_classes=n_output_classes,
+        activation=_activation(non_linearity),
+        norm_momentum=0.999,
+        pool_window=7,
+        stride_on="1x1",
+        zero_init=False,
+        trax_layers=True,
+    )
+
+
+def _wide_resnet(
+    *,
+    n_blocks: int = 3,
+    widen_factor: int = 1,
+    n_output_classes: int = 10,
+    bn_momentum: float = 0.9,
+) -> ModelConfig:
+    from zoo.models.resnet import WideResNetConfig
+
+    return WideResNetConfig(
+        num_blocks=n_blocks,
+        widen_factor=widen_factor,
+        num_classes=n_output_classes,
+        norm_momentum=bn_momentum,
+        pool_window=8,
+        trax_layers=True,
+        trax_groups=True,
+    )
+
+
 CONSTRUCTORS: Mapping[str, Callable[..., ModelConfig]] = {
     "Transformer": _transformer,
     "TransformerLM": _transformer_lm,
@@ -269,6 +312,8 @@ CONSTRUCTORS: Mapping[str, Callable[..., ModelConfig]] = {
     "LSTMSeq2SeqAttn": _lstm_seq2seq,
     "LSTMTagger": _lstm_tagger,
     "MLP": _mlp,
+    "Resnet50": _resnet50,
+    "WideResnet": _wide_resnet,
 }
 """By trax's name, save for BagOfEmbeddings and LSTMTagger."""
 
@@ -280,10 +325,10 @@ def config(name: str, **kwargs: Any) -> ModelConfig:
 
     Args:
       name: `Transformer`, `TransformerLM`, `TransformerEncoder`, `TransformerDecoder`, `RNNLM`,
-        `GRULM`, `LSTMSeq2SeqAttn`, `MLP`, `BagOfEmbeddings` for the tutorials' `Serial(Embedding,
-        Mean, Dense, LogSoftmax)`, with `vocab_size`, `d_feature` and `n_classes`, or `LSTMTagger`
-        for the courses' `Serial(Embedding, LSTM, Dense, LogSoftmax)`, with `vocab_size`, `d_model`
-        and `n_classes`.
+        `GRULM`, `LSTMSeq2SeqAttn`, `MLP`, `Resnet50`, `WideResnet`, `BagOfEmbeddings` for the
+        tutorials' `Serial(Embedding, Mean, Dense, LogSoftmax)`, with `vocab_size`, `d_feature` and
+        `n_classes`, or `LSTMTagger` for the courses' `Serial(Embedding, LSTM, Dense, LogSoftmax)`,
+        with `vocab_size`, `d_model` and `n_classes`.
       kwargs: trax's own, with trax's defaults. A layer is given by name, as `ff_activation="Gelu"`.
         `mode` is accepted, and so is `dropout_shared_axes`: neither is part of the model.
 
