@@ -18,6 +18,12 @@ OPEN = {"vocab_size": 11, "num_classes": 3, "input_shape": (4, 4, 1)}
 
 COUNTS = {
     "bag_of_embeddings": 11 * 256 + 257 * 3,
+    "gru_lm": 1_585_675,
+    "lstm_classifier": 265_347,
+    "lstm_lm": 4_209_675,
+    "lstm_lm_tiny": 67_467,
+    "lstm_seq2seq": 11_557_899,
+    "lstm_tagger": 265_347,
     "mlp": 17 * 512 + 513 * 512 + 513 * 3,
     "resnet101": 42_500_035,
     "resnet152": 58_143_683,
@@ -69,9 +75,10 @@ def config_of(name, **sizes):
 
 def output_of(config):
     """The shape of the output, without its batch of 2."""
-    if hasattr(config, "num_classes"):
-        return (config.num_classes,)
     length = config.example_inputs(2)[0].shape[1]
+    if hasattr(config, "num_classes"):
+        of_each = (length,) if "Tagger" in type(config).__name__ else ()
+        return (*of_each, config.num_classes)
     return (length, config.d_model if "Decoder" in type(config).__name__ else config.vocab_size)
 
 
