@@ -35,22 +35,27 @@ def in_turns(systems: Mapping[str, Callable[[], object]], rounds: int) -> dict[s
 
 
 def print_rates(
-    title: str, tokens: int, seconds: Mapping[str, Sequence[float]], peers: Sequence[str]
+    title: str,
+    items: int,
+    seconds: Mapping[str, Sequence[float]],
+    peers: Sequence[str],
+    unit: str = "tokens",
 ) -> None:
-    """A Markdown table of tokens a second, and how many times those of each peer they are.
+    """A Markdown table of items a second, and how many times those of each peer they are.
 
     Args:
       title: of the table.
-      tokens: of one run.
+      items: of one run.
       seconds: of the runs of each system.
       peers: the systems that the others are compared with.
+      unit: what the items are.
     """
-    rates = {name: tokens / statistics.median(times) for name, times in seconds.items()}
+    rates = {name: items / statistics.median(times) for name, times in seconds.items()}
     print(f"\n{title}\n")
-    _print_row("system", "tokens/s", "slowest to fastest", *(f"/ {peer}" for peer in peers))
+    _print_row("system", f"{unit}/s", "slowest to fastest", *(f"/ {peer}" for peer in peers))
     print("|---|" + "---:|" * (2 + len(peers)))
     for name, rate in rates.items():
-        spread = f"{tokens / max(seconds[name]):,.0f} to {tokens / min(seconds[name]):,.0f}"
+        spread = f"{items / max(seconds[name]):,.0f} to {items / min(seconds[name]):,.0f}"
         ratios = ["" if name in peers else f"{rate / rates[peer]:.2f}" for peer in peers]
         _print_row(name, f"{rate:,.0f}", spread, *ratios)
 

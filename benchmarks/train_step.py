@@ -1,18 +1,26 @@
-"""One training step at EN-DE base size beside PyTorch's `nn.Transformer`, in one run.
+"""One training step of a model of the zoo beside the same model in PyTorch, in one run.
 
     pip install -e '.[bench,train]' -c constraints.txt
     python benchmarks/train_step.py
     python benchmarks/train_step.py --quick --dtype bfloat16 --peers eager-bfloat16
+    python benchmarks/train_step.py --model lstm_lm
+    python benchmarks/train_step.py --model resnet20_cifar --peers eager-float32
     python benchmarks/train_step.py --losses 200
     python benchmarks/train_step.py --model transformer_big --peak-tflops 989 --dtype bfloat16
 
-A step is forward and backward pass and Adam's update on 64 pairs of 32 tokens, with dropout 0.1 and
-label smoothing 0.1. Ours is the one that `zoo.fit` makes, metrics included, with its state donated.
-PyTorch has `norm_first=True`, the same sizes, masks and trained positions, fused Adam, and bfloat16
-by autocast; eager and compiled (`torch.compile`, which needs a C++ compiler), of which the better
-one counts. What compiles compiles before the clock starts.
+A step is forward and backward pass and the optimizer's update on one batch:
 
-`--losses N` measures no time: it trains N steps on one stream of synthetic pairs in float32 and
+* `transformer_base`, `transformer_big`: 64 pairs of 32 tokens, a vocabulary of 33,300, dropout 0.1,
+  label smoothing 0.1, Adam;
+* `lstm_lm`: 64 texts of 128 tokens, 2 layers of 512, 65 characters, dropout 0.1, Adam;
+* `resnet20_cifar`: 128 images of 32 x 32, momentum.
+
+Ours is the step that `zoo.fit` makes, metrics included, with its state donated. PyTorch's has the
+same sizes, fused Adam, and bfloat16 by autocast; eager, compiled (`torch.compile`, which needs a
+C++ compiler) and, for images, with channels last, of which the better one counts. What compiles
+compiles before the clock starts.
+
+`--losses N` measures no time: it trains N steps on one stream of synthetic batches in float32 and
 bfloat16, with the same weights to begin with and the same dropout masks, and prints by how much the
 losses differ. On two cores 200 steps of both take half an hour.
 """
@@ -24,51 +32,149 @@ import functools
 import os
 import statistics
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import timing
+import training_peers
 
-VOCAB_SIZE = 33_300
 SEED = 0
-LABEL_SMOOTHING = 0.1
-LEARNING_RATE, WARMUP = 5e-4, 100
 DTYPES = ("float32", "bfloat16")
-PEERS = tuple(f"{mode}-{dtype}" for mode in ("eager", "compiled") for dtype in DTYPES)
+PEERS = tuple(
+    f"{mode}-{dtype}" for mode in ("eager", "compiled", "channels_last") for dtype in DTYPES
+)
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is trained, and on what."""
+
+    config: Any
+    task: Any
+    optimizer: Any
+    batch: Callable[[int], dict[str, Any]]
+    """The synthetic batch of a step."""
+    items: int
+    """What a batch has of `unit`."""
+    unit: str
+    flops: float
+    """Of the products of one step, forward and backward."""
+
+
+def translation(model: str, batch: int = 64, length: int = 32) -> Case:
+    """Pairs whose target is the source in reverse, with ids of Zipf's law."""
+    import numpy as np
+
+    import zoo
+    from zoo.train import optimizers, tasks
+
+    config = zoo.create(model, vocab_size=33_300, dropout_rate=0.1).config
+
+    def pairs(step: int) -> dict[str, Any]:
+        random = np.random.default_rng((SEED, step))
+        # Uniform in the logarithm: the n-th id has a probability in proportion to 1 / n.
+        inputs = np.exp(random.uniform(np.log(2), np.log(config.vocab_size), (batch, length)))
+        inputs = inputs.astype(np.int32)
+        weights = np.ones((batch, length), np.float32)
+        return {"inputs": inputs, "targets": inputs[:, ::-1].copy(), "weights": weights}
+
+    width = config.d_model
+    attention = 4 * width * width + 2 * length * width
+    mlp = 2 * width * config.d_ff
+    encoder = config.num_encoder_layers * (attention + mlp)
+    decoder = config.num_decoder_layers * (2 * attention + mlp)
+    products = encoder + decoder + width * config.vocab_size
+    return Case(
+        config,
+        tasks.Translation(label_smoothing=0.1),
+        optimizers.Adam(learning_rate=5e-4, schedule=optimizers.Constant(warmup_steps=100)),
+        pairs,
+        batch * length,
+        "target tokens",
+        # Two operations a product, and twice as many again in the backward pass.
+        6.0 * batch * length * products,
+    )
+
+
+def text(model: str, batch: int = 64, length: int = 128) -> Case:
+    """Characters drawn at random."""
+    import numpy as np
+
+    import zoo
+    from zoo.train import optimizers, tasks
+
+    config = zoo.create(model, vocab_size=65, dropout_rate=0.1).config
+
+    def windows(step: int) -> dict[str, Any]:
+        tokens = np.random.default_rng((SEED, step)).integers(2, 65, (batch, length))
+        tokens = tokens.astype(np.int32)
+        return {"inputs": tokens, "targets": tokens, "weights": np.ones_like(tokens, np.float32)}
+
+    width = config.d_model
+    products = config.num_layers * 8 * width * width + width * config.vocab_size
+    return Case(
+        config,
+        tasks.LanguageModeling(),
+        optimizers.Adam(learning_rate=1e-3, clip_norm=1.0),
+        windows,
+        batch * length,
+        "tokens",
+        6.0 * batch * length * products,
+    )
+
+
+def images(model: str, batch: int = 128) -> Case:
+    """Noise in ten classes."""
+    import numpy as np
+
+    import zoo
+    from zoo.train import optimizers, tasks
+
+    config = zoo.create(model, input_shape=(32, 32, 3), num_classes=10).config
+
+    def pictures(step: int) -> dict[str, Any]:
+        random = np.random.default_rng((SEED, step))
+        return {
+            "inputs": random.normal(size=(batch, 32, 32, 3)).astype(np.float32),
+            "targets": random.integers(0, 10, batch).astype(np.int32),
+            "weights": np.ones(batch, np.float32),
+        }
+
+    return Case(
+        config,
+        tasks.ImageClassification(),
+        optimizers.Momentum(learning_rate=0.1, weight_decay=5e-3),
+        pictures,
+        batch,
+        "images",
+        # He et al. 2015, section 4.2: 41 million products an image.
+        6.0 * batch * 40.8e6,
+    )
+
+
+CASES = {
+    "transformer_base": translation,
+    "transformer_big": translation,
+    "lstm_lm": text,
+    "resnet20_cifar": images,
+}
 
 Steps = Callable[[int], float]
 """So many training steps on one batch; returns a loss, so that nothing is still under way."""
 
 
-def pairs(batch: int, length: int, step: int) -> dict[str, Any]:
-    """The synthetic pairs of a step: a target is its source in reverse, ids of Zipf's law."""
-    import numpy as np
-
-    random = np.random.default_rng((SEED, step))
-    # Uniform in the logarithm: the n-th id has a probability in proportion to 1 / n.
-    inputs = np.exp(random.uniform(np.log(2), np.log(VOCAB_SIZE), (batch, length)))
-    inputs = inputs.astype(np.int32)
-    weights = np.ones((batch, length), np.float32)
-    return {"inputs": inputs, "targets": inputs[:, ::-1].copy(), "weights": weights}
-
-
-# zoo
-
-
 class ZooTraining:
     """A model, its state and the compiled step, as a run has them."""
 
-    def __init__(self, config: Any, dtype: Any, batch: dict[str, Any]) -> None:
-        from zoo.train import optimizers, sharding, state, step, tasks
+    def __init__(self, case: Case, dtype: Any) -> None:
+        from zoo.train import sharding, state, step
 
-        module = config.in_precision(dtype).build()
-        task = tasks.Translation(label_smoothing=LABEL_SMOOTHING)
-        optimizer = optimizers.Adam(
-            learning_rate=LEARNING_RATE, schedule=optimizers.Constant(warmup_steps=WARMUP)
-        ).build(1_000_000)
+        module = case.config.in_precision(dtype).build()
+        optimizer = case.optimizer.build(1_000_000)
         self.mesh = sharding.make_mesh(sharding.MeshConfig())
-        self.state = state.create(module, config, optimizer, SEED, self.mesh)
-        self.empty = step.empty_window(module, task, self.state.variables, batch)
-        self.update = step.make_train_step(module, task, optimizer, self.mesh)
+        self.state = state.create(module, case.config, optimizer, SEED, self.mesh)
+        self.empty = step.empty_window(module, case.task, self.state.variables, case.batch(0))
+        self.update = step.make_train_step(module, case.task, optimizer, self.mesh)
 
     def __call__(self, batch: dict[str, Any], steps: int = 1) -> float:
         """Steps on one batch; returns their mean loss."""
@@ -81,14 +187,13 @@ class ZooTraining:
         return float(window.metrics.compute()["loss"])
 
 
-def compare_losses(config: Any, batch: int, length: int, steps: int) -> None:
+def compare_losses(case: Case, steps: int) -> None:
     """Trains in both precisions on the same stream, and prints the losses and their difference."""
-    first = pairs(batch, length, 0)
-    reference, other = (ZooTraining(config, dtype, first) for dtype in DTYPES)
+    reference, other = (ZooTraining(case, dtype) for dtype in DTYPES)
     largest = at = 0.0
     print(f"\n| step | {' | '.join(DTYPES)} | difference |\n|---:|---:|---:|---:|")
     for number in range(1, steps + 1):
-        data = pairs(batch, length, number)
+        data = case.batch(number)
         losses = reference(data), other(data)
         difference = abs(losses[1] - losses[0]) / losses[0]
         if difference > largest:
@@ -100,126 +205,31 @@ def compare_losses(config: Any, batch: int, length: int, steps: int) -> None:
     print(f"\nlargest relative difference of the losses of {steps} steps: {largest:.2%}, step {at}")
 
 
-# PyTorch
-
-
-def torch_steps(
-    config: Any, dtype: str, compiled: bool, batch: dict[str, Any], device: str, threads: int
-) -> Steps:
-    """PyTorch's steps on a batch."""
-    import torch
-    from torch.nn import functional
-
-    torch.set_num_threads(threads)
-    torch.manual_seed(SEED)
-    model = torch_model(config).to(device).train()
-    optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE, fused=True)
-    inputs = torch.tensor(batch["inputs"], device=device).long()
-    targets = torch.tensor(batch["targets"], device=device).long()
-    forward = torch.compile(model) if compiled else model
-
-    def step() -> torch.Tensor:
-        optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(device, dtype=torch.bfloat16, enabled=dtype == "bfloat16"):
-            logits = forward(inputs, functional.pad(targets, (1, -1)))
-            loss = functional.cross_entropy(
-                logits.flatten(0, 1), targets.flatten(), label_smoothing=LABEL_SMOOTHING
-            )
-        loss.backward()
-        optimizer.step()
-        return loss
-
-    def run(steps: int) -> float:
-        for _ in range(steps):
-            loss = step()
-        return loss.item()
-
-    return run
-
-
-def torch_model(config: Any) -> Any:
-    """The model of a `TransformerConfig` in PyTorch: (source, shifted target) -> logits."""
-    import torch
-    from torch import nn
-
-    class Translation(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.embedding = nn.Embedding(config.vocab_size, config.d_model)
-            self.source_positions = nn.Parameter(0.02 * torch.randn(config.max_len, config.d_model))
-            self.target_positions = nn.Parameter(0.02 * torch.randn(config.max_len, config.d_model))
-            self.dropout = nn.Dropout(config.dropout_rate)
-            self.transformer = nn.Transformer(
-                d_model=config.d_model,
-                nhead=config.num_heads,
-                num_encoder_layers=config.num_encoder_layers,
-                num_decoder_layers=config.num_decoder_layers,
-                dim_feedforward=config.d_ff,
-                dropout=config.dropout_rate,
-                activation=config.activation,
-                batch_first=True,
-                norm_first=True,
-            )
-            self.logits = nn.Linear(config.d_model, config.vocab_size)
-
-        def forward(self, source: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-            length = target.shape[1]
-            future = torch.ones(length, length, dtype=torch.bool, device=target.device).triu(1)
-            padding = source == config.pad_id
-            x = self.transformer(
-                self.dropout(self.embedding(source) + self.source_positions[: source.shape[1]]),
-                self.dropout(self.embedding(target) + self.target_positions[:length]),
-                tgt_mask=future,
-                src_key_padding_mask=padding,
-                memory_key_padding_mask=padding,
-                tgt_is_causal=True,
-            )
-            return self.logits(x)
-
-    return Translation()
-
-
-# Time
-
-
-def flops(config: Any, batch: int, length: int) -> float:
-    """Floating-point operations of the matrix products of one step, forward and backward.
-
-    Two for each multiplication of the forward pass, and twice as many again in the backward pass.
-    Nothing is counted for what the mask hides, nor for embeddings, norms, softmax and Adam.
-    """
-    tokens, width = batch * length, config.d_model
-    attention = 4 * width * width + 2 * length * width
-    mlp = 2 * width * config.d_ff
-    encoder = config.num_encoder_layers * (attention + mlp)
-    decoder = config.num_decoder_layers * (2 * attention + mlp)
-    return 3 * 2.0 * tokens * (encoder + decoder + width * config.vocab_size)
-
-
-def measure(config: Any, options: argparse.Namespace, rounds: int) -> None:
+def measure(case: Case, options: argparse.Namespace, rounds: int) -> None:
     """Times the steps and prints their table."""
     import jax
 
     device = "cuda" if jax.default_backend() == "gpu" else "cpu"
-    batch = pairs(options.batch, options.length, 0)
+    batch = case.batch(0)
     systems: dict[str, Steps] = {}
     for dtype in options.dtype:
-        systems[f"zoo {dtype}"] = functools.partial(ZooTraining(config, dtype, batch), batch)
+        systems[f"zoo {dtype}"] = functools.partial(ZooTraining(case, dtype), batch)
     for peer in options.peers:
         mode, _, dtype = peer.partition("-")
-        systems[f"PyTorch {peer}"] = torch_steps(
-            config, dtype, mode == "compiled", batch, device, options.threads
+        systems[f"PyTorch {peer}"] = training_peers.steps(
+            case, batch, mode, dtype, device, options.threads
         )
     runs = {name: functools.partial(system, options.steps) for name, system in systems.items()}
     seconds = timing.in_turns(runs, rounds)
     timing.print_rates(
-        f"{options.model}, {options.batch} x {options.length} tokens, Adam",
-        options.batch * options.length * options.steps,
+        f"{options.model}, {case.items} {case.unit} a step",
+        case.items * options.steps,
         seconds,
         [name for name in systems if name.startswith("PyTorch")],
+        case.unit,
     )
     if options.peak_tflops:
-        work = flops(config, options.batch, options.length) / 1e12
+        work = case.flops / 1e12
         print(f"\n{work:.2f} TFLOP a step; of {options.peak_tflops:g} TFLOP/s at peak:\n")
         for name, times in seconds.items():
             rate = work * options.steps / statistics.median(times)
@@ -231,13 +241,11 @@ def main() -> None:
         description=__doc__.partition("\n")[0],
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument(
-        "--model", default="transformer_base", choices=("transformer_base", "transformer_big")
-    )
-    parser.add_argument("--batch", type=int, default=64, help="pairs")
-    parser.add_argument("--length", type=int, default=32, help="tokens of source and target each")
+    parser.add_argument("--model", default="transformer_base", choices=tuple(CASES))
+    parser.add_argument("--batch", type=int, help="pairs, texts or images")
+    parser.add_argument("--length", type=int, help="tokens of each")
     parser.add_argument("--dtype", nargs="*", choices=DTYPES, default=[*DTYPES])
-    parser.add_argument("--peers", nargs="*", choices=PEERS, default=[*PEERS])
+    parser.add_argument("--peers", nargs="*", choices=PEERS, default=[*PEERS[:4]])
     parser.add_argument("--rounds", type=int, default=7, help="timed runs of each system")
     parser.add_argument(
         "--steps", type=int, default=1, help="steps of a run; 20 or so where there is a GPU"
@@ -249,13 +257,14 @@ def main() -> None:
     options = parser.parse_args()
     timing.use_threads(options.threads)
 
-    import zoo
-
-    config = zoo.create(options.model, vocab_size=VOCAB_SIZE, dropout_rate=0.1).config
+    sizes = {"batch": options.batch, "length": options.length}
+    case = CASES[options.model](
+        options.model, **{name: size for name, size in sizes.items() if size is not None}
+    )
     if options.losses:
-        compare_losses(config, options.batch, options.length, options.losses)
+        compare_losses(case, options.losses)
     else:
-        measure(config, options, 2 if options.quick else options.rounds)
+        measure(case, options, 2 if options.quick else options.rounds)
 
 
 if __name__ == "__main__":

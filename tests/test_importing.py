@@ -145,6 +145,60 @@ def test_an_image_classifier_sees_bytes_as_they_come(zoo_command, checkpoint, tm
     assert [found["0"], found["1"]] == pytest.approx(expected.tolist(), rel=1e-4, abs=1e-6)
 
 
+@pytest.mark.shared
+def test_a_network_of_convolutions_takes_images_of_its_usual_size(zoo_command, shared, tmp_path):
+    import zoo
+
+    file = shared / "golden" / "open" / "vision" / "wideresnet_n1.pkl.gz"
+    golden = np.load(file.with_suffix("").with_suffix(".npz"))
+    out = tmp_path / "wide"
+    call = "WideResnet(n_blocks=1, n_output_classes=7)"
+    code, _, err = zoo_command("import-trax", file, "--call", call, "--out", out)
+    assert (code, err) == (0, "")
+    classifier = zoo.load(out)
+    assert classifier.card.config.input_shape == (32, 32, 3)
+    expected = jax.nn.softmax(golden["eval_logits"])
+    for image, probabilities in zip(golden["images"], expected, strict=True):
+        found = classifier(image).probabilities
+        for label, probability in found.items():
+            assert probability == pytest.approx(float(probabilities[int(label)]), abs=1e-4)
+    code, _, err = zoo_command(
+        *("import-trax", file, "--call", call, "--out", tmp_path / "other"),
+        *("--image-shape", 64, 64, 3),
+    )
+    assert code == 2
+    assert "the checkpoint has 36 arrays, which do not fit the 36 of the WideResNetConfig" in err
+
+
+def test_the_classes_of_a_classifier_may_have_names(zoo_command, checkpoint, tmp_path):
+    import zoo
+
+    names = tmp_path / "names.txt"
+    names.write_text("day\nnight\n")
+    call = ("--call", "MLP(layer_widths=(5, 2))", "--labels", names)
+    code, _, err = zoo_command("import-trax", checkpoint(MLP), *call, "--out", tmp_path / "a")
+    assert (code, err) == (0, "")
+    assert zoo.card(tmp_path / "a").labels == ("day", "night")
+    for text, message in (
+        ("day\nnight\ndusk\n", " has 3 labels, but the model 2 classes: it is another model's"),
+        ("day\n\nnight\n", ", line 2 is empty; it must be a label"),
+    ):
+        names.write_text(text)
+        code, _, err = zoo_command("import-trax", checkpoint(MLP), *call, "--out", tmp_path / "b")
+        assert (code, err) == (2, f"zoo: {names}{message}\n")
+    assert not (tmp_path / "b").exists()
+
+
+def test_labels_are_for_classifiers(checkpoint, tmp_path):
+    from zoo.importing import import_trax
+    from zoo.interop import trax
+
+    path = checkpoint(arrays((6, 4), (8, 4), (4,), (4,), (4, 6), (6,)))
+    config = trax.config("TransformerLM", vocab_size=6, d_model=4, n_heads=2, n_layers=0, max_len=8)
+    with pytest.raises(ValueError, match=r"labels \(.*\) go with a classifier; this is a model of"):
+        import_trax(path, tmp_path / "out", config, labels=tmp_path / "names.txt")
+
+
 MISTAKES = {
     "neither call nor model": ([], "give --call or --model, one of them: a checkpoint does not"),
     "both": (["--call", "MLP()", "--model", "mlp"], "give --call or --model, one of them"),
@@ -152,7 +206,10 @@ MISTAKES = {
         ["--call", "MLP(layer_widths=(5, 3))"],
         "the checkpoint has 4 arrays, which do not fit the 4 of the MLPConfig",
     ),
-    "an unknown model": (["--call", "Resnet50()"], "no model of trax named 'Resnet50' is known"),
+    "an unknown model": (
+        ["--call", "PolicyAndValue()"],
+        "no model of trax named 'PolicyAndValue' ",
+    ),
     "no square image": (
         ["--call", "MLP(layer_widths=(5, 2))", "--image-shape", "4", "4", "1"],
         "the model takes 12 values, which are no 4 x 4 x 1 image; give the image_shape: height,",

@@ -58,6 +58,33 @@ def test_resizing_averages_what_it_leaves_out():
     assert np.ptp(plain(4, 4, 1)(stripes)[:, 1:-1]) <= 1
 
 
+def test_the_centre_is_cut_out_of_the_resized_image():
+    columns = np.repeat(np.arange(0, 240, 10, dtype=np.uint8), 2)[None].repeat(16, axis=0)
+    # 16 x 48 with columns of two pixels: resized to 8 x 24, columns of one, of which 6 are kept.
+    found = plain(6, 6, 1, resize=8)(columns)[..., 0]
+    np.testing.assert_allclose(found, np.tile(np.arange(90, 150, 10), (6, 1)), atol=4)
+    same = Image.fromarray(columns).resize((24, 8), Image.Resampling.BILINEAR).crop((9, 1, 15, 7))
+    np.testing.assert_allclose(found, same, atol=4)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (20_000, 3), (3, 20_000), (7, 5, 3), (5, 7, 4)])
+@pytest.mark.parametrize("resize", [None, 5, 9])
+def test_an_image_of_any_shape_is_taken(shape, resize):
+    image = np.full(shape, 200, np.uint8)
+    found = plain(5, 5, resize=resize)(image)
+    assert found.shape == (5, 5, 3)
+    assert abs(found - (200 if len(shape) == 2 or shape[2] == 3 else 212)).max() <= 1
+
+
+def test_the_content_of_a_file_is_an_image_too():
+    import io
+
+    stream = io.BytesIO()
+    Image.fromarray(RGB).save(stream, "png")
+    np.testing.assert_array_equal(plain()(stream.getvalue()), RGB)
+    assert errors(b"hello") == "the image is not an image of a format that Pillow knows"
+
+
 def test_grey_becomes_colour_and_colour_grey():
     np.testing.assert_array_equal(plain()(GREY), np.repeat(GREY[..., None], 3, axis=2))
     np.testing.assert_array_equal(plain(channels=1)(GREY[..., None]), GREY[..., None])
@@ -168,6 +195,10 @@ def test_other_things_are_refused():
         (
             {"mean": (0.1, 0.2)},
             "mean is (0.1, 0.2) for 3 channel(s); give one number, or one for each channel",
+        ),
+        (
+            {"resize": 4},
+            "resize is 4, less than the 4 x 5 that are to be cut out then",
         ),
         ({"std": (0.0,)}, "std is (0.0,); values are divided by it, so it must be above 0"),
     ],

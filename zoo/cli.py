@@ -463,6 +463,7 @@ def import_trax(
     words: Path | None = None,
     tags: Path | None = None,
     image_shape: tuple[int, int, int] | None = None,
+    labels: Path | None = None,
 ) -> None:
     """Makes of a checkpoint of google/trax what zoo.load reads: card, safetensors, vocabulary.
 
@@ -475,6 +476,7 @@ def import_trax(
       words: of a tagger: its words, one a line in the order of their ids.
       tags: of a tagger: its tags, likewise.
       image_shape: for a model of images that are not square: height, width and channels.
+      labels: of a classifier: its classes, one a line in their order.
     """
     from zoo.importing import import_trax as convert
     from zoo.interop import trax
@@ -485,7 +487,14 @@ def import_trax(
         )
     config = registered_model(model) if model else trax.parse_call(call or "")
     card = convert(
-        file, out, config, vocabulary=vocab, words=words, tags=tags, image_shape=image_shape
+        file,
+        out,
+        config,
+        vocabulary=vocab,
+        words=words,
+        tags=tags,
+        image_shape=image_shape,
+        labels=labels,
     )
     _print_files(out, card)
 

@@ -26,8 +26,13 @@ TASKS: Mapping[str, str] = {
     "MLPConfig": "image_classification",
     "ReformerLMConfig": "language_modeling",
     "ReformerConfig": "translation",
+    "ResNetConfig": "image_classification",
+    "WideResNetConfig": "image_classification",
 }
 """Config class -> what a model of it is for."""
+
+CONVOLUTIONS = ("ResNetConfig", "WideResNetConfig")
+"""The config classes of networks that take images of several sizes."""
 
 UNKNOWN = ("UNK", "<UNK>", "<unk>", "[UNK]")
 """How files of words write the word for unknown ones."""
@@ -45,6 +50,7 @@ def import_trax(
     words: str | Path | None = None,
     tags: str | Path | None = None,
     image_shape: tuple[int, int, int] | None = None,
+    labels: str | Path | None = None,
 ) -> Card:
     """Writes card, safetensors and vocabulary of a model that trax trained.
 
@@ -57,18 +63,20 @@ def import_trax(
       words: for a tagger instead: its words, one a line in the order of their ids. One of `UNKNOWN`
         stands for unknown words. Where no other has a capital letter, words are lowered first.
       tags: for a tagger: its tags, one a line in the order of the classes.
-      image_shape: for a model of images: height, width and channels, where they are not square.
+      image_shape: for a model of images: height, width and channels, where they are not square, or
+        not of the usual size of a network of convolutions.
+      labels: for a classifier: its classes, one a line in their order.
 
     Returns:
-      The card that was written. Classes are named "0", "1", …, save by `tags`: checkpoints have no
-      names.
+      The card that was written. Classes are named "0", "1", …, save by `tags` or `labels`:
+      checkpoints have no names.
 
     Raises:
       FileNotFoundError: a file is not there.
       CheckpointError: the file is no checkpoint of trax, or one of another model.
-      ValueError: the vocabulary is larger than the model's, there are more or fewer tags than
-        classes, a line of a file is broken, the images are of another size, the model answers no
-        task of the zoo, or a file is given that does not go with its task.
+      ValueError: the vocabulary is larger than the model's, there are more or fewer tags or labels
+        than classes, a line of a file is broken, the images are of another size, the model answers
+        no task of the zoo, or a file is given that does not go with its task.
       FileExistsError: the folder holds another model.
     """
     file, folder = Path(file), Path(folder)
@@ -78,8 +86,10 @@ def import_trax(
             f"a {type(config).__name__} has no task that zoo.load knows "
             f"({', '.join(sorted(set(TASKS.values())))}); use zoo.interop.trax in Python"
         )
-    _check_files(task, vocabulary, words, tags)
+    _check_files(task, vocabulary, words, tags, labels)
     checkpoint = trax.read(file)
+    if image_shape is not None and type(config).__name__ in CONVOLUTIONS:
+        config = dataclasses.replace(config, **{"input_shape": image_shape})
     config = trax.complete(config, checkpoint)
     variables = trax.to_variables(checkpoint, config)
 
@@ -95,8 +105,10 @@ def import_trax(
             details["tokenizer"]["file"] = f"vocabulary{_suffix(Path(vocabulary))}"
         if hasattr(config, "max_len") and task == "text_classification":
             details["preprocessing"] = {"max_len": config.max_len}
-    if task.endswith("classification") or task == "tagging":
-        details["labels"] = _labels(config.required("num_classes"), tags)
+    if task.endswith("classification"):
+        details["labels"] = _labels(config.required("num_classes"), "labels", labels)
+    elif task == "tagging":
+        details["labels"] = _labels(config.required("num_classes"), "tags", tags)
     card = Card(
         name=folder.name,
         task=task,
@@ -111,7 +123,9 @@ def _suffix(vocabulary: Path) -> str:
     return ".model" if vocabulary.suffix == ".model" else ".vocab"
 
 
-def _check_files(task: str, vocabulary: object, words: object, tags: object) -> None:
+def _check_files(
+    task: str, vocabulary: object, words: object, tags: object, labels: object
+) -> None:
     """Raises ValueError where a file is given that a model of this task does not take."""
     if task == "tagging" and vocabulary is not None:
         raise ValueError(
@@ -120,19 +134,24 @@ def _check_files(task: str, vocabulary: object, words: object, tags: object) -> 
     for file, name in ((words, "words"), (tags, "tags")):
         if task != "tagging" and file is not None:
             raise ValueError(f"{name} ({file}) go with a tagger; this is a model of {task}")
+    if labels is not None and not task.endswith("classification"):
+        raise ValueError(f"labels ({labels}) go with a classifier; this is a model of {task}")
 
 
-def _labels(number: int, tags: str | Path | None) -> tuple[str, ...]:
-    if tags is None:
+def _labels(number: int, what: str, path: str | Path | None) -> tuple[str, ...]:
+    """The names of the classes, from a file of tags or of labels."""
+    if path is None:
         return tuple(map(str, range(number)))
-    labels = _entries(Path(tags))
-    if "" in labels:
-        raise ValueError(f"{tags}, line {labels.index('') + 1} is empty; it must be a tag")
-    if len(labels) != number:
+    names = _entries(Path(path))
+    if "" in names:
         raise ValueError(
-            f"{tags} has {len(labels)} tags, but the model {number} classes: it is another model's"
+            f"{path}, line {names.index('') + 1} is empty; it must be a {what.removesuffix('s')}"
         )
-    return tuple(labels)
+    if len(names) != number:
+        raise ValueError(
+            f"{path} has {len(names)} {what}, but the model {number} classes: it is another model's"
+        )
+    return tuple(names)
 
 
 def _words(config: ModelConfig, path: Path) -> WordTokenizer:
@@ -206,9 +225,12 @@ def _tokenizer(config: ModelConfig, vocabulary: str | Path | None) -> Tokenizer:
 def _images(config: Any, shape: tuple[int, int, int] | None) -> tuple[ModelConfig, dict[str, Any]]:
     """The config for images of a shape, and how they are prepared.
 
-    A checkpoint has the number of values alone. trax gives its models bytes as they come, from 0 to
-    255; where yours saw others, change `mean` and `std` in the card.
+    A checkpoint of an MLP has the number of values alone. trax gives its models bytes as they come,
+    from 0 to 255; where yours saw others, change `mean` and `std` in the card.
     """
+    if type(config).__name__ in CONVOLUTIONS:
+        config.example_inputs(1)  # says what to give where the shape is not known
+        return config, _as_they_come(*config.input_shape)
     if not config.flatten:
         raise ValueError(
             "an MLP with flatten=False takes no images; use zoo.interop.trax in Python"
@@ -224,7 +246,15 @@ def _images(config: Any, shape: tuple[int, int, int] | None) -> tuple[ModelConfi
             f"{' x '.join(map(str, shape)) if shape else 'square'} image; give the image_shape: "
             "height, width and channels"
         )
-    height, width, channels = shape
-    bytes_as_they_come = {"mean": (0.0,), "std": (1 / 255,)}
-    preparation = {"height": height, "width": width, "channels": channels} | bytes_as_they_come
-    return dataclasses.replace(config, input_shape=shape), preparation
+    return dataclasses.replace(config, input_shape=shape), _as_they_come(*shape)
+
+
+def _as_they_come(height: int, width: int, channels: int) -> dict[str, Any]:
+    """Images of that shape with their bytes as values, 0 to 255."""
+    return {
+        "height": height,
+        "width": width,
+        "channels": channels,
+        "mean": (0.0,),
+        "std": (1 / 255,),
+    }

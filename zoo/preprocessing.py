@@ -6,6 +6,7 @@ Letters: H height, W width, C channels.
 
 from __future__ import annotations
 
+import io
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,9 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from zoo.config import ConfigError
 
 Array: TypeAlias = np.ndarray[Any, Any]
-ImageLike: TypeAlias = str | os.PathLike[str] | Image.Image | Array
+ImageLike: TypeAlias = str | os.PathLike[str] | bytes | Image.Image | Array
+Box: TypeAlias = tuple[float, float, float, float]
+"""Left, top, right and bottom of a part of an image, in pixels or parts of them."""
 
 MODES = {1: "L", 3: "RGB"}
 """Pillow's name of an image with so many channels."""
@@ -33,7 +36,7 @@ class ImagePreprocessing:
     """
 
     height: int
-    """In pixels; other images are resized (bilinear, with antialiasing), whatever their shape."""
+    """In pixels; other images are resized (bilinear, with antialiasing), as `resize` says."""
     width: int
     """In pixels."""
     channels: int
@@ -42,6 +45,9 @@ class ImagePreprocessing:
     """What is subtracted from values between 0 and 1: one number, or one for each channel."""
     std: tuple[float, ...] = (0.5,)
     """By what they are divided then, likewise."""
+    resize: int | None = None
+    """What the shorter side is resized to before the centre of the image is cut out. None: the
+    whole image is resized, whatever its shape."""
 
     def __post_init__(self) -> None:
         if self.channels not in MODES:
@@ -56,6 +62,11 @@ class ImagePreprocessing:
                 )
         if min(self.std) <= 0:
             raise ConfigError(f"std is {self.std}; values are divided by it, so it must be above 0")
+        if self.resize is not None and self.resize < max(self.height, self.width):
+            raise ConfigError(
+                f"resize is {self.resize}, less than the {self.height} x {self.width} that are to "
+                "be cut out then"
+            )
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -70,14 +81,31 @@ class ImagePreprocessing:
     def pixels(self, image: ImageLike) -> Array:
         """The image in its size and with its channels: uint8 [H, W, C]."""
         if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.shape == self.shape:
-            return image
+            if self.resize is None:
+                return image
         opened = read(image)
-        mode, size = MODES[self.channels], (self.width, self.height)
-        if opened.mode != mode:
-            opened = opened.convert(mode)
-        if opened.size != size:
-            opened = opened.resize(size, Image.Resampling.BILINEAR)
-        return np.asarray(opened, np.uint8).reshape(self.shape)
+        return self.cut(opened, self._centre(*opened.size))
+
+    def cut(self, image: Image.Image, box: Box) -> Array:
+        """A part of the image in this size and with these channels: uint8 [H, W, C]."""
+        mode = MODES[self.channels]
+        if image.mode != mode:
+            image = image.convert(mode)
+        image = image.resize((self.width, self.height), Image.Resampling.BILINEAR, box)
+        return np.asarray(image, np.uint8).reshape(self.shape)
+
+    def _centre(self, width: int, height: int) -> Box:
+        """The part of an image that is kept.
+
+        To cut it out first and to resize it then gives what the other way about gives, save at the
+        edges, and only what is kept is worked on.
+        """
+        if self.resize is None:
+            return 0, 0, width, height
+        scale = min(width, height) / self.resize
+        left = max(0.0, (width - scale * self.width) / 2)
+        top = max(0.0, (height - scale * self.height) / 2)
+        return left, top, width - left, height - top
 
     def standardize(self, values: Any) -> Any:
         """(values / 255 - mean) / std, for float32 [..., H, W, C] from 0 to 255.
@@ -92,16 +120,18 @@ def read(image: ImageLike) -> Image.Image:
     """An image as Pillow has it: grey (mode L) or with three channels (RGB), 8 bits.
 
     Args:
-      image: the path of an image file, a Pillow image, or an array [H, W] or [H, W, 1, 3 or 4] of
-        uint8, or of floats from 0 to 1. Where it is transparent, white is behind it; the rotation
-        that a camera notes in a file is applied.
+      image: the path of an image file, its content, a Pillow image, or an array [H, W] or [H, W, 1,
+        3 or 4] of uint8, or of floats from 0 to 1. Where it is transparent, white is behind it; the
+        rotation that a camera notes in a file is applied.
 
     Raises:
       FileNotFoundError: there is no such file.
       ValueError, TypeError: it is no image that can be read; the message says which and why.
     """
     if isinstance(image, str | os.PathLike):
-        return _read_file(Path(image))
+        return _read_file(Path(image), str(image))
+    if isinstance(image, bytes):
+        return _read_file(io.BytesIO(image), "the image")
     if isinstance(image, Image.Image):
         return _plain(image, "the image")
     if isinstance(image, np.ndarray):
@@ -111,18 +141,18 @@ def read(image: ImageLike) -> Image.Image:
     )
 
 
-def _read_file(path: Path) -> Image.Image:
+def _read_file(file: Path | io.BytesIO, what: str) -> Image.Image:
     try:
-        with Image.open(path) as file:
-            return _plain(file, str(path))
+        with Image.open(file) as opened:
+            return _plain(opened, what)
     except FileNotFoundError:
-        raise FileNotFoundError(f"there is no image {str(path)!r}") from None
+        raise FileNotFoundError(f"there is no image {what!r}") from None
     except UnidentifiedImageError as error:
-        raise ValueError(f"{path} is not an image of a format that Pillow knows") from error
-    except Image.DecompressionBombError as error:
-        raise ValueError(f"{path} is too large: {error}") from error
+        raise ValueError(f"{what} is not an image of a format that Pillow knows") from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ValueError(f"{what} is too large: {error}") from error
     except (OSError, SyntaxError) as error:  # Pillow reports a broken PNG as a SyntaxError
-        raise ValueError(f"{path} cannot be read as an image: {error}") from error
+        raise ValueError(f"{what} cannot be read as an image: {error}") from error
 
 
 def _plain(image: Image.Image, what: str) -> Image.Image:

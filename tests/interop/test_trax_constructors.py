@@ -61,6 +61,34 @@ def test_the_arguments_of_a_transformer_become_the_zoo_s_fields():
     assert trax.config("TransformerDecoder").vocab_size is None
 
 
+def test_the_recurrent_models_have_trax_s_defaults():
+    config = trax.config("RNNLM", vocab_size=33)
+    assert (config.vocab_size, config.d_model, config.num_layers) == (33, 512, 2)
+    assert (config.cell, config.dropout_rate) == ("lstm", 0.1)
+    call = "RNNLM(33, rnn_cell=tl.GRUCell, rnn_cell_d_state_multiplier=1)"
+    assert trax.parse_call(call).cell == "gru"
+    config = trax.config("GRULM")
+    assert (config.vocab_size, config.d_model, config.num_layers) == (256, 512, 1)
+    assert config.cell == "gru"
+    config = trax.config("LSTMSeq2SeqAttn", n_attention_heads=4)
+    assert (config.vocab_size, config.target_vocab_size, config.d_model) == (256, 256, 512)
+    assert (config.num_encoder_layers, config.num_decoder_layers, config.num_heads) == (2, 2, 4)
+    assert config.read_padding and not config.bidirectional
+    config = trax.config("LSTMTagger", vocab_size=9, d_model=4, n_classes=3)
+    assert (config.vocab_size, config.d_model, config.num_classes) == (9, 4, 3)
+    assert config.pad_id is None and not config.bidirectional
+
+
+def test_the_resnets_have_trax_s_defaults():
+    config = trax.config("Resnet50", non_linearity="tl.Gelu", mode="train")
+    assert (config.width, config.num_classes, config.stage_sizes) == (64, 1001, (3, 4, 6, 3))
+    assert (config.norm_momentum, config.pool_window, config.stride_on) == (0.999, 7, "1x1")
+    assert (config.activation, config.zero_init, config.trax_layers) == ("gelu", False, True)
+    config = trax.parse_call("WideResnet(widen_factor=4)")
+    assert (config.num_blocks, config.widen_factor, config.num_classes) == (3, 4, 10)
+    assert (config.norm_momentum, config.pool_window, config.trax_groups) == (0.9, 8, True)
+
+
 @pytest.mark.parametrize(
     "call",
     [
@@ -78,8 +106,12 @@ def test_a_call_is_read_as_it_was_written(call):
 KNOWN = "(known: Transformer, TransformerLM, TransformerEncoder, TransformerDecoder, BagOf"
 
 MISTAKES = {
-    "Resnet50()": f"no model of trax named 'Resnet50' is known {KNOWN}",
-    "RNNLM(vocab_size=3)": "no model of trax named 'RNNLM' is known",
+    "PolicyAndValue()": f"no model of trax named 'PolicyAndValue' is known {KNOWN}",
+    "Resnet50(norm=tl.LayerNorm)": "Resnet50.norm is 'LayerNorm'; the zoo has BatchNorm alone",
+    "RNNLM(3, rnn_cell=tl.SRU)": "no recurrent cell of trax named 'SRU' is known "
+    "(known: LSTMCell, GRUCell)",
+    "RNNLM(3, rnn_cell=tl.GRUCell)": "RNNLM: rnn_cell_d_state_multiplier is 2; the state of "
+    "GRUCell has 1 times its width",
     "Transfomer(3)": "no model of trax named 'Transfomer' is known; did you mean 'Transformer'?",
     "MLP(layer_width=(3,))": "MLP has no argument 'layer_width'; did you mean 'layer_widths'? "
     "(arguments: layer_widths, activation_fn, out_activation, flatten, mode)",

@@ -297,3 +297,55 @@ def test_gradients_are_mapped_as_weights_are(shared):
     config = trax.config("MLP", **kwargs)
     mapped = trax.to_variables(dataclasses.replace(checkpoint, weights=gradients), config)
     np.testing.assert_array_equal(mapped["params"]["hidden_0"]["bias"], arrays["g001"])
+
+
+@pytest.fixture
+def wide_resnet():
+    """The smallest WideResnet, with all arrays zeros, and a state that counts up."""
+    config = trax.config("WideResnet", n_blocks=1, n_output_classes=3)
+    config = dataclasses.replace(config, input_shape=(32, 32, 1))
+    from zoo.interop.tables import TABLES
+
+    leaves = weights.flatten(config.variable_shapes())
+    names = [f"params/{name}" for name in TABLES["WideResNetConfig"].order(config)]
+    state = []
+    for name in names:
+        if name.endswith("/scale"):
+            for _ in range(2):
+                shape = (1, 1, 1, *leaves[name].shape)
+                state.append(np.full(shape, len(state), np.float32))
+            state.append(np.array(7))
+    arrays = tuple(np.zeros(leaves[name].shape, np.float32) for name in names)
+    return config, trax.Checkpoint(arrays, tuple(state))
+
+
+def test_the_state_becomes_running_statistics_in_the_order_of_the_layers(wide_resnet):
+    config, checkpoint = wide_resnet
+    statistics = trax.to_variables(checkpoint, config)["batch_stats"]
+    first, last = statistics["stage_0_block_0"]["norm_0"], statistics["norm"]
+    assert (first["mean"].shape, first["mean"][0], first["var"][0]) == ((16,), 0, 1)
+    assert (last["mean"].shape, last["mean"][0], last["var"][0]) == ((64,), 18, 19)
+
+
+def test_a_state_that_is_not_the_model_s_is_refused(wide_resnet):
+    config, checkpoint = wide_resnet
+    with pytest.raises(trax.CheckpointError) as error:
+        trax.to_variables(dataclasses.replace(checkpoint, state=()), config)
+    assert str(error.value) == (
+        "the checkpoint's state has 0 entries; the model's 7 batch normalisations have three each, "
+        "21"
+    )
+    state = (np.zeros((1, 1, 1, 17)), *checkpoint.state[1:])
+    with pytest.raises(trax.CheckpointError) as error:
+        trax.to_variables(dataclasses.replace(checkpoint, state=state), config)
+    assert str(error.value) == (
+        "entry 0 of the checkpoint's state has the shape [1, 1, 1, 17]; "
+        "batch_stats/stage_0_block_0/norm_0/mean has [16]"
+    )
+
+
+def test_what_a_file_does_not_say_of_images_is_what_leaves_whole_positions(wide_resnet):
+    config, checkpoint = wide_resnet
+    given = dataclasses.replace(config, input_shape=None, num_classes=None)
+    found = trax.complete(given, checkpoint)
+    assert found == config

@@ -75,6 +75,21 @@ def test_a_resumed_run_sees_what_it_would_have_seen(start):
     assert_equal(take(opened.train(4, seed=3, start=start), 3), whole[start:])
 
 
+def test_contiguous_rows_go_on_where_they_were():
+    opened = data(contiguous=True).open([document(73)])  # three windows a row, and some are left
+    batches = [batch["inputs"] for batch in take(opened.train(4, seed=0), 6)]
+    for epoch in (batches[:3], batches[3:]):
+        rows = np.concatenate(epoch, axis=1)
+        assert (np.diff(rows) == 1).all()
+        assert len(np.unique(rows)) == rows.size == 60
+    assert (batches[0] != batches[3]).any()  # each epoch begins elsewhere
+    again = take(opened.train(4, seed=0, start=2), 2)
+    np.testing.assert_array_equal([batch["inputs"] for batch in again], batches[2:4])
+    assert message(ConfigError, opened.train, 20, seed=0) == (
+        "the training text has 73 tokens; a window has length=5, and a contiguous batch 20 of them"
+    )
+
+
 def test_seeds_differ():
     opened = data().open([document(99)])
     (first,), (second,) = (take(opened.train(8, seed=seed), 1) for seed in (0, 1))

@@ -1,4 +1,4 @@
-"""A tiny run: sentences of two topics, a bag of words, a few steps."""
+"""Tiny runs: sentences of two topics and a bag of words, noise and a network of one block."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 if TYPE_CHECKING:
@@ -82,3 +83,43 @@ def run(recipe, rows, tmp_path: Path):
         )
 
     return train
+
+
+@pytest.fixture
+def image_rows() -> dict[str, np.ndarray]:
+    """Dark and bright noise."""
+    random = np.random.default_rng(0)
+    classes = np.arange(24) % 2
+    noise = random.integers(0, 100, (24, 8, 8, 3)) + 100 * classes[:, None, None, None]
+    return {"image": noise.astype(np.uint8), "label": classes}
+
+
+@pytest.fixture
+def image_recipe() -> Callable[..., Recipe]:
+    """Makes a recipe for `image_rows`, with some fields changed by dotted path."""
+
+    def make(**changes: object) -> Recipe:
+        import zoo
+        from zoo.models.resnet import ResNetConfig
+        from zoo.pipelines.images import ImageClassificationData
+        from zoo.train import Recipe
+        from zoo.train.optimizers import Momentum
+        from zoo.train.tasks import ImageClassification
+
+        made = Recipe(
+            name="tiny_images",
+            model=ResNetConfig(block="basic", stage_sizes=(1,), width=4, stem="3x3"),
+            data=ImageClassificationData(holdout=0.0),
+            task=ImageClassification(),
+            optimizer=Momentum(learning_rate=0.05),
+            steps=4,
+            batch_size=8,
+            eval_every=4,
+            checkpoint_every=2,
+            log_every=2,
+        )
+        return zoo.override(
+            made, {path.replace("__", "."): value for path, value in changes.items()}
+        )
+
+    return make

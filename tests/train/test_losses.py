@@ -148,6 +148,22 @@ def test_targets_that_do_not_fit_the_logits_are_refused(loss, shape):
     )
 
 
+def test_shares_of_classes_are_targets_too(arrays):
+    """One class with the share 1 is that class; otherwise the loss is the mean by the shares."""
+    logits, targets, weights = (arrays[name] for name in ("logits", "targets", "wf"))
+    classes = logits.shape[-1]
+    whole = jax.nn.one_hot(targets, classes)
+    for loss in (losses.cross_entropy, smooth, losses.accuracy, losses.sequence_accuracy):
+        expected = loss(logits, targets, weights)
+        np.testing.assert_allclose(loss(logits, whole, weights), expected, rtol=1e-6)
+    mixed = 0.7 * whole + 0.3 * jax.nn.one_hot((targets + 1) % classes, classes)
+    first, _ = losses.cross_entropy(logits, targets, weights)
+    second, _ = losses.cross_entropy(logits, (targets + 1) % classes, weights)
+    found, _ = losses.cross_entropy(logits, mixed, weights)
+    np.testing.assert_allclose(found, 0.7 * first + 0.3 * second, rtol=1e-6)
+    assert losses.accuracy(logits, mixed, weights) == losses.accuracy(logits, targets, weights)
+
+
 def test_targets_of_floats_are_refused():
     with pytest.raises(TypeError, match="targets must be class numbers, integers, not float32"):
         losses.cross_entropy(jnp.zeros((3, 7)), jnp.zeros(3))

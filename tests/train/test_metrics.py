@@ -38,6 +38,14 @@ def test_classification_by_hand():
     assert all(type(value) is float for value in values.values())
 
 
+def test_of_mixed_examples_the_larger_share_is_the_class():
+    shares = 0.8 * jax.nn.one_hot(TARGETS, 4) + 0.2 * jax.nn.one_hot(3, 4)[None]
+    expected, found = measure().compute(), measure(targets=shares).compute()
+    assert (found["accuracy"], found["f1"]) == (expected["accuracy"], expected["f1"])
+    other = -jnp.mean(LOGITS[:, 3])
+    assert found["loss"] == pytest.approx(0.8 * expected["loss"] + 0.2 * float(other), rel=1e-6)
+
+
 def test_f1_is_scikit_learn_s():
     sklearn_metrics = pytest.importorskip("sklearn.metrics")
     rng = np.random.default_rng(0)

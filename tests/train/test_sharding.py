@@ -79,6 +79,18 @@ def test_many_devices_train_what_one_trains(recipe, rows, tmp_path, devices, pro
     assert zoo.load(tmp_path / "many" / "run")("the ship").label in ("sea", "sky")
 
 
+def test_batch_normalisation_is_over_all_devices(image_recipe, image_rows, tmp_path):
+    import zoo
+
+    # One image a device: means of its own rows alone would give other weights altogether.
+    plan = image_recipe(steps=3, checkpoint_every=3)
+    one = zoo.fit(plan, tmp_path / "one", data=image_rows, quiet=True)
+    _, params, metrics = train_elsewhere(plan, image_rows, tmp_path / "many", devices=8)
+    for a, b in zip(jax.tree.leaves(one.state.params), jax.tree.leaves(params), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
+    assert metrics == pytest.approx(dict(one.metrics), abs=1e-4)
+
+
 def test_more_devices_than_there_are_is_an_error(recipe, rows, tmp_path):
     import zoo
     from zoo.config import ConfigError

@@ -13,21 +13,12 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 
 from zoo import config as configs
 from zoo.config import ConfigError
+from zoo.interop.arguments import activation, evaluate, expression, last_name
+from zoo.interop.reformers import reformer, reformer_lm
 from zoo.models.base import ModelConfig
 
 if TYPE_CHECKING:
-    from zoo.models.layers import Activation
     from zoo.models.recurrent import CellName
-
-ACTIVATIONS: Mapping[str, Activation] = {
-    "Relu": "relu",
-    "Gelu": "gelu",
-    "FastGelu": "gelu_tanh",
-    "Tanh": "tanh",
-    "Sigmoid": "sigmoid",
-    "Swish": "swish",
-}
-"""trax's layer -> the zoo's name."""
 
 CELLS: Mapping[str, tuple[CellName, int]] = {"LSTMCell": ("lstm", 2), "GRUCell": ("gru", 1)}
 """trax's cell -> the zoo's name, and the width of its state as a multiple of its output's."""
@@ -64,7 +55,7 @@ def _transformer(
         num_heads=n_heads,
         max_len=max_len,
         dropout_rate=dropout,
-        activation=_activation(ff_activation),
+        activation=activation(ff_activation),
     )
 
 
@@ -90,7 +81,7 @@ def _transformer_lm(
         num_heads=n_heads,
         max_len=max_len,
         dropout_rate=dropout,
-        activation=_activation(ff_activation),
+        activation=activation(ff_activation),
     )
 
 
@@ -118,7 +109,7 @@ def _transformer_encoder(
         num_heads=n_heads,
         max_len=max_len,
         dropout_rate=dropout,
-        activation=_activation(ff_activation),
+        activation=activation(ff_activation),
         average_padding=True,  # trax averages over all positions
     )
 
@@ -145,7 +136,7 @@ def _transformer_decoder(
         num_heads=n_heads,
         max_len=max_len,
         dropout_rate=dropout,
-        activation=_activation(ff_activation),
+        activation=activation(ff_activation),
     )
 
 
@@ -252,216 +243,53 @@ def _mlp(
     return MLPConfig(
         hidden_sizes=tuple(hidden_sizes),
         num_classes=num_classes,
-        activation=_activation(activation_fn),
+        activation=activation(activation_fn),
         activate_output=out_activation,
         flatten=flatten,
     )
 
 
-def _reformer_lm(
-    vocab_size: int,
+def _resnet50(
     *,
-    d_model: int = 512,
-    d_ff: int = 2048,
-    d_attention_key: int = 64,
-    d_attention_value: int = 64,
-    n_layers: int = 6,
-    n_heads: int = 8,
-    dropout: float = 0.1,
-    max_len: int = 2048,
-    attention_type: Any = "SelfAttention",
-    pos_type: str | None = None,
-    pos_axial_shape: tuple[int, ...] | None = (),
-    pos_d_axial_embs: tuple[int, ...] | None = None,
-    axial_pos_shape: tuple[int, ...] | None = (),
-    d_axial_pos_embs: tuple[int, ...] | None = None,
-    pos_start_from_zero_prob: float = 1.0,
-    pos_max_offset_to_add: int = 0,
-    ff_activation: str = "FastGelu",
-    ff_use_sru: Any = 0,
-    ff_chunk_size: int = 0,
-    ff_sparsity: Any = 0,
-    loss_sparsity_type: str | None = "mult",
-    loss_sparsity: int = 0,
-    loss_d_lowrank: int = 0,
-    loss_sparsity_prob: float | None = None,
-    attention_chunk_size: int = 0,
+    d_hidden: int = 64,
+    n_output_classes: int = 1001,
+    norm: str = "BatchNorm",
+    non_linearity: str = "Relu",
 ) -> ModelConfig:
-    from zoo.models.reformer.models import ReformerLMConfig
+    from zoo.models.resnet import ResNetConfig
 
-    _at_default(
-        "ReformerLM",
-        pos_start_from_zero_prob=(pos_start_from_zero_prob, 1.0),
-        pos_max_offset_to_add=(pos_max_offset_to_add, 0),
-        ff_use_sru=(ff_use_sru, 0),
-        ff_sparsity=(ff_sparsity, 0),
-        loss_sparsity_type=(loss_sparsity_type, "mult"),
-        loss_sparsity=(loss_sparsity, 0),
-        loss_d_lowrank=(loss_d_lowrank, 0),
-        loss_sparsity_prob=(loss_sparsity_prob, None),
-    )
-    if d_axial_pos_embs is not None:  # the names up to 1.3.6, which needed no pos_type
-        shape, widths = axial_pos_shape or (), d_axial_pos_embs
-    else:
-        shape, widths = _axial("ReformerLM", pos_type, pos_axial_shape, pos_d_axial_embs)
-    types = attention_type if isinstance(attention_type, list | tuple) else [attention_type]
-    return ReformerLMConfig(
-        vocab_size=vocab_size,
-        d_model=d_model,
-        d_ff=d_ff,
-        d_key=d_attention_key,
-        d_value=d_attention_value,
-        num_layers=n_layers,
-        num_heads=n_heads,
-        dropout_rate=dropout,
-        max_len=max_len,
-        attention=tuple(_attention_type(kind) for kind in types),
-        axial_shape=shape,
-        axial_widths=widths,
-        activation=_activation(ff_activation),
-        ff_chunk_len=ff_chunk_size or None,
+    if norm.rpartition(".")[2] != "BatchNorm":
+        raise ConfigError(f"Resnet50.norm is {norm!r}; the zoo has BatchNorm alone")
+    return ResNetConfig(
+        width=d_hidden,
+        num_classes=n_output_classes,
+        activation=activation(non_linearity),
+        norm_momentum=0.999,
+        pool_window=7,
+        stride_on="1x1",
+        zero_init=False,
+        trax_layers=True,
     )
 
 
-def _reformer(
-    input_vocab_size: int,
+def _wide_resnet(
     *,
-    output_vocab_size: int | None = None,
-    d_model: int = 512,
-    d_ff: int = 2048,
-    n_encoder_layers: int = 6,
-    n_decoder_layers: int = 6,
-    n_heads: int = 8,
-    dropout: float = 0.1,
-    max_len: int = 2048,
-    ff_activation: str = "Relu",
-    ff_dropout: float | None = None,
-    pos_type: str | None = None,
-    pos_axial_shape: tuple[int, ...] | None = None,
-    pos_d_axial_embs: tuple[int, ...] | None = None,
-    ff_use_sru: Any = 0,
-    ff_chunk_size: int = 0,
-    ff_sparsity: Any = 0,
+    n_blocks: int = 3,
+    widen_factor: int = 1,
+    n_output_classes: int = 10,
+    bn_momentum: float = 0.9,
 ) -> ModelConfig:
-    from zoo.models.reformer.models import ReformerConfig
-    from zoo.models.reformer.self_attention import SelfAttentionConfig
+    from zoo.models.resnet import WideResNetConfig
 
-    _at_default(
-        "Reformer",
-        ff_dropout=(ff_dropout, None),
-        ff_use_sru=(ff_use_sru, 0),
-        ff_sparsity=(ff_sparsity, 0),
+    return WideResNetConfig(
+        num_blocks=n_blocks,
+        widen_factor=widen_factor,
+        num_classes=n_output_classes,
+        norm_momentum=bn_momentum,
+        pool_window=8,
+        trax_layers=True,
+        trax_groups=True,
     )
-    if d_model % n_heads:
-        raise ConfigError(f"Reformer: d_model={d_model} must be a multiple of n_heads={n_heads}")
-    shape, widths = _axial("Reformer", pos_type, pos_axial_shape, pos_d_axial_embs)
-    return ReformerConfig(
-        vocab_size=input_vocab_size,
-        target_vocab_size=output_vocab_size,
-        d_model=d_model,
-        d_ff=d_ff,
-        d_key=d_model // n_heads,
-        d_value=d_model // n_heads,
-        num_encoder_layers=n_encoder_layers,
-        num_decoder_layers=n_decoder_layers,
-        num_heads=n_heads,
-        dropout_rate=dropout,
-        max_len=max_len,
-        attention=(SelfAttentionConfig(first_padding_visible=True),),
-        sum_source=True,
-        axial_shape=shape,
-        axial_widths=widths,
-        activation=_activation(ff_activation),
-        ff_chunk_len=ff_chunk_size or None,
-    )
-
-
-def _at_default(model: str, **arguments: tuple[object, object]) -> None:
-    """Raises ConfigError where an argument has another value than (value, default) says."""
-    for name, (value, default) in arguments.items():
-        if value != default:
-            raise ConfigError(
-                f"{model}.{name} is {value!r}; the zoo has only what trax computes at {default!r}"
-            )
-
-
-POSITION_TYPES = ("sin-cos", "fixed-base", "infinite", "infinite-affine", "time-bin")
-"""What trax takes as `pos_type`; any other text means axial."""
-
-
-def _axial(
-    model: str,
-    pos_type: str | None,
-    shape: tuple[int, ...] | None,
-    widths: tuple[int, ...] | None,
-) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Shape and widths of axial position encodings; empty for a plain table."""
-    if not pos_type:
-        return (), ()
-    if pos_type in POSITION_TYPES:
-        raise ConfigError(
-            f"{model}.pos_type is {pos_type!r}; the zoo has None, a trained table, and 'axial'"
-        )
-    if widths is None:
-        raise ConfigError(f"{model}.pos_type is {pos_type!r}; give pos_d_axial_embs with it")
-    return shape or (), widths
-
-
-WITHOUT_EFFECT = ("mode", "predict_mem_len", "predict_drop_len", "max_length_for_buckets")
-"""Arguments of attention that are accepted at any value."""
-
-SELF_ATTENTION: Mapping[str, tuple[str, Any]] = {
-    "share_qk": ("share_qk", bool),
-    "chunk_len": ("chunk_len", int | None),
-    "n_chunks_before": ("chunks_before", int),
-    "n_chunks_after": ("chunks_after", int),
-    "bias": ("use_bias", bool),
-}
-"""Argument of trax's `SelfAttention` -> our field and its type."""
-
-LSH_SELF_ATTENTION: Mapping[str, tuple[str, Any]] = {
-    "chunk_len": ("chunk_len", int),
-    "n_chunks_before": ("chunks_before", int),
-    "n_chunks_after": ("chunks_after", int),
-    "n_hashes": ("num_hashes", int),
-    "n_buckets": ("num_buckets", int | tuple[int, ...] | None),
-}
-"""… and of `LSHSelfAttention`."""
-
-
-def _attention_type(kind: Any) -> Any:
-    """A type of attention by its name, or as a mapping with its arguments beside its `type`."""
-    from zoo.models.reformer.lsh_attention import LSHAttentionConfig
-    from zoo.models.reformer.self_attention import SelfAttentionConfig
-
-    if isinstance(kind, str):
-        text = kind
-        kind = _value(_expression(text), text)
-    arguments = dict(kind) if isinstance(kind, Mapping) else {"type": kind}
-    name = str(arguments.pop("type", None)).rpartition(".")[2]
-    known = {"SelfAttention": SELF_ATTENTION, "LSHSelfAttention": LSH_SELF_ATTENTION}
-    if name not in known:
-        raise ConfigError(
-            f"no attention of trax named {name!r} is known{configs.did_you_mean(name, known)} "
-            f"(known: {', '.join(known)}); give its name, or a mapping with its `type`"
-        )
-    if name == "LSHSelfAttention" and not arguments.get("bias"):
-        arguments.pop("bias", None)  # with a bias, trax's does not run
-    fields = {}
-    for argument, value in arguments.items():
-        if argument in WITHOUT_EFFECT:
-            continue
-        if argument not in known[name]:
-            raise ConfigError(
-                f"{name} has no argument {argument!r}"
-                f"{configs.did_you_mean(argument, known[name])} "
-                f"(arguments: {', '.join(known[name])})"
-            )
-        field, annotation = known[name][argument]
-        fields[field] = configs.check(value, annotation, f"{name}.{argument}")
-    if name == "SelfAttention":
-        return SelfAttentionConfig(**fields, wrap_around=True, decode_all=True)
-    return LSHAttentionConfig(**fields, wrap_around=True, count_next=True)
 
 
 CONSTRUCTORS: Mapping[str, Callable[..., ModelConfig]] = {
@@ -475,8 +303,10 @@ CONSTRUCTORS: Mapping[str, Callable[..., ModelConfig]] = {
     "LSTMSeq2SeqAttn": _lstm_seq2seq,
     "LSTMTagger": _lstm_tagger,
     "MLP": _mlp,
-    "ReformerLM": _reformer_lm,
-    "Reformer": _reformer,
+    "ReformerLM": reformer_lm,
+    "Reformer": reformer,
+    "Resnet50": _resnet50,
+    "WideResnet": _wide_resnet,
 }
 """By trax's name, save for BagOfEmbeddings and LSTMTagger."""
 
@@ -488,10 +318,10 @@ def config(name: str, **kwargs: Any) -> ModelConfig:
 
     Args:
       name: `Transformer`, `TransformerLM`, `TransformerEncoder`, `TransformerDecoder`, `RNNLM`,
-        `GRULM`, `LSTMSeq2SeqAttn`, `MLP`, `ReformerLM`, `Reformer`, `BagOfEmbeddings` for the
-        tutorials' `Serial(Embedding, Mean, Dense, LogSoftmax)`, with `vocab_size`, `d_feature` and
-        `n_classes`, or `LSTMTagger` for the courses' `Serial(Embedding, LSTM, Dense, LogSoftmax)`,
-        with `vocab_size`, `d_model` and `n_classes`.
+        `GRULM`, `LSTMSeq2SeqAttn`, `MLP`, `Resnet50`, `WideResnet`, `ReformerLM`, `Reformer`,
+        `BagOfEmbeddings` for the tutorials' `Serial(Embedding, Mean, Dense, LogSoftmax)`, with
+        `vocab_size`, `d_feature` and `n_classes`, or `LSTMTagger` for the courses'
+        `Serial(Embedding, LSTM, Dense, LogSoftmax)`, with `vocab_size`, `d_model` and `n_classes`.
       kwargs: trax's own, with trax's defaults. A layer is given by name, as `ff_activation="Gelu"`.
         `attention_type` is a name, or a mapping as {"type": "LSHSelfAttention", "chunk_len": 64},
         or a list of these, one a layer in turn.
@@ -514,50 +344,16 @@ def parse_call(text: str) -> ModelConfig:
     Raises:
       ConfigError: it is no such call, or as with `config`.
     """
-    call = _expression(text)
-    name = _last_name(call.func) if isinstance(call, ast.Call) else None
+    call = expression(text)
+    name = last_name(call.func) if isinstance(call, ast.Call) else None
     if not isinstance(call, ast.Call) or name is None:
         raise ConfigError(f"{text!r} is not a call, as Transformer(input_vocab_size=33300)")
     kwargs = {}
     for keyword in call.keywords:
         if keyword.arg is None:
             raise ConfigError(f"{text!r}: write the arguments out, `**` cannot be read")
-        kwargs[keyword.arg] = _value(keyword.value, text)
-    return _call(name, [_value(argument, text) for argument in call.args], kwargs)
-
-
-def _expression(text: str) -> ast.expr:
-    try:
-        return ast.parse(text.strip(), mode="eval").body
-    except (SyntaxError, ValueError) as error:
-        raise ConfigError(f"{text!r} is not a call in Python: {error}") from error
-
-
-def _value(node: ast.expr, text: str) -> Any:
-    name = _last_name(node)
-    if name is not None:
-        return name
-    if isinstance(node, ast.List | ast.Tuple):
-        return [_value(item, text) for item in node.elts]
-    if isinstance(node, ast.Call) and _last_name(node.func) == "partial" and len(node.args) == 1:
-        # As attention is given: functools.partial(tl.LSHSelfAttention, chunk_len=64)
-        arguments = {str(keyword.arg): _value(keyword.value, text) for keyword in node.keywords}
-        return {"type": _value(node.args[0], text), **arguments}
-    try:
-        return ast.literal_eval(node)
-    except ValueError:
-        raise ConfigError(
-            f"{text!r}: {ast.unparse(node)!r} is neither a literal nor the name of a layer; write "
-            "its value"
-        ) from None
-
-
-def _last_name(node: ast.expr) -> str | None:
-    """`Gelu` of `Gelu`, `tl.Gelu` and `trax.layers.Gelu`; None of what is no dotted name."""
-    last = node.id if isinstance(node, ast.Name) else None
-    if isinstance(node, ast.Attribute) and _last_name(node.value) is not None:
-        last = node.attr
-    return last
+        kwargs[keyword.arg] = evaluate(keyword.value, text)
+    return _call(name, [evaluate(argument, text) for argument in call.args], kwargs)
 
 
 def _call(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> ModelConfig:
@@ -590,13 +386,3 @@ def _call(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> ModelCon
             for argument, value in arguments.items()
         }
     )
-
-
-def _activation(layer: str) -> Activation:
-    name = layer.rpartition(".")[2]
-    if name not in ACTIVATIONS:
-        raise ConfigError(
-            f"no activation of trax named {layer!r} is known"
-            f"{configs.did_you_mean(name, ACTIVATIONS)} (known: {', '.join(ACTIVATIONS)})"
-        )
-    return ACTIVATIONS[name]

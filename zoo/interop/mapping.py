@@ -65,11 +65,13 @@ def to_variables(checkpoint: Checkpoint, config: ModelConfig) -> dict[str, Any]:
       config: of a family that trax has. Where it leaves a size None, `complete` fills it in.
 
     Returns:
-      {"params": …}, in the dtypes of the module's own.
+      {"params": …}, and {"batch_stats": …} where there is batch normalisation, in the dtypes of the
+      module's own.
 
     Raises:
       CheckpointError: the arrays are not as many as the parameters, or one has another shape; the
-        message lists both sides. No other array is ever taken in its place.
+        message lists both sides. No other array is ever taken in its place. Or the state is not
+        that of the model's batch normalisations.
     """
     config = complete(config, checkpoint)
     leaves = weights.flatten(config.variable_shapes())
@@ -89,6 +91,7 @@ def to_variables(checkpoint: Checkpoint, config: ModelConfig) -> dict[str, Any]:
     for name, members in parts.items():
         ends = np.cumsum([_shape(leaves, member)[0] for member in members[:-1]], dtype=int)
         found.update(zip(members, np.split(np.asarray(fitted[name]), ends), strict=True))
+    found |= _statistics(checkpoint.state, list(found), leaves)
     stacked: dict[str, list[Array]] = {}
     for name, array in found.items():
         stacked.setdefault(_unstacked(name), []).append(array)  # in the order of their layers
@@ -111,6 +114,34 @@ def _shape(leaves: Mapping[str, Any], name: str) -> tuple[int, ...]:
     """The shape of a parameter, or of the entry of one in which several are stacked."""
     shape: tuple[int, ...] = leaves[_unstacked(name)].shape
     return shape if name in leaves else shape[1:]
+
+
+def _statistics(
+    state: Sequence[Array], names: Sequence[str], leaves: Mapping[str, Any]
+) -> dict[str, Array]:
+    """The running statistics of the batch normalisations, in the order of their parameters.
+
+    trax has three entries for each: mean and variance, [1, 1, 1, C] for images, and how many
+    batches there were, of which nothing depends. Other models' state is not needed.
+    """
+    norms = [name.removeprefix("params/").removesuffix("/scale") for name in names]
+    norms = [norm for norm in norms if f"batch_stats/{norm}/mean" in leaves]
+    if norms and len(state) != 3 * len(norms):
+        raise CheckpointError(
+            f"the checkpoint's state has {len(state)} entries; the model's {len(norms)} batch "
+            f"normalisations have three each, {3 * len(norms)}"
+        )
+    found = {}
+    for index, norm in enumerate(norms):
+        for entry, statistic in enumerate(("mean", "var")):
+            name, array = f"batch_stats/{norm}/{statistic}", state[3 * index + entry]
+            if array.ndim not in (1, 4) or (array.size,) != leaves[name].shape:
+                raise CheckpointError(
+                    f"entry {3 * index + entry} of the checkpoint's state has the shape "
+                    f"{list(array.shape)}; {name} has {list(leaves[name].shape)}"
+                )
+            found[name] = array.reshape(-1)
+    return found
 
 
 def _joined(shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:

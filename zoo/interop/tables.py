@@ -8,6 +8,7 @@ to one parameter and whose last rows to another has the paths of both.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,7 @@ fourth entry of a parameter in which those of several layers are stacked."""
 
 DENSE = ("kernel", "bias")
 LAYER_NORM = ("scale", "bias")
+BATCH_NORM = ("bias", "scale")
 
 
 def _arrays(path: str, names: Sequence[str]) -> Iterator[str]:
@@ -103,6 +105,36 @@ def _bag_of_embeddings(config: Any) -> Iterator[str]:
 def _mlp_classifier(config: Any) -> Iterator[str]:
     for index in range(len(config.hidden_sizes)):
         yield from _arrays(f"hidden_{index}", DENSE)
+    yield from _arrays("head", DENSE)
+
+
+def _resnet(config: Any) -> Iterator[str]:
+    yield from _convolution("stem", "stem_norm")
+    for stage, blocks in enumerate(config.stage_sizes):
+        for block in range(blocks):
+            path = f"stage_{stage}_block_{block}"
+            if block == 0 and (stage > 0 or config.block == "bottleneck"):
+                yield from _convolution(f"{path}/shortcut", f"{path}/shortcut_norm")
+            for index in range(3 if config.block == "bottleneck" else 2):
+                yield from _convolution(f"{path}/conv_{index}", f"{path}/norm_{index}")
+    yield from _arrays("head", DENSE)
+
+
+def _convolution(path: str, norm: str) -> Iterator[str]:
+    yield from _arrays(path, DENSE)
+    yield from _arrays(norm, BATCH_NORM)
+
+
+def _wide_resnet(config: Any) -> Iterator[str]:
+    yield from _arrays("stem", DENSE)
+    for stage in range(3):
+        yield from _arrays(f"stage_{stage}_shortcut", DENSE)
+        for block in range(config.num_blocks):
+            for index in range(2):
+                path = f"stage_{stage}_block_{block}"
+                yield from _arrays(f"{path}/norm_{index}", BATCH_NORM)
+                yield from _arrays(f"{path}/conv_{index}", DENSE)
+    yield from _arrays("norm", BATCH_NORM)
     yield from _arrays("head", DENSE)
 
 
@@ -192,6 +224,25 @@ def _inputs_and_classes(config: Any, arrays: Sequence[Array]) -> dict[str, Any]:
     return {"input_shape": (len(arrays[0]),), "num_classes": len(arrays[-1])}
 
 
+def _images(stride: int) -> Callable[[Any, Sequence[Array]], dict[str, Any]]:
+    """Square images, of which a network that halves them so many times leaves whole positions.
+
+    The head has a row for each channel of each window of the last map, and the stem's kernel
+    [height, width, channels, features] knows the channels.
+    """
+
+    def sizes(config: Any, arrays: Sequence[Array]) -> dict[str, Any]:
+        found: dict[str, Any] = {"num_classes": len(arrays[-1])}
+        features = arrays[-3].shape[-1] if len(arrays) > 2 and arrays[-3].ndim else 0
+        if config.pool_window and features and arrays[0].ndim == 4:
+            windows = math.isqrt(len(arrays[-2]) // features) if arrays[-2].ndim else 0
+            side = stride * (windows + config.pool_window - 1)
+            found["input_shape"] = (side, side, arrays[0].shape[2])
+        return found
+
+    return sizes
+
+
 @dataclass(frozen=True)
 class Table:
     """What there is to know of one config class."""
@@ -214,5 +265,7 @@ TABLES: Mapping[str, Table] = {
     "MLPConfig": Table(_mlp_classifier, _inputs_and_classes),
     "ReformerLMConfig": Table(_reformer_lm, _vocabulary),
     "ReformerConfig": Table(_reformer, _vocabulary),
+    "ResNetConfig": Table(_resnet, _images(32)),
+    "WideResNetConfig": Table(_wide_resnet, _images(4)),
 }
 """By the name of the config class, so that no family is imported for another one's sake."""

@@ -34,6 +34,18 @@ FAMILIES = {
         "reformer_tagger",
         "reformer_tiny",
     ),
+    "zoo.models.resnet": (
+        "resnet101",
+        "resnet152",
+        "resnet18",
+        "resnet20_cifar",
+        "resnet32_cifar",
+        "resnet34",
+        "resnet50",
+        "resnet56_cifar",
+        "wide_resnet16_4",
+        "wide_resnet28_10",
+    ),
     "zoo.models.transformer": (
         "transformer_base",
         "transformer_big",

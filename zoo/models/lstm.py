@@ -11,7 +11,7 @@ in decoding `N` beams. Inside, time stands before the batch (see `recurrent`).
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -162,8 +162,7 @@ class SourceCache(Cache):
     memory: Memory
 
 
-@struct.dataclass
-class Carry:
+class Carry(NamedTuple):
     """Where a language model stands in a text: what `unroll` goes on from."""
 
     layers: tuple[State, ...]
@@ -272,7 +271,8 @@ class LSTMClassifier(nn.Module):
     def __call__(self, tokens: Int[Array, "B T"], *, train: bool = False) -> Float[Array, "B C"]:
         config = self.config
         real = (tokens != config.pad_id).T
-        embedding = Embedding(config.required("vocab_size"), config.d_model, config.init_scale)
+        size = config.required("vocab_size")
+        embedding = Embedding(size, config.d_model, config.init_scale, name="embedding")
         x = Dropout(config.dropout_rate)(embedding(tokens.T), train=train)
         x, _ = Layers(config, config.num_layers, bidirectional=config.bidirectional, name="layers")(
             x, real=real, train=train
@@ -290,7 +290,8 @@ class LSTMTagger(nn.Module):
     def __call__(self, tokens: Int[Array, "B T"], *, train: bool = False) -> Float[Array, "B T C"]:
         config = self.config
         real = None if config.pad_id is None else (tokens != config.pad_id).T
-        embedding = Embedding(config.required("vocab_size"), config.d_model, config.init_scale)
+        size = config.required("vocab_size")
+        embedding = Embedding(size, config.d_model, config.init_scale, name="embedding")
         x = Dropout(config.dropout_rate)(embedding(tokens.T), train=train)
         x, _ = Layers(config, config.num_layers, bidirectional=config.bidirectional, name="layers")(
             x, real=real, train=train

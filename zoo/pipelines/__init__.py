@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from zoo.lazy import attach
 
 if TYPE_CHECKING:
+    from zoo.pipelines.augment import Augmentation
     from zoo.pipelines.base import Data, DataConfig, Facts
     from zoo.pipelines.images import ImageClassificationData
     from zoo.pipelines.language import LanguageModelingData
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from zoo.pipelines.translation import TranslationData
 
 __all__ = [
+    "Augmentation",
     "CopyData",
     "Data",
     "DataConfig",
@@ -28,6 +30,7 @@ __all__ = [
 __getattr__ = attach(
     __name__,
     {
+        "Augmentation": "zoo.pipelines.augment:Augmentation",
         "CopyData": "zoo.pipelines.synthetic:CopyData",
         "Data": "zoo.pipelines.base:Data",
         "DataConfig": "zoo.pipelines.base:DataConfig",

@@ -1,23 +1,39 @@
 """Images with a class each.
 
-Shapes: B examples in a batch, H height, W width, C channels. A batch has `inputs` float32
-[B, H, W, C], `targets` int32 [B] and `weights` float32 [B].
+Shapes: B examples in a batch, H height, W width, C channels, N classes. A batch has `inputs`
+float32 [B, H, W, C], `targets` int32 [B] and `weights` float32 [B]. Where training mixes images,
+its `targets` are shares of the classes: float32 [B, N].
+
+Images that all have one size are bytes in memory, or in a stream. Files (of a folder, or of a TFDS
+data set whose images have several sizes) are opened by Pillow, as a predictor does it: once, where
+`cache` keeps what comes of it, or else in every epoch, batch by batch.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from zoo import preprocessing
 from zoo.config import ConfigError
-from zoo.pipelines import ops, sources
-from zoo.pipelines.base import Array, DataConfig, Dataset, Facts, numpy_function, tensorflow
+from zoo.pipelines import augment, image_folders, ops, sources
+from zoo.pipelines.augment import Augmentation
+from zoo.pipelines.base import (
+    Array,
+    DataConfig,
+    Dataset,
+    Facts,
+    Tensor,
+    numpy_function,
+    tensorflow,
+)
 from zoo.pipelines.rows import CachedRows, Splits, StreamedRows
 from zoo.pipelines.sources import Source
 from zoo.preprocessing import ImagePreprocessing
@@ -32,10 +48,13 @@ DIGITS_TEST = 360
 
 @dataclass(frozen=True, kw_only=True)
 class ImageClassificationData(DataConfig):
-    """Images with a class each: a TFDS data set, scikit-learn's digits, or rows handed over."""
+    """Images with a class each: a TFDS data set, a folder, scikit-learn's digits, or the user's."""
 
     name: str = DIGITS
     """A TFDS data set, as `mnist`, or `digits`."""
+    folder: str | None = None
+    """A folder of image files instead: FOLDER/CLASS/*.jpg, or FOLDER/train/CLASS/*.jpg and so on
+    for the splits `train`, `val` and `test`."""
     train: str | None = None
     """TFDS's expression for the training split; None: `train`."""
     validation: str | None = None
@@ -52,12 +71,18 @@ class ImageClassificationData(DataConfig):
     """Images are resized to this; None: the data's own, if all have the same."""
     width: int | None = None
     """Likewise."""
+    resize: int | None = None
+    """In evaluation the shorter side is resized to this, and the centre cut out. None: the whole
+    image is resized, whatever its shape."""
     channels: int | None = None
     """1: grey, 3: colour; None: the data's own."""
     mean: tuple[float, ...] = (0.5,)
     """Subtracted from values between 0 and 1: one number, or one for each channel."""
     std: tuple[float, ...] = (0.5,)
     """By what they are divided then, likewise."""
+    augment: Augmentation = field(default_factory=Augmentation)
+    """What training does to images at random. `crop_area` cuts from the image in its file; with
+    `cache`, or where all have one size, from what evaluation sees."""
 
     def open(
         self,
@@ -88,10 +113,12 @@ class ImageClassificationData(DataConfig):
         columns = (self.image_column, self.label_column)
         if rows is not None:
             return {"train": sources.from_user(rows, columns, self._column).select(columns)}
+        if self.folder is not None:
+            return image_folders.read(self.folder, *columns)
         if self.name == DIGITS:
             return digits(*columns)
         splits = {"train": self.train, "validation": self.validation, "test": self.test}
-        return sources.from_splits(self.name, splits, columns, self.data_dir)
+        return sources.from_splits(self.name, splits, columns, self.data_dir, decode_all=False)
 
     def _column(self, name: str, values: Any) -> Any:
         """The user's images as one array; another column as it is."""
@@ -109,6 +136,8 @@ class ImageClassificationData(DataConfig):
     def _preprocessing(self, source: Source) -> ImagePreprocessing:
         """What is done to an image; sizes that the config leaves open are the data's own."""
         spec = source.dataset.element_spec[self.image_column]
+        if spec.dtype == tensorflow().string:
+            return self._sized(source.where, None, None, 3)
         if spec.shape.rank not in (2, 3):
             raise ConfigError(
                 f"{source.where}: column {self.image_column!r} has values of shape {spec.shape}; "
@@ -127,17 +156,26 @@ class ImageClassificationData(DataConfig):
                 "data.channels"
             )
         return ImagePreprocessing(
-            height=height, width=width, channels=channels, mean=self.mean, std=self.std
+            height=height,
+            width=width,
+            channels=channels,
+            mean=self.mean,
+            std=self.std,
+            resize=self.resize,
         )
 
     def _prepared(self, source: Source, prepare: ImagePreprocessing) -> Source:
-        """The source with all images of one shape: uint8 [H, W, C]."""
+        """The source with images of one shape, uint8 [H, W, C], or files that are opened later."""
         tf, column = tensorflow(), self.image_column
         spec = source.dataset.element_spec[column]
-        if spec.dtype == tf.uint8 and spec.shape == prepare.shape:
+        if spec.dtype == tf.uint8 and spec.shape == prepare.shape and self.resize is None:
             return source
+        if spec.dtype == tf.string:
+            if not self.cache:
+                return source
+            source = source.cached()
         if source.arrays is not None:
-            images = np.stack([prepare.pixels(image) for image in source.arrays[column]])
+            images = np.stack([prepare.pixels(self.image(v)) for v in source.arrays[column]])
             return dataclasses.replace(source, arrays={**source.arrays, column: images})
 
         def run(row: dict[str, Any]) -> dict[str, Any]:
@@ -145,6 +183,13 @@ class ImageClassificationData(DataConfig):
             return {**row, column: tf.ensure_shape(pixels, prepare.shape)}
 
         return dataclasses.replace(source, stream=source.stream.map(run))
+
+    def image(self, value: Any) -> preprocessing.ImageLike:
+        """What a row has in its column of images, as `preprocessing.read` takes it."""
+        if isinstance(value, bytes) and self.folder is not None:
+            return Path(value.decode())
+        image: preprocessing.ImageLike = value
+        return image
 
 
 class ImageData:
@@ -163,14 +208,76 @@ class ImageData:
 
     def train(self, batch_size: int, *, seed: int, start: int = 0) -> Dataset:
         """See `Data.train`."""
-        return self._finished(self._rows["train"].batches(batch_size, seed, start))
+        augmentation, classes = self._config.augment, self.facts.num_classes or 0
+
+        def change(number: Array, images: Array, targets: Array) -> tuple[Array, Array]:
+            random = augment.generator(seed, int(number))
+            return augmentation(self._cropped(images, random), targets, classes, random)
+
+        batches = ops.add_weights()(self._rows["train"].batches(batch_size, seed, start))
+        if self._opens_files or augmentation != Augmentation():
+            shares = classes if augmentation.mixes else None
+            batches = self._changed(change, batches.enumerate(start), shares)
+        return self._finished(batches)
 
     def evaluate(self, split: str, batch_size: int) -> Dataset:
         """See `Data.evaluate`."""
-        batches = self._rows[split].batches(batch_size)
-        return self._finished(batches, ops.pad_last_batch(batch_size))
 
-    def _finished(self, batches: Dataset, *more: ops.Op) -> Dataset:
+        def change(number: Array, images: Array, targets: Array) -> tuple[Array, Array]:
+            return self._opened(images), targets
+
+        batches = ops.add_weights()(self._rows[split].batches(batch_size))
+        if self._opens_files:
+            batches = self._changed(change, batches.enumerate())
+        return self._finished(ops.pad_last_batch(batch_size)(batches))
+
+    @functools.cached_property
+    def _opens_files(self) -> bool:
+        column = self._sources["train"].dataset.element_spec[self._config.image_column]
+        return bool(column.dtype == tensorflow().string)
+
+    def _opened(self, images: Array) -> Array:
+        """Images of a batch as evaluation has them: uint8 [B, H, W, C]."""
+        if images.dtype == np.uint8:
+            return images
+        return np.stack([self._prepare.pixels(self._config.image(image)) for image in images])
+
+    def _cropped(self, images: Array, random: np.random.Generator) -> Array:
+        """Images of a batch, cut out at random if that is wanted: uint8 [B, H, W, C]."""
+        area = self._config.augment.crop_area
+        if area == 1:
+            return self._opened(images)
+        read = [preprocessing.read(self._config.image(image)) for image in images]
+        boxes = [augment.random_box(*image.size, area, random) for image in read]
+        return np.stack([self._prepare.cut(*pair) for pair in zip(read, boxes, strict=True)])
+
+    def _changed(
+        self,
+        change: Callable[[Array, Array, Array], tuple[Array, Array]],
+        batches: Dataset,
+        shares: int | None = None,
+    ) -> Dataset:
+        """Batches, given with their numbers, with other inputs and targets.
+
+        Args:
+          change: a NumPy function of number, inputs and targets that gives both.
+          batches: pairs of number and batch.
+          shares: of how many classes the targets are shares then, which come with images of floats;
+            None: they stay numbers, and the images bytes.
+        """
+        tf = tensorflow()
+        dtypes = [tf.uint8, tf.int32] if shares is None else [tf.float32, tf.float32]
+
+        def run(number: Tensor, batch: dict[str, Any]) -> dict[str, Any]:
+            given = [number, batch["inputs"], batch["targets"]]
+            inputs, targets = numpy_function(change, given, dtypes)
+            inputs = tf.ensure_shape(inputs, [None, *self._prepare.shape])
+            targets = tf.ensure_shape(targets, [None] if shares is None else [None, shares])
+            return {**batch, "inputs": inputs, "targets": targets}
+
+        return batches.map(run, num_parallel_calls=tf.data.AUTOTUNE)
+
+    def _finished(self, batches: Dataset) -> Dataset:
         tf = tensorflow()
 
         def standardize(batch: dict[str, Any]) -> dict[str, Any]:
@@ -178,27 +285,29 @@ class ImageData:
             return {**batch, "inputs": inputs}
 
         # Bytes become floats, four times as large, as late as can be.
-        return ops.pipe(batches.map(standardize), ops.add_weights(), *more, ops.prefetch)
+        threads = 0 if self._opens_files else 1
+        return ops.prefetch(batches.map(standardize), threads=threads)
 
     def _read(self, split: str) -> CachedRows | StreamedRows:
         tf, config = tensorflow(), self._config
         source, label = self._sources[split], config.label_column
-        if not config.cache:
+        if not config.cache and not (self._opens_files and source.arrays is not None):
             examples = ops.pipe(
                 source.dataset,
                 ops.select(inputs=config.image_column, targets=label),
                 ops.look_up("targets", source.target_table(label, self.facts.labels)),
             )
             return StreamedRows(examples, source.count(), config.shuffle_buffer)
-        source = source.cached()
+        source = source.cached()  # of the files of a folder the paths
         images = source.column(config.image_column)
         targets = source.targets(label, self.facts.labels)
 
         def fetch(rows: Array) -> dict[str, Array]:
             return {"inputs": images[rows], "targets": targets[rows]}
 
+        opened = tf.TensorSpec([None, *self._prepare.shape], tf.uint8)
         signature = {
-            "inputs": tf.TensorSpec([None, *self._prepare.shape], tf.uint8),
+            "inputs": tf.TensorSpec([None], tf.string) if self._opens_files else opened,
             "targets": tf.TensorSpec([None], tf.int32),
         }
         return CachedRows(len(targets), fetch, signature)

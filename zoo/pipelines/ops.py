@@ -482,13 +482,18 @@ def call(
     return _map(run)
 
 
-def prefetch(dataset: Dataset) -> Dataset:
-    """Prepares the next batches while one is used, and leaves the cores to whoever uses it."""
+def prefetch(dataset: Dataset, *, threads: int = 1) -> Dataset:
+    """Prepares the next batches while one is used, and leaves the cores to whoever uses it.
+
+    Args:
+      dataset: batches.
+      threads: how many work at it; 0: one a core, for work that is more than JAX's.
+    """
     tf = tensorflow()
     options = tf.data.Options()
     options.deterministic = True
     # The work of a batch is small, and JAX computes meanwhile: threads would only get in its way.
-    options.threading.private_threadpool_size = 1
+    options.threading.private_threadpool_size = threads
     options.threading.max_intra_op_parallelism = 1
     return dataset.prefetch(tf.data.AUTOTUNE).with_options(options)
 

@@ -274,13 +274,16 @@ def _name(value: Any) -> str:
     return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
 
 
-def from_tfds(name: str, split: str, data_dir: str | None = None) -> Source:
+def from_tfds(
+    name: str, split: str, data_dir: str | None = None, *, decode_all: bool = True
+) -> Source:
     """A split of a TFDS data set that was prepared before.
 
     Args:
       name: as `folders.find_tfds` has it.
       split: TFDS's expression, as `train` or `train[:10%]`.
       data_dir: the folder to look into first.
+      decode_all: images of several sizes too; otherwise they are the content of their files.
 
     Raises:
       FileNotFoundError: the data set is in none of the folders.
@@ -290,7 +293,7 @@ def from_tfds(name: str, split: str, data_dir: str | None = None) -> Source:
     return Source(
         where=f"{data_set.name}, split {split}",
         num_rows=data_set.count(split),
-        stream=data_set.read(split),
+        stream=data_set.read(split, decode_all=decode_all),
         class_names=data_set.class_names,
     )
 
@@ -320,6 +323,8 @@ def from_splits(
     splits: Mapping[str, str | None],
     columns: Sequence[str],
     data_dir: str | None = None,
+    *,
+    decode_all: bool = True,
 ) -> dict[str, Source]:
     """The splits of a data set: those of TFDS where it has a name, else one file each.
 
@@ -329,6 +334,7 @@ def from_splits(
         is one), or the path of a file (none: no such split).
       columns: those wanted.
       data_dir: the folder to look into first.
+      decode_all: as `from_tfds` has it.
 
     Raises:
       ConfigError: there is nothing to train on.
@@ -336,7 +342,10 @@ def from_splits(
     if name is not None:
         there = Prepared(name, data_dir).splits
         wanted = {s: e or s for s, e in splits.items() if e or s in there or s == "train"}
-        return {s: from_tfds(name, e, data_dir).select(columns) for s, e in wanted.items()}
+        return {
+            s: from_tfds(name, e, data_dir, decode_all=decode_all).select(columns)
+            for s, e in wanted.items()
+        }
     if not splits["train"]:
         raise ConfigError(
             "no training data: give data.name, a TFDS data set, or data.train, a file "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from typing import Any
 
 from zoo.config import did_you_mean
 from zoo.pipelines import folders
@@ -75,14 +76,20 @@ class Prepared:
                 )
         return int(self._info.splits[split].num_examples)
 
-    def read(self, split: str) -> Dataset:
-        """The rows of a split, one dict of tensors each, in the same order each time."""
+    def read(self, split: str, *, decode_all: bool = True) -> Dataset:
+        """The rows of a split, one dict of tensors each, in the same order each time.
+
+        Args:
+          split: TFDS's expression.
+          decode_all: images of several sizes too; otherwise they are the content of their files.
+        """
         tf, kinds = tensorflow(), self._tfds.features
+        encoded = {} if decode_all else self._images_of_several_sizes()
         types = {type(feature) for feature in self._info.features.values()}
         tfrecord = self._info.file_format == self._tfds.core.FileFormat.TFRECORD
         if not tfrecord or not types <= {kinds.Text, kinds.ClassLabel, kinds.Image}:
             config = self._tfds.ReadConfig(try_autocache=False)
-            return self._builder.as_dataset(split, read_config=config)
+            return self._builder.as_dataset(split, read_config=config, decoders=encoded)
 
         # TFDS parses rows one by one, which takes eight times as long as all else about a text.
         spec, decode = self._info.features.tf_example_spec, self._info.features.decode_example
@@ -97,5 +104,16 @@ class Prepared:
             lambda part: tf.data.TFRecordDataset(part["file"]).skip(part["skip"]).take(part["take"])
         )
         rows = records.batch(CHUNK).map(lambda chunk: tf.io.parse_example(chunk, spec)).unbatch()
-        decoded = rows.map(decode, num_parallel_calls=tf.data.AUTOTUNE)
-        return decoded if kinds.Image in types else rows
+        if kinds.Image not in types:
+            return rows
+        return rows.map(
+            lambda row: decode(row, decoders=encoded), num_parallel_calls=tf.data.AUTOTUNE
+        )
+
+    def _images_of_several_sizes(self) -> dict[str, Any]:
+        """TFDS's word for leaving them as they are, by column."""
+        return {
+            name: self._tfds.decode.SkipDecoding()
+            for name, column in self._info.features.items()
+            if isinstance(column, self._tfds.features.Image) and None in column.shape[:2]
+        }

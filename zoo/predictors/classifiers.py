@@ -20,7 +20,7 @@ from zoo.preprocessing import ImagePreprocessing
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    ImageLike = str | os.PathLike[str] | Image | np.ndarray[Any, Any]
+    ImageLike = str | os.PathLike[str] | bytes | Image | np.ndarray[Any, Any]
 
 ROWS = 32
 """Most rows of one forward pass; a longer list takes several."""
@@ -135,8 +135,8 @@ class ImageClassifier(_Classifier):
     def __call__(self, images: Any, *, top_k: int | None = None) -> Prediction | list[Prediction]:
         """The class of an image, or of each image of a list.
 
-        An image is a path, a PIL image or an array [H, W] or [H, W, channels] of bytes; a list (or
-        an array with one axis more) is several.
+        An image is a path, the content of a file, a PIL image or an array [H, W] or [H, W,
+        channels] of uint8; a list (or an array with one axis more) is several.
         """
         single = isinstance(images, str | os.PathLike) or not _is_list(images)
         predictions = self._predict(

@@ -16,6 +16,7 @@ from jax.sharding import Mesh
 from zoo import hub, predictors, weights
 from zoo.cards import Card
 from zoo.checkpoints import FOLDER, Checkpoints
+from zoo.config import ConfigError
 from zoo.pipelines import base
 from zoo.pipelines.base import Data
 from zoo.train import finetune, folder, recipe, reporting, sharding, step
@@ -237,6 +238,7 @@ def assemble(
         skip=plan.init_from.skip if plan.init_from else (),
         carry=jax.device_get(plan.task.begin(module, plan.batch_size)),
     )
+    _check_batch_size(plan, state, mesh)
     best = plan.task.best if "validation" in examples.facts.num_examples else None
     checkpoints = Checkpoints(path / FOLDER, best, latest=plan.keep_checkpoints)
     state, progress = _restore(checkpoints, state, mesh)
@@ -254,6 +256,16 @@ def assemble(
         state,
         progress,
     )
+
+
+def _check_batch_size(plan: Recipe, state: TrainState, mesh: Mesh) -> None:
+    devices = mesh.devices.size
+    if "batch_stats" in state.variables and plan.batch_size % devices:
+        raise ConfigError(
+            f"batch_size is {plan.batch_size}, which {devices} devices cannot share equally: the "
+            "empty rows that fill it up would count in the means of batch normalisation; take a "
+            f"multiple of {devices}"
+        )
 
 
 def _restore(

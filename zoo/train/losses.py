@@ -4,7 +4,8 @@ Sums of two batches add up to those of the whole; means do not. Everything is co
 in float32, whatever the precision of the logits.
 
 Shapes: `...` any number of axes, as B or B, T; `C` classes. Weights are 0 at padding, 1 or another
-number elsewhere; without weights every item counts 1.
+number elsewhere; without weights every item counts 1. Targets are the numbers of classes, integers
+[...], or where examples are mixed the share of each class, floats [..., C] that add up to 1.
 
 trax divides in the loss itself: `WeightedCategoryCrossEntropy()` is `cross_entropy` divided,
 `CategoryCrossEntropy()` the same without weights. Its `CrossEntropyLoss` takes log-probabilities,
@@ -37,30 +38,37 @@ def cross_entropy(
 
     Args:
       logits: [..., C].
-      targets: integers, [...].
+      targets: integers [...], or shares [..., C].
       weights: [...].
       label_smoothing: e in the target distribution (1 - e) · one_hot + e / C (Szegedy et al. 2016,
         section 7; trax's formula).
       cutoff: each item's loss is lowered by this, to no less than 0 (trax's `cutoff`).
 
     Raises:
-      TypeError: the targets are not integers.
+      TypeError: the targets are neither.
       ValueError: the shapes do not fit.
     """
     weights = class_weights(logits, targets, weights)
     logits = logits.astype(jnp.float32)
-    # A sum over all classes that is zero but for one: its gradient goes into that of the softmax in
-    # one pass, where that of `take_along_axis` is a scatter into an array of zeros.
-    classes = jax.lax.broadcasted_iota(targets.dtype, logits.shape, logits.ndim - 1)
-    picked = jnp.sum(jnp.where(classes == targets[..., None], logits, 0.0), axis=-1)
-    known = (targets >= 0) & (targets < logits.shape[-1])
-    expected = picked = jnp.where(known, picked, jnp.nan)
+    expected = picked = _expected_logits(logits, targets)
     if label_smoothing:
         expected = (1 - label_smoothing) * picked + label_smoothing * logits.mean(axis=-1)
     items = jax.nn.logsumexp(logits, axis=-1) - expected
     if cutoff:
         items = jnp.maximum(items, cutoff) - cutoff
     return _sum(items, weights)
+
+
+def _expected_logits(logits: jax.Array, targets: jax.Array) -> jax.Array:
+    """The logits [..., C] of the targets: [...]."""
+    if _are_shares(logits, targets):
+        return jnp.sum(targets * logits, axis=-1)
+    # A sum over all classes that is zero but for one: its gradient goes into that of the softmax in
+    # one pass, where that of `take_along_axis` is a scatter into an array of zeros.
+    classes = jax.lax.broadcasted_iota(targets.dtype, logits.shape, logits.ndim - 1)
+    picked = jnp.sum(jnp.where(classes == targets[..., None], logits, 0.0), axis=-1)
+    known = (targets >= 0) & (targets < logits.shape[-1])
+    return jnp.where(known, picked, jnp.nan)
 
 
 def binary_cross_entropy(
@@ -87,9 +95,12 @@ def smooth_l1(predictions: jax.Array, targets: jax.Array, weights: jax.Array | N
 
 
 def accuracy(logits: jax.Array, targets: jax.Array, weights: jax.Array | None = None) -> Loss:
-    """Weight of the items whose class is right, and of all. Shapes, errors: `cross_entropy`."""
+    """Weight of the items whose class is right, and of all. Shapes, errors: `cross_entropy`.
+
+    Of shares the largest is the class.
+    """
     weights = class_weights(logits, targets, weights)
-    return _sum(argmax(logits) == targets, weights)
+    return _sum(argmax(logits) == class_numbers(logits, targets), weights)
 
 
 def sequence_accuracy(
@@ -101,6 +112,7 @@ def sequence_accuracy(
     (trax's `MaskedSequenceAccuracy`, otherwise the same, counts it as right).
     """
     weights = class_weights(logits, targets, weights)
+    targets = class_numbers(logits, targets)
     wrong = jnp.any((argmax(logits) != targets) & (weights != 0), axis=-1)
     real = jnp.any(weights != 0, axis=-1)
     return (
@@ -113,8 +125,19 @@ def _sum(items: jax.Array, weights: jax.Array) -> Loss:
     return jnp.sum(weights * items), jnp.sum(weights)
 
 
+def _are_shares(logits: jax.Array, targets: jax.Array) -> bool:
+    return logits.shape == targets.shape and jnp.issubdtype(targets.dtype, jnp.floating)
+
+
+def class_numbers(logits: jax.Array, targets: jax.Array) -> jax.Array:
+    """The targets as integers [...], whatever `cross_entropy` may have been given."""
+    return argmax(targets) if _are_shares(logits, targets) else targets
+
+
 def class_weights(logits: jax.Array, targets: jax.Array, weights: jax.Array | None) -> jax.Array:
-    """The weights [...] of targets [...] with logits [..., C]; none of them is ever broadcast."""
+    """The weights [...] of targets with logits [..., C]; none of them is ever broadcast."""
+    if _are_shares(logits, targets):
+        return _checked(weights, targets[..., 0])
     if not jnp.issubdtype(targets.dtype, jnp.integer):
         raise TypeError(f"targets must be class numbers, integers, not {targets.dtype}")
     if logits.ndim == 0 or logits.shape[:-1] != targets.shape:

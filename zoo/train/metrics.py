@@ -110,6 +110,7 @@ class F1(Sums):
     ) -> Self:
         weights = losses.class_weights(logits, targets, weights)
         predictions = argmax(logits)
+        targets = losses.class_numbers(logits, targets)
 
         def by_class(classes: jax.Array, amounts: jax.Array) -> jax.Array:
             return jnp.zeros(logits.shape[-1]).at[classes].add(amounts)
@@ -207,7 +208,7 @@ class _OnHost(metrics.Collection):  # type: ignore[misc]  # CLU ships no types
 
 @struct.dataclass
 class Classification(_OnHost):
-    """One of C classes an item: logits [..., C], integer targets [...], weights [...]."""
+    """One of C classes an item: logits [..., C], weights [...], targets as in `losses`."""
 
     loss: Loss
     accuracy: Accuracy

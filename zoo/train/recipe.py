@@ -126,6 +126,7 @@ MAY_CHANGE = (
     "checkpoint_every",
     "keep_checkpoints",
     "data.data_dir",
+    "data.folder",
     "data.tokenizer.vocab",
 )
 """Fields in which the recipe of a resumed run may differ from the one it began with."""

@@ -83,7 +83,7 @@ class Task(abc.ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class Classification(Task):
-    """One of C classes an example: logits [B, C], targets [B], weights [B]."""
+    """One of C classes an example: logits [B, C], targets [B] or [B, C] (`losses`), weights [B]."""
 
     best: ClassVar[Best] = Best("validation/accuracy", "max")
 

@@ -17,6 +17,11 @@ registry.recipes.declare(
             "image_classification",
             "mlp_digits",
             "mlp_mnist",
+            "resnet20_cifar10",
+            "resnet20_cifar10_cpu",
+            "resnet50_imagenet",
+            "resnet_folder",
+            "wide_resnet_cifar10",
         ),
         "zoo.train.recipes.language_modeling": (
             "lstm_shakespeare",

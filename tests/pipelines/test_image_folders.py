@@ -1,0 +1,149 @@
+"""Folders of images: what is found in them, what each epoch sees, and what is wrong with them."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from zoo.pipelines import base
+from zoo.pipelines.augment import Augmentation
+from zoo.pipelines.base import LabelError
+from zoo.pipelines.images import ImageClassificationData
+from zoo.preprocessing import ImagePreprocessing
+
+either = pytest.mark.parametrize("cache", [True, False], ids=["cached", "opened each time"])
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Five images of two classes, in several sizes, modes and formats."""
+    random = np.random.default_rng(0)
+    for name, shape, mode in (
+        ("cat/a.png", (9, 12, 3), "RGB"),
+        ("cat/b.PNG", (12, 9, 4), "RGBA"),
+        ("cat/c.jpg", (20, 20, 3), "CMYK"),
+        ("dog/a.png", (1, 1), "L"),
+        ("dog/wide.png", (2, 20_000), "L"),
+    ):
+        path = tmp_path / "pets" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image = Image.fromarray(random.integers(0, 255, shape, np.uint8))
+        image.convert(mode).save(path)
+    (tmp_path / "pets" / "dog" / "notes.txt").write_text("not an image")
+    (tmp_path / "pets" / ".cache").mkdir()
+    return tmp_path / "pets"
+
+
+def data(folder, **fields):
+    given = {"folder": str(folder), "height": 6, "width": 7, "holdout": 0.0}
+    return ImageClassificationData(**(given | fields))
+
+
+def take(dataset, number):
+    return list(itertools.islice(base.arrays(dataset), number))
+
+
+@either
+@pytest.mark.parametrize("resize", [None, 8])
+def test_evaluation_sees_what_a_predictor_sees(folder, cache, resize):
+    opened = data(folder, cache=cache, resize=resize).open()
+    assert opened.facts.labels == ("cat", "dog")
+    assert opened.facts.input_shape == (6, 7, 3)
+    assert opened.facts.num_examples == {"train": 5}
+    (batch,) = take(opened.evaluate("train", 8), 9)
+    prepare = ImagePreprocessing(**opened.facts.preprocessing)
+    files = ["cat/a.png", "cat/b.PNG", "cat/c.jpg", "dog/a.png", "dog/wide.png"]
+    expected = [prepare(folder / file) for file in files]
+    np.testing.assert_array_equal(batch["inputs"][:5], expected)
+    assert batch["targets"].tolist() == [0, 0, 0, 1, 1, 0, 0, 0]
+    assert batch["weights"].tolist() == [1, 1, 1, 1, 1, 0, 0, 0]
+
+
+@either
+def test_a_resumed_run_sees_the_same_parts_of_the_same_images(folder, cache):
+    augmentation = Augmentation(crop_area=0.2, flip=True, mixup=0.3, cutmix=1.0)
+    opened = data(folder, cache=cache, augment=augmentation).open()
+    whole = take(opened.train(2, seed=3), 6)
+    resumed = take(opened.train(2, seed=3, start=4), 2)
+    for ours, theirs in zip(resumed, whole[4:], strict=True):
+        assert {key: value.shape for key, value in ours.items()} == {
+            "inputs": (2, 6, 7, 3),
+            "targets": (2, 2),
+            "weights": (2,),
+        }
+        for key in ours:
+            np.testing.assert_array_equal(ours[key], theirs[key])
+    other = take(opened.train(2, seed=4), 1)[0]
+    assert (other["inputs"] != whole[0]["inputs"]).any()
+
+
+@either
+def test_the_parts_of_an_image_change_from_epoch_to_epoch(folder, cache):
+    opened = data(folder, cache=cache, augment=Augmentation(crop_area=0.2)).open()
+    epochs = take(opened.train(5, seed=0), 3)
+    cats = {batch["inputs"][batch["targets"] == 0].sum().item() for batch in epochs}
+    assert len(cats) == 3
+
+
+def test_splits_may_be_folders(folder, tmp_path):
+    for split in ("train", "val", "test"):
+        for name in ("cat", "dog"):
+            path = tmp_path / "split" / split / name
+            path.mkdir(parents=True)
+            Image.new("RGB", (6, 7)).save(path / "a.png")
+    opened = data(tmp_path / "split", holdout=0.5).open()
+    assert opened.facts.num_examples == {"train": 2, "validation": 2, "test": 2}
+    Image.new("RGB", (6, 7)).save(tmp_path / "cow.png")
+    cow = tmp_path / "split" / "val" / "cow"
+    cow.mkdir()
+    (tmp_path / "cow.png").rename(cow / "a.png")
+    with pytest.raises(LabelError) as error:
+        data(tmp_path / "split").open()
+    assert "'cow', which is not one of the 2 classes 'cat', 'dog'; the data has" in str(error.value)
+
+
+def test_classes_that_are_not_those_of_the_checkpoint_are_both_named(folder):
+    with pytest.raises(LabelError) as error:
+        data(folder).open(labels=("bird", "cat"))
+    assert str(error.value).endswith(
+        "has the label 'dog', which is not one of the 2 classes 'bird', 'cat'; the data has 'cat', "
+        "'dog'"
+    )
+
+
+def test_a_class_without_images_is_named(folder):
+    (folder / "cow").mkdir()
+    with pytest.raises(ValueError) as error:
+        data(folder).open()
+    assert str(error.value) == (
+        f"{folder}: no images (.bmp, .gif, .jpeg, .jpg, .png, .ppm, .tif, .tiff, .webp) of the "
+        "class(es) 'cow'; add some, or remove the folder(s)"
+    )
+
+
+def test_a_folder_that_is_not_there_or_has_no_classes_is_named(folder):
+    with pytest.raises(FileNotFoundError, match=r"there is no folder '.*/cats'"):
+        data(folder / "cats").open()
+    with pytest.raises(FileNotFoundError, match="has no folders in it; it should have one for"):
+        data(folder / "cat").open()
+
+
+@either
+def test_a_broken_image_is_named_in_one_line(folder, cache):
+    path = folder / "cat" / "broken.jpg"
+    content = (folder / "cat" / "c.jpg").read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(ValueError) as error:
+        take(data(folder, cache=cache).open().evaluate("train", 8), 1)
+    assert str(error.value).startswith(f"{path} cannot be read as an image: ")
+    assert "\n" not in str(error.value)
+
+
+def test_files_need_a_size(folder):
+    from zoo.config import ConfigError
+
+    with pytest.raises(ConfigError, match=r"have several sizes; set data\.height, data\.width and"):
+        ImageClassificationData(folder=str(folder)).open()

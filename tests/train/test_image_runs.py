@@ -1,0 +1,200 @@
+"""Runs on images: batch normalisation through the loop, files to predictions, every recipe."""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+
+def test_a_resumed_run_has_the_same_weights_and_statistics(image_recipe, image_rows, tmp_path):
+    import zoo
+
+    changes = {"data__augment__pad": 1, "data__augment__mixup": 0.2, "data__augment__cutmix": 1.0}
+    whole = zoo.fit(image_recipe(**changes), tmp_path / "whole", data=image_rows, quiet=True)
+    zoo.fit(image_recipe(**changes, steps=2), tmp_path / "parts", data=image_rows, quiet=True)
+    resumed = zoo.fit(image_recipe(**changes), tmp_path / "parts", data=image_rows, quiet=True)
+    leaves = jax.tree.leaves(whole.state.variables)
+    for a, b in zip(leaves, jax.tree.leaves(resumed.state.variables), strict=True):
+        np.testing.assert_array_equal(a, b)
+    statistics = whole.state.variables["batch_stats"]["stem_norm"]
+    assert (statistics["mean"] != 0).all() and (statistics["var"] != 1).all()
+
+
+def test_a_run_and_what_is_exported_of_it_read_image_files(
+    image_recipe, image_rows, tmp_path, capsys
+):
+    import zoo
+    from zoo.cli import main
+
+    result = zoo.fit(
+        image_recipe(steps=30, eval_every=30), tmp_path / "run", data=image_rows, quiet=True
+    )
+    zoo.export(result.workdir, tmp_path / "noise")
+    for name, value in (("dark", 50), ("bright", 150)):
+        Image.new("RGB", (9, 7), (value,) * 3).save(tmp_path / f"{name}.png")
+    files = [str(tmp_path / "dark.png"), str(tmp_path / "bright.png")]
+    expected = [prediction.label for prediction in zoo.load(result.workdir)(files)]
+    capsys.readouterr()
+    assert main(["predict", str(tmp_path / "noise"), *files]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == expected
+    assert [line.split("\t")[1] for line in lines] == files
+    assert expected == ["0", "1"]
+    assert main(["predict", str(tmp_path / "noise"), str(tmp_path / "none.png")]) == 2
+    assert capsys.readouterr().err == f"zoo: there is no image '{tmp_path}/none.png'\n"
+
+
+def test_a_batch_of_one_image_trains_where_positions_are_left(image_recipe, image_rows, tmp_path):
+    import zoo
+    from zoo.config import ConfigError
+
+    result = zoo.fit(
+        image_recipe(batch_size=1, steps=2), tmp_path / "run", data=image_rows, quiet=True
+    )
+    leaves = jax.tree.leaves(result.state.variables)
+    assert all(np.isfinite(leaf).all() for leaf in leaves)
+    rows = {"image": image_rows["image"][:, :1, :1], "label": image_rows["label"]}
+    with pytest.raises(ConfigError, match="cannot train on one value a channel"):
+        zoo.fit(image_recipe(batch_size=1, steps=2), tmp_path / "small", data=rows, quiet=True)
+
+
+def test_devices_that_cannot_share_a_batch_are_refused(image_recipe):
+    """Rows of padding would count in the batch's means."""
+    from types import SimpleNamespace
+
+    from zoo.config import ConfigError
+    from zoo.train import job
+
+    mesh = SimpleNamespace(devices=np.zeros(3))
+    state = SimpleNamespace(variables={"params": {}, "batch_stats": {}})
+    job._check_batch_size(image_recipe(batch_size=9), state, mesh)
+    job._check_batch_size(image_recipe(), SimpleNamespace(variables={"params": {}}), mesh)
+    with pytest.raises(ConfigError) as error:
+        job._check_batch_size(image_recipe(), state, mesh)
+    assert str(error.value) == (
+        "batch_size is 8, which 3 devices cannot share equally: the empty rows that fill it up "
+        "would count in the means of batch normalisation; take a multiple of 3"
+    )
+
+
+def test_another_data_set_s_classes_are_refused_with_both_sides(image_recipe, image_rows, tmp_path):
+    import zoo
+    from zoo.config import ConfigError
+
+    result = zoo.fit(image_recipe(steps=1), tmp_path / "run", data=image_rows, quiet=True)
+    others = {**image_rows, "label": np.array(["cat", "dog"])[image_rows["label"]]}
+    with pytest.raises(ConfigError, match="'cat', which is not one of the 2 classes '0', '1'; the"):
+        zoo.evaluate(result.workdir, data=others)
+
+
+RECIPES = (
+    "resnet20_cifar10",
+    "resnet20_cifar10_cpu",
+    "resnet50_imagenet",
+    "resnet_folder",
+    "wide_resnet_cifar10",
+)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_fits_its_model_and_its_optimizer(name):
+    """Shapes alone: the sizes, the patterns of the optimizer, and the schedule to its end."""
+    import zoo
+    from zoo.pipelines.base import Facts
+
+    recipe = zoo.recipe(name)
+    facts = Facts(num_classes=10, input_shape=(32, 32, 3))
+    config = recipe.resolve(facts).model
+    shapes = config.variable_shapes()
+    optimizer = recipe.optimizer.build(recipe.steps)
+    jax.eval_shape(optimizer.init, shapes["params"])
+    decays = recipe.optimizer._decays(shapes["params"])
+    spared = {path[-1].key for path, on in jax.tree_util.tree_leaves_with_path(decays) if not on}
+    assert spared == {"scale", "bias"}
+    schedule = recipe.optimizer.schedule_fn(recipe.steps)
+    assert schedule(recipe.steps - 1) <= 0.02 * recipe.optimizer.learning_rate
+
+
+@pytest.fixture
+def imagenet(tmp_path):
+    """A data set of ImageNet's schema, written by TFDS: images of several sizes in two classes."""
+    import tensorflow_datasets as tfds
+
+    from zoo.pipelines.base import tensorflow
+
+    tf = tensorflow()
+    random = np.random.default_rng(0)
+
+    def rows(count, labels):
+        for number in range(count):
+            shape = (*random.integers(20, 40, 2), 3)
+            label = number % 2 if labels else -1
+            image = np.full(shape, 60 + 120 * (number % 2), np.uint8)
+            yield {"image": image, "label": label, "file_name": f"{number}.JPEG"}
+
+    def dataset(count, labels=True):
+        spec = {
+            "image": tf.TensorSpec([None, None, 3], tf.uint8),
+            "label": tf.TensorSpec([], tf.int64),
+            "file_name": tf.TensorSpec([], tf.string),
+        }
+        return tf.data.Dataset.from_generator(lambda: rows(count, labels), output_signature=spec)
+
+    tfds.dataset_builders.store_as_tfds_dataset(
+        "imagenet2012",
+        version="5.1.0",
+        features=tfds.features.FeaturesDict(
+            {
+                "image": tfds.features.Image(encoding_format="jpeg"),
+                "label": tfds.features.ClassLabel(names=["n01440764", "n01443537"]),
+                "file_name": tfds.features.Text(),
+            }
+        ),
+        split_datasets={
+            "train": dataset(100),
+            "validation": dataset(10),
+            "test": dataset(4, labels=False),
+        },
+        data_dir=tmp_path,
+    )
+    return tmp_path
+
+
+@pytest.mark.filterwarnings("ignore")  # what TFDS's writer warns of
+def test_the_imagenet_recipe_trains_on_a_small_set_of_its_schema(imagenet, tmp_path):
+    import zoo
+    from zoo.pipelines.sources import from_tfds
+
+    recipe = zoo.override(
+        zoo.recipe("resnet50_imagenet"),
+        {
+            "model.stage_sizes": (1, 1),
+            "model.width": 4,
+            "data.data_dir": str(imagenet),
+            "data.height": 16,
+            "data.width": 16,
+            "data.resize": 18,
+            "batch_size": 8,
+            "steps": 2,
+            "eval_every": 2,
+            "checkpoint_every": 2,
+        },
+    )
+    result = zoo.fit(recipe, tmp_path / "run", quiet=True)
+    assert {"test/accuracy", "validation/accuracy"} <= set(result.metrics)
+    card = zoo.card(tmp_path / "run")
+    assert card.labels == ("n01440764", "n01443537")
+    assert card.preprocessing["resize"] == 18
+    facts = recipe.data.open().facts
+    assert facts.num_examples == {"train": 99, "validation": 1, "test": 10}
+    # Evaluation and the predictor agree on every image, opened from the same bytes.
+    source = from_tfds("imagenet2012", "validation", str(imagenet), decode_all=False)
+    classify = zoo.load(result.workdir)
+    losses = [
+        -np.log(classify(row["image"]).probabilities[card.labels[row["label"]]])
+        for row in source.stream.as_numpy_iterator()
+    ]
+    assert result.metrics["test/loss"] == pytest.approx(np.mean(losses), rel=1e-5)
+    assert zoo.evaluate(result.workdir)["test/loss"] == pytest.approx(np.mean(losses), rel=1e-5)

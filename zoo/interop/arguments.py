@@ -1,0 +1,85 @@
+"""How the arguments of trax's constructors are read: layers by name, calls written in Python."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from zoo import config as configs
+from zoo.config import ConfigError
+
+if TYPE_CHECKING:
+    from zoo.models.layers import Activation
+
+ACTIVATIONS: Mapping[str, Activation] = {
+    "Relu": "relu",
+    "Gelu": "gelu",
+    "FastGelu": "gelu_tanh",
+    "Tanh": "tanh",
+    "Sigmoid": "sigmoid",
+    "Swish": "swish",
+}
+"""trax's layer -> the zoo's name."""
+
+
+def activation(layer: str) -> Activation:
+    """The zoo's name of an activation.
+
+    Raises:
+      ConfigError: none of trax's is known under this name.
+    """
+    name = layer.rpartition(".")[2]
+    if name not in ACTIVATIONS:
+        raise ConfigError(
+            f"no activation of trax named {layer!r} is known"
+            f"{configs.did_you_mean(name, ACTIVATIONS)} (known: {', '.join(ACTIVATIONS)})"
+        )
+    return ACTIVATIONS[name]
+
+
+def expression(text: str) -> ast.expr:
+    """The tree of an expression.
+
+    Raises:
+      ConfigError: it is not written in Python.
+    """
+    try:
+        return ast.parse(text.strip(), mode="eval").body
+    except (SyntaxError, ValueError) as error:
+        raise ConfigError(f"{text!r} is not a call in Python: {error}") from error
+
+
+def evaluate(node: ast.expr, text: str) -> Any:
+    """What an argument says. Nothing is run: it is a literal, or names a layer.
+
+    Raises:
+      ConfigError: it is neither.
+    """
+    name = last_name(node)
+    if name is not None:
+        return name
+    if isinstance(node, ast.List):
+        return [evaluate(item, text) for item in node.elts]
+    if isinstance(node, ast.Dict) and None not in node.keys:
+        keys = [evaluate(key, text) for key in node.keys if key is not None]
+        return dict(zip(keys, (evaluate(item, text) for item in node.values), strict=True))
+    if isinstance(node, ast.Call) and last_name(node.func) == "partial" and len(node.args) == 1:
+        # As attention is given: functools.partial(tl.LSHSelfAttention, chunk_len=64)
+        arguments = {str(keyword.arg): evaluate(keyword.value, text) for keyword in node.keywords}
+        return {"type": evaluate(node.args[0], text), **arguments}
+    try:
+        return ast.literal_eval(node)
+    except ValueError:
+        raise ConfigError(
+            f"{text!r}: {ast.unparse(node)!r} is neither a literal nor the name of a layer; write "
+            "its value"
+        ) from None
+
+
+def last_name(node: ast.expr) -> str | None:
+    """`Gelu` of `Gelu`, `tl.Gelu` and `trax.layers.Gelu`; None of what is no dotted name."""
+    last = node.id if isinstance(node, ast.Name) else None
+    if isinstance(node, ast.Attribute) and last_name(node.value) is not None:
+        last = node.attr
+    return last
