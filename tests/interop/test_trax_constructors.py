@@ -89,6 +89,62 @@ def test_the_resnets_have_trax_s_defaults():
     assert (config.norm_momentum, config.pool_window, config.trax_groups) == (0.9, 8, True)
 
 
+def test_the_reformers_have_trax_s_defaults():
+    config = trax.config("ReformerLM", vocab_size=9)
+    assert (config.d_model, config.d_ff, config.d_key, config.d_value) == (512, 2048, 64, 64)
+    assert (config.num_layers, config.num_heads, config.activation) == (6, 8, "gelu_tanh")
+    (attention,) = config.attention
+    assert (attention.share_qk, attention.chunk_len, attention.chunks_before) == (False, None, 0)
+    assert attention.wrap_around and attention.decode_all
+    config = trax.config("Reformer", input_vocab_size=9, output_vocab_size=7)
+    assert (config.vocab_size, config.target_vocab_size, config.d_key) == (9, 7, 64)
+    assert (config.num_encoder_layers, config.num_decoder_layers) == (6, 6)
+    assert (config.activation, config.sum_source) == ("relu", True)
+    assert config.attention[0].first_padding_visible
+    (attention,) = trax.config(
+        "ReformerLM", vocab_size=9, attention_type="LSHSelfAttention"
+    ).attention
+    assert (attention.chunk_len, attention.chunks_before, attention.chunks_after) == (128, 1, 0)
+    assert (attention.num_hashes, attention.num_buckets, attention.wrap_around) == (1, None, True)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        [{"type": "tl.LSHSelfAttention", "chunk_len": 8, "n_buckets": [4, 6]}, "SelfAttention"],
+        ["functools.partial(LSHSelfAttention, chunk_len=8, n_buckets=[4, 6])", "tl.SelfAttention"],
+    ],
+)
+def test_types_of_attention_are_written_as_mappings_or_as_in_python(written):
+    config = trax.config("ReformerLM", vocab_size=9, attention_type=written)
+    hashed, full = config.attention
+    assert (hashed.chunk_len, hashed.num_buckets, full.chunk_len) == (8, (4, 6), None)
+    call = (
+        "ReformerLM(9, attention_type=[functools.partial(tl.LSHSelfAttention, chunk_len=8,"
+        " n_buckets=[4, 6], predict_mem_len=64), tl.SelfAttention])"
+    )
+    assert trax.parse_call(call) == config
+    call = (
+        "ReformerLM(9, attention_type=[{'type': tl.LSHSelfAttention, 'chunk_len': 8,"
+        " 'n_buckets': (4, 6)}, SelfAttention])"
+    )
+    assert trax.parse_call(call) == config
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"pos_type": "axial", "pos_axial_shape": [4, 8], "pos_d_axial_embs": (256, 256)},
+        {"axial_pos_shape": (4, 8), "d_axial_pos_embs": [256, 256]},
+    ],
+)
+def test_axial_positions_have_two_names_and_need_their_widths(arguments):
+    config = trax.config("ReformerLM", vocab_size=9, **arguments)
+    assert (config.axial_shape, config.axial_widths) == ((4, 8), (256, 256))
+    # As in trax, the shape alone does nothing.
+    assert trax.config("ReformerLM", vocab_size=9, pos_axial_shape=(4, 8)).axial_shape == ()
+
+
 @pytest.mark.parametrize(
     "call",
     [
@@ -128,6 +184,19 @@ MISTAKES = {
     "MLP(layer_widths=tuple([3]))": "'tuple([3])' is neither a literal nor the name of a layer",
     "MLP(activation_fn=lambda x: x)": "'lambda x: x' is neither a literal nor the name of a layer",
     "MLP(**{'flatten': True})": "write the arguments out, `**` cannot be read",
+    "ReformerLM(9, attention_type='TimeBinCausalAttention')": "no attention of trax named "
+    "'TimeBinCausalAttention' is known (known: SelfAttention, LSHSelfAttention); give its name",
+    "ReformerLM(9, attention_type={'type': 'LSHSelfAttention', 'n_hash': 2})": "LSHSelfAttention "
+    "has no argument 'n_hash'; did you mean 'n_hashes'? (arguments: chunk_len, n_chunks_before",
+    "ReformerLM(9, attention_type={'type': 'SelfAttention', 'chunk_len': '3'})": "SelfAttention."
+    "chunk_len: '3' is not of type int | None",
+    "ReformerLM(9, ff_sparsity=4)": "ReformerLM.ff_sparsity is 4; the zoo has only what trax "
+    "computes at 0",
+    "ReformerLM(9, pos_type='time-bin')": "ReformerLM.pos_type is 'time-bin'; the zoo has None, a "
+    "trained table, and 'axial'",
+    "ReformerLM(9, pos_type='axial')": "ReformerLM.pos_type is 'axial'; give pos_d_axial_embs with",
+    "Reformer(9, ff_use_sru=1)": "Reformer.ff_use_sru is 1; the zoo has only what trax computes at",
+    "Reformer(9, n_heads=7)": "Reformer: d_model=512 must be a multiple of n_heads=7",
     "MLP": "'MLP' is not a call, as Transformer(input_vocab_size=33300)",
     "models[0](3)": "'models[0](3)' is not a call, as Transformer(",
     "[MLP()]": "'[MLP()]' is not a call, as",

@@ -160,7 +160,17 @@ def _axial(
     return shape or (), widths
 
 
-WITHOUT_EFFECT = ("mode", "predict_mem_len", "predict_drop_len", "max_length_for_buckets")
+WITHOUT_EFFECT = (
+    "mode",
+    "attention_dropout",
+    "output_dropout",
+    "predict_mem_len",
+    "predict_drop_len",
+    "max_length_for_buckets",
+    "n_parallel_heads",
+    "use_python_loop",
+    "use_reference_code",
+)
 """Arguments of attention that are accepted at any value."""
 
 SELF_ATTENTION: Mapping[str, tuple[str, Any]] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 
 import jax
@@ -128,3 +129,148 @@ def test_attention_to_a_source_is_trax_s(shared, number):
         return bound(q, *bound.keys_values(kv), arrays.get("mask"), train=False)
 
     assert_trax_s(attention, (params, arrays["q"], arrays["kv"]), arrays, gradients)
+
+
+def lsh(**changes):
+    from zoo.models.reformer.lsh_attention import LSHAttentionConfig
+
+    values = {"chunk_len": 4, "num_hashes": 2, "num_buckets": 6} | changes
+    return LSHAttentionConfig(**values)
+
+
+@functools.partial(jax.jit, static_argnames=("config", "causal"))
+def by_hashes(config, queries, values, rotations, mask=None, causal=False):
+    from zoo.models.reformer.lsh_attention import hash_buckets, lsh_attention
+
+    buckets = hash_buckets(queries, rotations, config.factors(queries.shape[2], rotations), mask)
+    return lsh_attention(queries, values, buckets, mask, config, causal=causal)
+
+
+def arrays_of(key, config, length):
+    """Queries, values and rotations for two examples and three heads."""
+    shape = config.rotation_shape(3, 5, length)
+    normal = jax.random.normal
+    return normal(key(), (2, 3, length, 5)), normal(key(), (2, 3, length, 4)), normal(key(), shape)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_hashes_into_one_chunk_are_full_attention_with_shared_queries(key, causal):
+    from zoo.models.reformer.chunks import attend, shared_keys
+
+    config = lsh(chunk_len=16, num_hashes=3)
+    queries, values, rotations = arrays_of(key, config, 11)
+    found = by_hashes(config, queries, values, rotations, causal=causal)
+    attend = jax.jit(attend, static_argnames=("causal", "avoid_self"))
+    at = jnp.arange(11)[None, None]
+    keys = shared_keys(queries)
+    expected, _ = attend(queries, keys, values, at, at, causal=causal, avoid_self=True)
+    # With nothing but itself to see, trax's shares of the rounds do not quite add up to 1.
+    np.testing.assert_allclose(found, expected, rtol=1e-2 if causal else 1e-4, atol=1e-5)
+    np.testing.assert_allclose(found[:, :, 1:], expected[:, :, 1:], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("after", [0, 1])
+def test_padding_changes_nothing_however_much_there_is(key, after):
+    config = lsh(chunks_after=after)
+    queries, values, rotations = arrays_of(key, config, 10)
+    expected = by_hashes(config, queries, values, rotations)
+    for more in (1, 6):
+        noise = jax.random.normal(key(), (2, 3, more, 5))
+        padded = jnp.concatenate([queries, 9 * noise], axis=2)
+        worth = jnp.concatenate([values, 9 * noise[..., :4]], axis=2)
+        mask = jnp.broadcast_to(jnp.arange(10 + more)[None] < 10, (2, 10 + more))
+        found = by_hashes(config, padded, worth, rotations, mask)
+        np.testing.assert_allclose(found[:, :, :10], expected, **EXACT)
+
+
+def test_no_position_sees_what_comes_after_it(key):
+    from zoo.models.reformer.lsh_attention import hash_buckets, lsh_attention
+
+    config = lsh()
+    queries, values, rotations = arrays_of(key, config, 14)
+    buckets = hash_buckets(queries, rotations, (6,))
+
+    @jax.jit
+    def of(values, queries):
+        return lsh_attention(queries, values, buckets, None, config, causal=True)
+
+    changed = of(values.at[:, :, 8].add(1.0), queries.at[:, :, 8].add(1.0))
+    expected = of(values, queries)
+    np.testing.assert_array_equal(changed[:, :, :8], expected[:, :, :8])
+    assert np.abs(changed[:, :, 8:] - expected[:, :, 8:]).max() > 1e-3
+
+
+@pytest.mark.parametrize("wrap_around", [False, True])
+def test_gradients_of_sorting_are_those_of_plain_gathers(key, wrap_around, monkeypatch):
+    from zoo.models.reformer import lsh_attention as module
+
+    config = lsh(wrap_around=wrap_around)
+    queries, values, rotations = arrays_of(key, config, 10)
+    weights = jax.random.normal(key(), values.shape)
+
+    def loss(queries, values):
+        found = by_hashes.__wrapped__(config, queries, values, rotations, causal=True)
+        return jnp.sum(weights * found)
+
+    found = jax.jit(jax.grad(loss, argnums=(0, 1)))(queries, values)
+    monkeypatch.setattr(module, "to_sorted", lambda x, order, inverse: module._take(x, order))
+    monkeypatch.setattr(
+        module, "from_sorted", lambda x, order, inverse: module._take_each(x, inverse)
+    )
+    expected = jax.jit(jax.grad(lambda *inputs: loss(*inputs), argnums=(0, 1)))(queries, values)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, **CLOSE), found, expected)
+
+
+def test_a_batch_may_have_rotations_for_each_example(key):
+    config = lsh()
+    queries, values, rotations = arrays_of(key, config, 10)
+    shared = by_hashes(config, queries, values, rotations)
+    each = by_hashes(config, queries, values, jnp.tile(rotations, (2, 1, 1, 1)))
+    np.testing.assert_allclose(each, shared, **EXACT)
+
+
+def test_the_number_of_buckets_follows_from_the_length():
+    from zoo.models.reformer.lsh_attention import buckets_for
+
+    assert buckets_for(20, 64) == (2,)
+    assert buckets_for(1024, 64) == (32,)
+    assert buckets_for(65_536, 64) == (64, 32)
+    assert lsh(num_buckets=None).factors(24) == (12,)
+    assert lsh(num_buckets=(4, 6)).factors(24) == (4, 6)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_local_attention_ends_at_the_ends_unless_it_wraps_around(key, causal):
+    from zoo.models.reformer.chunks import attend_in_chunks
+
+    length, sizes = 10, {"chunk_len": 4, "chunks_before": 1, "chunks_after": 1}
+    queries, keys, values = (jax.random.normal(key(), (2, length, 3)) for _ in range(3))
+    at = jnp.arange(length)[None]
+    found, _ = attend_in_chunks(
+        queries, keys, values, at, at, **sizes, wrap_around=False, causal=causal, avoid_self=False
+    )
+    chunk = np.arange(length) // 4
+    seen = np.abs(chunk[:, None] - chunk) <= 1
+    if causal:
+        seen &= np.tri(length, dtype=bool)
+    scores = jnp.where(seen[None], queries @ keys.swapaxes(1, 2), -jnp.inf)
+    np.testing.assert_allclose(found, jax.nn.softmax(scores) @ values, **EXACT)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_buckets": 5}, r"num_buckets is 5; it is an even number of 2 or more, or several"),
+        ({"num_buckets": -4}, r"num_buckets is -4; it is an even number"),
+        ({"num_buckets": (4, 3)}, r"num_buckets is \(4, 3\); it is an even number"),
+        ({"num_buckets": ()}, r"num_buckets is \(\); it is an even number"),
+        ({"num_hashes": 0}, r"num_hashes is 0; it is 1 or more"),
+        ({"chunk_len": 0}, r"chunk_len is 0; it is 1 or more"),
+        ({"chunks_before": -1}, r"chunks_before=-1 and chunks_after=0 must not be negative"),
+    ],
+)
+def test_hashes_that_cannot_be_are_refused(changes, message):
+    from zoo.config import ConfigError
+
+    with pytest.raises(ConfigError, match=message):
+        lsh(**changes)
