@@ -185,7 +185,7 @@ MISTAKES = {
     "MLP(activation_fn=lambda x: x)": "'lambda x: x' is neither a literal nor the name of a layer",
     "MLP(**{'flatten': True})": "write the arguments out, `**` cannot be read",
     "ReformerLM(9, attention_type='TimeBinCausalAttention')": "no attention of trax named "
-    "'TimeBinCausalAttention' is known (known: SelfAttention, LSHSelfAttention); give its name",
+    "'TimeBinCausalAttention' is known; did you mean 'SelfAttention'? (known: SelfAttention, LSHS",
     "ReformerLM(9, attention_type={'type': 'LSHSelfAttention', 'n_hash': 2})": "LSHSelfAttention "
     "has no argument 'n_hash'; did you mean 'n_hashes'? (arguments: chunk_len, n_chunks_before",
     "ReformerLM(9, attention_type={'type': 'SelfAttention', 'chunk_len': '3'})": "SelfAttention."

@@ -251,6 +251,11 @@ def test_axial_positions_are_numbered_last_side_fastest(key):
     np.testing.assert_array_equal(found[4, :6], decoder["axial_0"][0, 1, 0])
     np.testing.assert_array_equal(found[4, 6:], decoder["axial_1"][0, 0, 1])
     assert run(module, variables, ids(key(), 1, 5)).shape == (1, 5, 11)
+    assert dataclasses.replace(config, axial_shape=(2, 3, 4), axial_widths=()).side_widths == (
+        5,
+        5,
+        6,
+    )
 
 
 def test_what_is_too_long_is_said(key):
@@ -272,8 +277,8 @@ def test_what_is_too_long_is_said(key):
         ({"ff_chunk_len": 0}, "ff_chunk_len is 0; it is 1 or more"),
         ({"d_model": 15}, "d_model=15 must be even, or use axial_shape"),
         (
-            {"axial_shape": (2, 4)},
-            r"axial_shape=\(2, 4\) has 2 sides and axial_widths=\(\) has 0 widths; there must be",
+            {"axial_shape": (2, 4), "axial_widths": (16,)},
+            r"axial_shape=\(2, 4\) has 2 sides and axial_widths=\(16,\) has 1 widths; there must",
         ),
         (
             {"axial_shape": (2, 4), "axial_widths": (6, 9)},

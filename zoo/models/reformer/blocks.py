@@ -406,7 +406,7 @@ class ReformerStack(nn.Module):
     @nn.nowrap
     def _axial_shapes(self) -> list[tuple[int, ...]]:
         """[1, 1 …, side, … 1, width] for each side."""
-        shape, widths = self.config.axial_shape, self.config.axial_widths
+        shape, widths = self.config.axial_shape, self.config.side_widths
         return [
             (1, *(side if axis == other else 1 for other in range(len(shape))), width)
             for axis, (side, width) in enumerate(zip(shape, widths, strict=True))

@@ -37,7 +37,7 @@ class ReformerStackConfig(ModelConfig):
     of its own, so that few rows serve many positions (Kitaev et al. 2020, appendix). Its volume is
     the greatest length. Empty: one table of `max_len`."""
     axial_widths: tuple[int, ...] = ()
-    """The share of d_model that each side's table fills; they add up to it."""
+    """What each side's table fills of d_model; they add up to it. Empty: about as much each."""
     dropout_rate: float = 0.1
     """After the embeddings, the attention, the activation and the feed-forward layer."""
     init_scale: float = 1.0
@@ -57,11 +57,12 @@ class ReformerStackConfig(ModelConfig):
         if self.ff_chunk_len is not None and self.ff_chunk_len < 1:
             raise ConfigError(f"ff_chunk_len is {self.ff_chunk_len}; it is 1 or more")
         shape, widths = self.axial_shape, self.axial_widths
-        if len(shape) != len(widths):
+        if widths and len(shape) != len(widths):
             raise ConfigError(
                 f"axial_shape={shape} has {len(shape)} sides and axial_widths={widths} has "
                 f"{len(widths)} widths; there must be as many of both"
             )
+        widths = self.side_widths
         if shape and (min(shape) < 1 or min(widths) < 1 or sum(widths) != self.d_model):
             raise ConfigError(
                 f"axial_shape={shape} and axial_widths={widths} must be 1 or more, and the widths "
@@ -78,6 +79,16 @@ class ReformerStackConfig(ModelConfig):
             num_heads=self.num_heads,
             d_key=self.d_key,
             d_value=self.d_value,
+        )
+
+    @property
+    def side_widths(self) -> tuple[int, ...]:
+        """What each side's table of positions fills of d_model."""
+        sides = len(self.axial_shape)
+        if self.axial_widths or not sides:
+            return self.axial_widths
+        return tuple(
+            self.d_model * (i + 1) // sides - self.d_model * i // sides for i in range(sides)
         )
 
     @property

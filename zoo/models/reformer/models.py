@@ -278,7 +278,6 @@ def reformer_lm_long() -> ReformerLMConfig:
         activation="gelu_tanh",
         max_len=65_536,
         axial_shape=(256, 256),
-        axial_widths=(64, 192),
         ff_chunk_len=4096,
     )
 
