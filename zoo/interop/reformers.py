@@ -69,6 +69,7 @@ def reformer_lm(
         dropout_rate=dropout,
         max_len=max_len,
         attention=tuple(_attention_type(kind) for kind in types),
+        pad_id=None,
         axial_shape=shape,
         axial_widths=widths,
         activation=activation(ff_activation),

@@ -50,7 +50,9 @@ class Predictor(abc.ABC):
     @property
     def max_len(self) -> int:
         """The most tokens that the model takes."""
-        return getattr(self.card.config, "max_len", None) or UNLIMITED
+        config = self.card.config
+        # A Reformer's axial positions have a limit of their own.
+        return getattr(config, "longest", None) or getattr(config, "max_len", None) or UNLIMITED
 
     @property
     def check_text(self) -> str:

@@ -216,6 +216,17 @@ def test_reordered_beams_go_on_from_their_parents(key):
         np.testing.assert_allclose(logits[:, beam], expected[:, 0], **EXACT)
 
 
+def test_padding_after_a_text_changes_nothing_unless_it_is_trax_s(key):
+    module, variables = start(language(), key)
+    tokens = ids(key(), 2, 10)
+    padded = jnp.pad(tokens.at[:, 4].set(0), ((0, 0), (0, 7)))
+    expected = run(module, variables, padded[:, :10])
+    np.testing.assert_allclose(run(module, variables, padded)[:, :10], expected, **EXACT)
+    as_trax = dataclasses.replace(module.config, pad_id=None).build()
+    np.testing.assert_allclose(run(as_trax, variables, padded[:, :10]), expected, **EXACT)
+    assert np.abs(run(as_trax, variables, padded)[:, :10] - expected).max() > 1e-3
+
+
 def test_padding_of_the_source_changes_nothing(key):
     module, variables = start(translation(), key)
     source, target = ids(key(), 2, 5), ids(key(), 2, 6)

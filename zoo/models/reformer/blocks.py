@@ -91,7 +91,8 @@ class AttentionLayer(nn.Module):
         if isinstance(self.attention, LSHAttentionConfig):
             found, buckets = self.heads(normed, given.each, mask, given.kept, train=train)
             return found, buckets
-        return self.heads(normed, mask, train=train), ()
+        # A decoder has padding at the end alone, where it is hidden as the future is.
+        return self.heads(normed, None if self.causal else mask, train=train), ()
 
     def extend(
         self,

@@ -48,8 +48,10 @@ class ReformerStackConfig(ModelConfig):
     """Positions of which the feed-forward layer keeps its d_ff values at a time: less memory for
     more time, and no other result. None: all."""
     pad_id: int | None = 0
-    """The id of padding: masked where a source or a text to tag is read, not in a decoder; None for
-    none."""
+    """The id of padding; None for none, as in trax's language models. It is masked where a source
+    or a text to tag is read. In a decoder nothing is masked but the future; yet where attention is
+    by hashes, padding at the end of a text is hashed apart, since it would move the others' chunks.
+    """
 
     def __post_init__(self) -> None:
         if not self.attention:

@@ -121,7 +121,8 @@ class ReformerLM(nn.Module):
     ) -> Float[Array, "B T E"]:
         """What the logits are made of: both streams side by side (E is 2 D)."""
         x = self.dropout(self.embedding(shift_right(tokens)), train=train)
-        streams = self.decoder(x, Masks(), (), rotations, train=train)
+        masks = Masks(own=_not_after_end(tokens, self.config.pad_id))
+        streams = self.decoder(x, masks, (), rotations, train=train)
         normed: jax.Array = self.norm(jnp.concatenate(streams, axis=-1))
         return normed
 
@@ -181,7 +182,8 @@ class Reformer(nn.Module):
         """The logits of each target token given the source and the target tokens before it."""
         memory, mask = self.encode(inputs, train=train)
         x = self._embed_target(shift_right(targets), train)
-        y1, y2 = self.decoder(x, Masks(source=mask), memory, train=train)
+        masks = Masks(own=_not_after_end(targets, self.config.pad_id), source=mask)
+        y1, y2 = self.decoder(x, masks, memory, train=train)
         return self.logits(self.decoder_norm((y1 + y2) / 2))
 
     def encode(
@@ -243,6 +245,14 @@ class ReformerTagger(nn.Module):
 
 def _real(tokens: Int[Array, "B T"], pad_id: int | None) -> Bool[Array, "B T"] | None:
     return None if pad_id is None else tokens != pad_id
+
+
+def _not_after_end(tokens: Int[Array, "B T"], pad_id: int | None) -> Bool[Array, "B T"] | None:
+    """True at all tokens but the padding at the end."""
+    real = _real(tokens, pad_id)
+    if real is None:
+        return None
+    return jax.lax.cummax(real.astype(jnp.int32), axis=1, reverse=True) > 0
 
 
 def _embedding(config: ReformerStackConfig, size: int) -> Embedding:
