@@ -90,3 +90,17 @@ def test_steps_with_a_cache_are_trax_s_predict_mode(shared, name):
         np.testing.assert_allclose(
             logits[:, 0], arrays["predict_logits"][:, position], **CLOSE, err_msg=str(position)
         )
+
+
+def test_an_array_that_does_not_fit_is_said_with_the_layer_s_number(shared):
+    checkpoint, config, _ = golden(shared / "golden" / "open", "reformerlm_lsh")
+    arrays = list(checkpoint.weights)
+    second = 2 + 11 + 2  # after embedding, positions, the first layer and a layer norm
+    arrays[second] = arrays[second][:, :, :3]
+    broken = dataclasses.replace(checkpoint, weights=tuple(arrays))
+    with pytest.raises(trax.CheckpointError) as error:
+        trax.to_variables(broken, config)
+    assert str(error.value).splitlines()[1:] == [
+        "  + params/decoder/layer_0/attention/heads/query[1] [2, 16, 8]",
+        "  - array 15: [2, 16, 3]",
+    ]

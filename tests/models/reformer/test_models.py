@@ -128,6 +128,25 @@ def test_feed_forward_in_chunks_is_the_same(key):
     )
 
 
+def test_scores_in_pieces_are_those_of_all_logits(key):
+    module, variables = start(language(kinds()[0]), key)
+    tokens = ids(key(), 2, 10)
+
+    def plainly(variables):
+        logits = jax.nn.log_softmax(module.apply(variables, tokens))
+        own = jnp.take_along_axis(logits, tokens[..., None], axis=-1)[..., 0]
+        return own.sum(), (own, logits.argmax(-1) == tokens)
+
+    def in_pieces(variables):
+        scores = module.apply(variables, tokens, 4, method="scores")
+        return scores.log_probability.sum(), (scores.log_probability, scores.best)
+
+    expected, found = (
+        jax.jit(jax.value_and_grad(loss, has_aux=True))(variables) for loss in (plainly, in_pieces)
+    )
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, **EXACT), expected, found)
+
+
 def test_rotations_are_given_or_drawn_or_always_the_same(key):
     full, _, hashed = kinds()
     module, variables = start(language(hashed, full, num_layers=4), key)

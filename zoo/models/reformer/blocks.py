@@ -22,6 +22,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from zoo.models.dense import Dense
 from zoo.models.layers import ACTIVATIONS, Dropout
+from zoo.models.reformer.chunks import in_pieces
 from zoo.models.reformer.config import ReformerStackConfig
 from zoo.models.reformer.lsh_attention import LSHAttentionConfig, draw_rotations
 from zoo.models.reformer.reversible import Given, Streams, reversible
@@ -167,24 +168,15 @@ class Apply:
     chunk_len: int | None = None
 
     def __call__(self, parameters: Any, x: jax.Array, memory: Any, given: Given) -> Any:
-        length = x.shape[1]
-        if self.chunk_len is None or self.chunk_len >= length:
+        if self.chunk_len is None or self.chunk_len >= x.shape[1]:
             return self._whole(parameters, x, memory, given)
 
-        # The values of the pieces are computed anew in the backward pass, piece by piece.
-        @jax.checkpoint
-        def piece(parameters: Any, part: jax.Array, key: Any) -> jax.Array:
+        def piece(number: jax.Array, parameters: Any, part: jax.Array) -> jax.Array:
+            key = None if given.key is None else jax.random.fold_in(given.key, number)
             out: jax.Array = self._whole(parameters, part, memory, given._replace(key=key))[0]
             return out
 
-        def step(number: jax.Array, part: jax.Array) -> tuple[jax.Array, jax.Array]:
-            key = None if given.key is None else jax.random.fold_in(given.key, number)
-            return number + 1, piece(parameters, part, key)
-
-        parts = jnp.pad(x, ((0, 0), (0, -length % self.chunk_len), (0, 0)))
-        parts = parts.reshape(x.shape[0], -1, self.chunk_len, x.shape[2]).swapaxes(0, 1)
-        _, parts = jax.lax.scan(step, jnp.zeros((), jnp.int32), parts)
-        return parts.swapaxes(0, 1).reshape(x.shape[0], -1, x.shape[2])[:, :length], ()
+        return in_pieces(piece, self.chunk_len, parameters, x), ()
 
     def _whole(self, parameters: Any, x: jax.Array, memory: Any, given: Given) -> Any:
         rngs = {} if given.key is None else {"dropout": given.key}

@@ -12,10 +12,12 @@ width of a key, `W` of a value.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Shaped
 
 HIDDEN = 1e9
 """What the score of a hidden key is lowered by."""
@@ -164,3 +166,27 @@ def _shift(x: Array, by: int, fill: int, wrap_around: bool) -> Array:
     kept = jax.lax.slice_in_dim(x, max(-by, 0), chunks - max(by, 0), axis=x.ndim - 3)
     padding = [(0, 0)] * (x.ndim - 3) + [(max(by, 0), max(-by, 0)), (0, 0), (0, 0)]
     return jnp.pad(kept, padding, constant_values=fill)
+
+
+def in_pieces(
+    function: Callable[..., Any], chunk_len: int, parameters: Any, *arrays: Shaped[Array, "B T ..."]
+) -> Any:
+    """`function(number, parameters, *parts)` for each piece of a sequence, put together again.
+
+    What it computes within is computed anew in the backward pass, piece by piece: less memory for
+    more time. Positions must not depend on one another.
+    """
+    length = arrays[0].shape[1]
+
+    def split(x: jax.Array) -> jax.Array:
+        padding = [(0, 0), (0, -length % chunk_len), *[(0, 0)] * (x.ndim - 2)]
+        return jnp.pad(x, padding).reshape(len(x), -1, chunk_len, *x.shape[2:]).swapaxes(0, 1)
+
+    def join(x: jax.Array) -> jax.Array:
+        return x.swapaxes(0, 1).reshape(x.shape[1], -1, *x.shape[3:])[:, :length]
+
+    def step(number: jax.Array, parts: tuple[jax.Array, ...]) -> tuple[jax.Array, Any]:
+        return number + 1, jax.checkpoint(function)(number, parameters, *parts)
+
+    _, found = jax.lax.scan(step, jnp.zeros((), jnp.int32), tuple(map(split, arrays)))
+    return jax.tree.map(join, found)

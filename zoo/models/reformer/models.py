@@ -15,16 +15,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from flax import struct
 from jaxtyping import Array, Bool, Float, Int
 
 from zoo import registry
 from zoo.models.dense import Dense
 from zoo.models.layers import Dropout, Embedding, shift_right
 from zoo.models.reformer.blocks import Cache, Masks, ReformerStack
+from zoo.models.reformer.chunks import in_pieces
 from zoo.models.reformer.config import ReformerStackConfig
 from zoo.models.reformer.lsh_attention import LSHAttentionConfig
 from zoo.models.reformer.self_attention import SelfAttentionConfig
@@ -81,6 +84,15 @@ class ReformerTaggerConfig(ReformerStackConfig):
         return (jax.ShapeDtypeStruct((batch, min(8, self.longest)), jnp.int32),)
 
 
+@struct.dataclass
+class Scores:
+    """What a language model thinks of the tokens of a text."""
+
+    log_probability: Float[Array, "B T"]
+    best: Bool[Array, "B T"]
+    """Whether no other token is more probable."""
+
+
 class ReformerLM(nn.Module):
     """The module of `ReformerLMConfig` (trax: `ReformerLM`). Only the future is masked."""
 
@@ -125,6 +137,27 @@ class ReformerLM(nn.Module):
         streams = self.decoder(x, masks, (), rotations, train=train)
         normed: jax.Array = self.norm(jnp.concatenate(streams, axis=-1))
         return normed
+
+    def scores(
+        self,
+        tokens: Int[Array, "B T"],
+        chunk_len: int,
+        rotations: Sequence[Float[Array, "_ _ _ _"]] | None = None,
+        *,
+        train: bool = False,
+    ) -> Scores:
+        """How probable each token is given those before it, without logits of the whole text.
+
+        Only those of `chunk_len` positions exist at a time, in the backward pass too.
+        """
+        x = self.encode(tokens, rotations, train=train)
+
+        def piece(number: jax.Array, head: Any, x: jax.Array, tokens: jax.Array) -> Any:
+            logits = x @ head["kernel"] + head["bias"][None, None]
+            own = jnp.take_along_axis(logits, tokens[..., None], axis=-1, mode="clip")[..., 0]
+            return own - jax.nn.logsumexp(logits, axis=-1), own >= logits.max(axis=-1)
+
+        return Scores(*in_pieces(piece, chunk_len, self.logits.variables["params"], x, tokens))
 
     def start(
         self,
