@@ -140,10 +140,11 @@ def lsh(**changes):
 
 @functools.partial(jax.jit, static_argnames=("config", "causal"))
 def by_hashes(config, queries, values, rotations, mask=None, causal=False):
-    from zoo.models.reformer.lsh_attention import hash_buckets, lsh_attention
+    from zoo.models.reformer.lsh_attention import hash_buckets, lsh_attention, sort_by_bucket
 
     buckets = hash_buckets(queries, rotations, config.factors(queries.shape[2], rotations), mask)
-    return lsh_attention(queries, values, buckets, mask, config, causal=causal)
+    sorting = sort_by_bucket(buckets)
+    return lsh_attention(queries, values, sorting, mask, config, causal=causal)
 
 
 def arrays_of(key, config, length):
@@ -184,15 +185,15 @@ def test_padding_changes_nothing_however_much_there_is(key, after):
 
 
 def test_no_position_sees_what_comes_after_it(key):
-    from zoo.models.reformer.lsh_attention import hash_buckets, lsh_attention
+    from zoo.models.reformer.lsh_attention import hash_buckets, lsh_attention, sort_by_bucket
 
     config = lsh()
     queries, values, rotations = arrays_of(key, config, 14)
-    buckets = hash_buckets(queries, rotations, (6,))
+    sorting = sort_by_bucket(hash_buckets(queries, rotations, (6,)))
 
     @jax.jit
     def of(values, queries):
-        return lsh_attention(queries, values, buckets, None, config, causal=True)
+        return lsh_attention(queries, values, sorting, None, config, causal=True)
 
     changed = of(values.at[:, :, 8].add(1.0), queries.at[:, :, 8].add(1.0))
     expected = of(values, queries)

@@ -90,8 +90,8 @@ class AttentionLayer(nn.Module):
     ) -> tuple[Float[Array, "B T D"], Any]:
         normed, mask = self.norm(x), given.fixed.own
         if isinstance(self.attention, LSHAttentionConfig):
-            found, buckets = self.heads(normed, given.each, mask, given.kept, train=train)
-            return found, buckets
+            found, sorting = self.heads(normed, given.each, mask, given.kept, train=train)
+            return found, sorting
         # A decoder has padding at the end alone, where it is hidden as the future is.
         return self.heads(normed, None if self.causal else mask, train=train), ()
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -126,18 +127,20 @@ def hash_buckets(
         first the lowest: b0 + f0 · b1 + f0 · f1 · b2 …
       mask: True at real tokens; padding has a bucket of its own, after all others.
     """
+    queries, rotations = jax.lax.stop_gradient((queries, rotations))
     per_example = rotations.reshape(-1, queries.shape[1], *rotations.shape[1:])
+    # The axes of the product stand as the product leaves them: only the buckets are transposed.
     if per_example.shape[0] == 1:
-        rotated = jnp.einsum("bhtk,hkrf->bhrtf", queries, per_example[0])
+        rotated = jnp.einsum("bhtk,hkrf->hbtrf", queries, per_example[0])
     else:
-        rotated = jnp.einsum("bhtk,bhkrf->bhrtf", queries, per_example)
-    rotated = jax.lax.stop_gradient(rotated)
+        rotated = jnp.einsum("bhtk,bhkrf->hbtrf", queries, per_example)
     buckets = jnp.zeros(rotated.shape[:-1], jnp.int32)
     first, stride = 0, 1
     for factor in factors:
         columns = rotated[..., first : first + factor // 2]
         buckets = buckets + stride * _nearest(columns)
         first, stride = first + factor // 2, stride * factor
+    buckets = jnp.transpose(buckets, (1, 0, 3, 2))  # [B, H, R, T]
     if mask is None:
         return buckets
     return jnp.where(mask[:, None, None, :], buckets, stride)
@@ -154,14 +157,30 @@ def _nearest(rotated: Float[Array, "*b F"]) -> Int[Array, "*b"]:
     return jnp.min(where, axis=-1)
 
 
-def sort_by_bucket(
-    buckets: Int[Array, "B H R T"],
-) -> tuple[Int[Array, "B H R T"], Int[Array, "B H R T"]]:
-    """Positions by (bucket, position), and where each position went (section 2, "chunks")."""
+class Sorting(NamedTuple):
+    """Where the positions of a sequence stand once they are sorted."""
+
+    order: Int[Array, "B H R T"]
+    """The position at each place."""
+    inverse: Int[Array, "B H R T"]
+    """The place of each position."""
+
+    def narrow(self) -> Sorting:
+        """The same in as few bytes as the length allows, to be kept for the backward pass."""
+        small = self.order.shape[-1] <= 2**16
+        return Sorting(*(x.astype(jnp.uint16 if small else jnp.int32) for x in self))
+
+    def wide(self) -> Sorting:
+        """The same as 32-bit integers, to reckon with."""
+        return Sorting(*(x.astype(jnp.int32) for x in self))
+
+
+def sort_by_bucket(buckets: Int[Array, "B H R T"]) -> Sorting:
+    """Positions by (bucket, position) (section 2, "chunks")."""
     positions = jax.lax.broadcasted_iota(jnp.int32, buckets.shape, 3)
     _, order = jax.lax.sort((buckets, positions), dimension=3, is_stable=True, num_keys=1)
     _, inverse = jax.lax.sort((order, positions), dimension=3, num_keys=1)
-    return order, inverse
+    return Sorting(order, inverse)
 
 
 @jax.custom_vjp
@@ -220,7 +239,7 @@ def _take_each(x: Array, order: Array) -> Array:
 def lsh_attention(
     queries: Float[Array, "B H T K"],
     values: Float[Array, "B H T W"],
-    buckets: Int[Array, "B H R T"],
+    sorting: Sorting,
     mask: Bool[Array, "B T"] | None,
     config: LSHAttentionConfig,
     *,
@@ -228,9 +247,9 @@ def lsh_attention(
 ) -> Float[Array, "B H T W"]:
     """What each position finds, over all rounds (section 2, "multi-round LSH attention").
 
-    No gradient flows through the buckets. Of a position that is padding the answer means nothing.
+    No gradient flows through the order. Of a position that is padding the answer means nothing.
     """
-    order, inverse = sort_by_bucket(buckets)
+    order, inverse = sorting
     sorted_queries = to_sorted(queries, order, inverse)
     sorted_values = to_sorted(values, order, inverse)
     keys = order

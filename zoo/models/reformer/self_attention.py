@@ -30,9 +30,11 @@ from zoo.models.reformer.chunks import (
 )
 from zoo.models.reformer.lsh_attention import (
     LSHAttentionConfig,
+    Sorting,
     check_chunks,
     hash_buckets,
     lsh_attention,
+    sort_by_bucket,
 )
 
 
@@ -221,25 +223,26 @@ class LSHSelfAttention(nn.Module):
         x: Float[Array, "B T D"],
         rotations: Float[Array, "G K R F"],
         mask: Bool[Array, "B T"] | None = None,
-        buckets: Int[Array, "B H R T"] | None = None,
+        sorting: Sorting | None = None,
         *,
         train: bool,
-    ) -> tuple[Float[Array, "B T D"], Int[Array, "B H R T"]]:
-        """What each position finds, and the buckets.
+    ) -> tuple[Float[Array, "B T D"], Sorting]:
+        """What each position finds, and how they were sorted.
 
         Args:
           x: the vectors.
           rotations: see `hash_buckets`.
           mask: True at real tokens.
-          buckets: those that an earlier call gave, in place of the rotations.
+          sorting: that of an earlier call, in place of the rotations.
           train: whether there is dropout.
         """
         queries, values = split_heads(x, self.query), split_heads(x, self.value)
-        if buckets is None:
+        if sorting is None:
             factors = self.config.factors(x.shape[1], rotations)
-            buckets = hash_buckets(queries, rotations, factors, mask)
-        found = lsh_attention(queries, values, buckets, mask, self.config, causal=self.causal)
-        return self.dropout(join_heads(found, self.out), train=train), buckets
+            sorting = sort_by_bucket(hash_buckets(queries, rotations, factors, mask))
+        sorting = sorting.wide()
+        found = lsh_attention(queries, values, sorting, mask, self.config, causal=self.causal)
+        return self.dropout(join_heads(found, self.out), train=train), sorting.narrow()
 
     def extend(
         self,
