@@ -353,12 +353,18 @@ class CrossAttention(nn.Module):
 
 def split_heads(x: Float[Array, "B T D"], kernel: Float[Array, "H D K"]) -> Float[Array, "B H T K"]:
     """Each head's projection."""
-    return jnp.einsum("btd,hdk->bhtk", x, kernel)
+    heads, width, size = kernel.shape
+    # One product of two matrices, whose rows are moved as wholes: of an einsum the compiler makes
+    # one that transposes all that goes in and comes out.
+    matrix = kernel.swapaxes(0, 1).reshape(width, heads * size)
+    return (x @ matrix).reshape(*x.shape[:2], heads, size).swapaxes(1, 2)
 
 
 def join_heads(x: Float[Array, "B H T W"], kernel: Float[Array, "H W D"]) -> Float[Array, "B T D"]:
     """The sum of the heads' projections."""
-    return jnp.einsum("bhtw,hwd->btd", x, kernel)
+    batch, heads, length, size = x.shape
+    joined = x.swapaxes(1, 2).reshape(batch, length, heads * size)
+    return joined @ kernel.reshape(heads * size, -1)
 
 
 def _flat(x: Float[Array, "B N T D"]) -> Float[Array, "BN T D"]:
