@@ -429,3 +429,25 @@ def test_a_tagger_that_others_trained_with_trax_tags_as_it_did(zoo_command, shar
             )
     (neuer,) = (tag for tag in tagger("Manuel Neuer saves the penalty.") if tag.word == "Neuer")
     assert neuer.label in tagger.card.labels
+
+
+@pytest.mark.shared
+def test_a_reformer_goes_on_with_a_text_as_in_trax(zoo_command, shared, tmp_path):
+    import zoo
+
+    call = (
+        "ReformerLM(21, d_model=12, d_ff=20, d_attention_key=4, d_attention_value=6, n_layers=2,"
+        " n_heads=2, max_len=32, ff_activation=tl.Relu, pos_type='axial', pos_axial_shape=(4, 8),"
+        " pos_d_axial_embs=(4, 8), attention_type=[functools.partial(tl.SelfAttention, chunk_len=8,"
+        " n_chunks_before=1), functools.partial(tl.LSHSelfAttention, chunk_len=8, n_hashes=3,"
+        " n_buckets=[4, 4])])"
+    )
+    file = shared / "golden" / "open" / "reformer" / "reformerlm_axial_mixed.pkl.gz"
+    out = tmp_path / "mixed"
+    code, _, err = zoo_command("import-trax", file, "--call", call, "--out", out)
+    assert (code, err) == (0, "")
+    model = zoo.load(out)
+    assert model.max_len == 32
+    assert len(model.generate("3 4 5", max_new_tokens=5, temperature=0.0).split()) == 5
+    scores = model.score(["3 4 5", "6 7 8 9 10"])
+    assert scores[0] == pytest.approx(model.score("3 4 5"), abs=1e-4)

@@ -96,7 +96,8 @@ class LanguageModel(Predictor):
 
     def check(self) -> dict[str, Any]:
         prompt = self._check_prompt()
-        answer = self.generate(prompt, max_new_tokens=32, temperature=0.0)
+        new = min(32, self.max_len - len(self.encode(prompt)))
+        answer = self.generate(prompt, max_new_tokens=new, temperature=0.0)
         return {"input": prompt, "output": answer, "score": self.score(prompt)}
 
     def show(self, item: str) -> str:
