@@ -278,6 +278,8 @@ def test_axial_positions_are_numbered_last_side_fastest(key):
     assert decoder["axial_0"].shape == (1, 2, 1, 6) and decoder["axial_1"].shape == (1, 1, 3, 10)
     bound = module.bind(variables)
     found = bound.decoder.embed(jnp.arange(6))
+    for length in (1, 3, 4, 6):
+        np.testing.assert_array_equal(bound.decoder._first_positions(length), found[:length])
     np.testing.assert_array_equal(found[4, :6], decoder["axial_0"][0, 1, 0])
     np.testing.assert_array_equal(found[4, 6:], decoder["axial_1"][0, 0, 1])
     assert run(module, variables, ids(key(), 1, 5)).shape == (1, 5, 11)

@@ -10,6 +10,7 @@ a value; in decoding `N` beams, `L` the most tokens of a cache.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -35,6 +36,9 @@ from zoo.models.reformer.self_attention import (
     empty_cache,
 )
 from zoo.models.stack import layer_norm, sinusoids
+
+Rotations = Sequence[Any]
+"""An array [G, K, R, F] for each layer that attends by hashes, in order; see `hash_buckets`."""
 
 
 class Masks(NamedTuple):
@@ -215,7 +219,7 @@ class ReformerStack(nn.Module):
         x: Float[Array, "B T D"],
         masks: Masks,
         memory: Any = (),
-        rotations: Sequence[Float[Array, "_ _ _ _"]] | None = None,
+        rotations: Rotations | None = None,
         *,
         train: bool,
     ) -> Streams:
@@ -230,7 +234,7 @@ class ReformerStack(nn.Module):
         """
         length = x.shape[1]
         self.config.check_length(length, "a sequence")
-        x = x + self.embed(jnp.arange(length))[None]
+        x = x + self._first_positions(length)[None]
         names, functions = self._functions(train)
         drawn = self.rotations(rotations, length, train)
         given = Given(
@@ -245,15 +249,15 @@ class ReformerStack(nn.Module):
         return reversible(functions, parameters, (x, x), memory, given)
 
     def rotations(
-        self, given: Sequence[jax.Array] | None, length: int, train: bool
+        self, given: Rotations | None, length: int, train: bool
     ) -> tuple[jax.Array | None, ...]:
         """The rotations of each layer; None for one that does not attend by hashes.
 
         They are drawn by the stream of random numbers `lsh`, if there is one, in training by
         `dropout`; otherwise they are always the same, so that an answer is.
         """
-        kinds = self.kinds * self.repetitions
-        by_hashes = [i for i, kind in enumerate(kinds) if isinstance(kind, LSHAttentionConfig)]
+        kinds = enumerate(self.kinds * self.repetitions)
+        by_hashes = [(i, kind) for i, kind in kinds if isinstance(kind, LSHAttentionConfig)]
         sizes, found = self.config.sizes, dict[int, jax.Array]()
         if given is not None and len(given) != len(by_hashes):
             raise ValueError(
@@ -264,9 +268,7 @@ class ReformerStack(nn.Module):
             stream = "lsh" if self.has_rng("lsh") else "dropout"
             if self.has_rng(stream) and (train or stream == "lsh"):
                 key = self.make_rng(stream)
-        for number, i in enumerate(by_hashes):
-            kind = kinds[i]
-            assert isinstance(kind, LSHAttentionConfig)
+        for number, (i, kind) in enumerate(by_hashes):
             shape = kind.rotation_shape(sizes.num_heads, sizes.d_key, length)
             if given is None:
                 found[i] = draw_rotations(jax.random.fold_in(key, i), shape)
@@ -278,7 +280,7 @@ class ReformerStack(nn.Module):
                     f"rotations {number} have the shape {list(found[i].shape)}; for {length} "
                     f"positions it is {list(shape)}, or the first of these times the examples"
                 )
-        return tuple(found.get(i) for i in range(len(kinds)))
+        return tuple(found.get(i) for i in range(self.num_layers))
 
     def embed(self, at: Int[Array, "T"]) -> Float[Array, "T D"]:
         """The vectors of some positions."""
@@ -294,11 +296,21 @@ class ReformerStack(nn.Module):
             axis=-1,
         )
 
+    def _first_positions(self, length: int) -> Float[Array, "T D"]:
+        """The vectors of the positions from 0 on: without a gather, whose gradient is a scatter."""
+        if not self.config.axial_shape:
+            return self.positions[:length]
+        others = self.config.axial_shape[1:]
+        rows = -(-length // math.prod(others))
+        tables = self.tables[0][:, :rows], *self.tables[1:]
+        wide = [jnp.broadcast_to(x, (1, rows, *others, x.shape[-1])) for x in tables]
+        return jnp.concatenate(wide, axis=-1).reshape(-1, self.config.d_model)[:length]
+
     def start(
         self,
         batch: int,
         length: int,
-        rotations: Sequence[jax.Array] | None = None,
+        rotations: Rotations | None = None,
         memory: Float[Array, "B S D"] | None = None,
         mask: Bool[Array, "B S"] | None = None,
     ) -> Cache:
@@ -329,6 +341,9 @@ class ReformerStack(nn.Module):
         length, new = cache.length, x.shape[2]
         x = x + self.embed(length + jnp.arange(new))[None, None]
         x1, x2, layers = x, x, []
+        remembered, mask = (), None
+        if cache.memory is not None:
+            remembered, mask = cache.memory.layers, cache.memory.mask
         for name, layer, parameters, i in self._each_layer():
 
             def apply(*inputs: Any, layer: Any = layer, parameters: Any = parameters) -> Any:
@@ -338,8 +353,7 @@ class ReformerStack(nn.Module):
                 change, kept = apply(x2, cache.layers[i], length, cache.rotations[i])
                 layers.append(kept)
             elif name == "cross_attention":
-                assert cache.memory is not None
-                change = apply(x2, cache.memory.layers[i], cache.memory.mask)
+                change = apply(x2, remembered[i], mask)
             else:
                 change, _ = layer.apply({"params": parameters}, x2, (), Given(), train=False)
             x1, x2 = x2, x1 + change

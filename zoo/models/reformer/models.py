@@ -13,7 +13,6 @@ decoding `N` beams.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +25,7 @@ from jaxtyping import Array, Bool, Float, Int
 from zoo import registry
 from zoo.models.dense import Dense
 from zoo.models.layers import Dropout, Embedding, shift_right
-from zoo.models.reformer.blocks import Cache, Masks, ReformerStack
+from zoo.models.reformer.blocks import Cache, Masks, ReformerStack, Rotations
 from zoo.models.reformer.chunks import in_pieces
 from zoo.models.reformer.config import ReformerStackConfig
 from zoo.models.reformer.lsh_attention import LSHAttentionConfig
@@ -109,7 +108,7 @@ class ReformerLM(nn.Module):
     def __call__(
         self,
         tokens: Int[Array, "B T"],
-        rotations: Sequence[Float[Array, "_ _ _ _"]] | None = None,
+        rotations: Rotations | None = None,
         *,
         train: bool = False,
     ) -> Float[Array, "B T V"]:
@@ -127,7 +126,7 @@ class ReformerLM(nn.Module):
     def encode(
         self,
         tokens: Int[Array, "B T"],
-        rotations: Sequence[Float[Array, "_ _ _ _"]] | None = None,
+        rotations: Rotations | None = None,
         *,
         train: bool = False,
     ) -> Float[Array, "B T E"]:
@@ -142,7 +141,7 @@ class ReformerLM(nn.Module):
         self,
         tokens: Int[Array, "B T"],
         chunk_len: int,
-        rotations: Sequence[Float[Array, "_ _ _ _"]] | None = None,
+        rotations: Rotations | None = None,
         *,
         train: bool = False,
     ) -> Scores:
@@ -163,7 +162,7 @@ class ReformerLM(nn.Module):
         self,
         batch: int,
         length: int,
-        rotations: Sequence[Float[Array, "_ _ _ _"]] | None = None,
+        rotations: Rotations | None = None,
     ) -> Cache:
         """An empty cache for up to `length` tokens."""
         return self.decoder.start(batch, length, rotations)
@@ -265,7 +264,7 @@ class ReformerTagger(nn.Module):
     def __call__(
         self,
         tokens: Int[Array, "B T"],
-        rotations: Sequence[Float[Array, "_ _ _ _"]] | None = None,
+        rotations: Rotations | None = None,
         *,
         train: bool = False,
     ) -> Float[Array, "B T C"]:
