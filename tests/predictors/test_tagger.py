@@ -16,12 +16,12 @@ WORDS = ("<pad>", "<eos>", "<unk>", "the", "London", "Mr.", "10,000", ".", "'s")
 def make(toy_tagger, key):
     """Makes a tagger with random weights."""
 
-    def make(tokenizer=None, **fields):
+    def make(tokenizer=None, config_class=toy_tagger, **fields):
         from zoo import predictors, tokenizers
         from zoo.hub import Card
 
         tokenizer = tokenizer or tokenizers.WordTokenizer(WORDS)
-        config = toy_tagger(
+        config = config_class(
             vocab_size=max(tokenizer.vocab_size, 8), num_classes=len(LABELS), **fields
         )
         card = Card(
@@ -132,3 +132,19 @@ def test_check_values_repeat_and_answers_can_be_shown(make):
     (first, second) = tagger("the London")
     assert tagger.show("the London") == f"the/{first.label} London/{second.label}"
     assert tagger.show("") == ""
+
+
+def test_a_reformer_tags_up_to_its_greatest_length_and_no_sentence_changes_another_s(make):
+    from zoo.models.reformer.models import ReformerTaggerConfig
+
+    sizes = {"d_model": 8, "d_ff": 12, "num_heads": 2, "d_key": 4, "d_value": 4, "max_len": 20}
+    tagger = make(config_class=ReformerTaggerConfig, num_layers=1, **sizes)
+    short, long = ["the"] * 3, ["London", "the"] * 10
+    alone, together = tagger([short]), tagger([short, long, short * 2])
+    assert [len(tags) for tags in together] == [3, 20, 6]
+    for tag, other in zip(alone[0], together[0], strict=True):
+        assert tag.probability == pytest.approx(other.probability, abs=1e-5)
+    with pytest.raises(
+        ValueError, match=r"a sentence of 21 words is longer than .* max_len=20; sp"
+    ):
+        tagger([[*long, "the"]])

@@ -12,9 +12,6 @@ from zoo.predictors.base import Predictor, probabilities
 from zoo.predictors.generation import Batch, batches
 from zoo.tokenizers import IdTokenizer, WordTokenizer
 
-LONGEST = 2**30
-"""The longest padded length: these models set no limit."""
-
 Sentence: TypeAlias = str | list[str] | tuple[str, ...]
 """A text, or its words. In a list of sentences; a list of strings alone is several texts."""
 
@@ -43,7 +40,8 @@ class Tagger(Predictor):
 
         Raises:
           TypeError: a sentence is neither a string nor a list of strings.
-          ValueError: a word is unknown, and the vocabulary has no word for unknown ones.
+          ValueError: a word is unknown, and the vocabulary has no word for unknown ones; or a
+            sentence has more words than the model's `max_len`.
         """
         if isinstance(sentences, str):
             return self._tags([self._words(sentences)])[0]
@@ -86,6 +84,12 @@ class Tagger(Predictor):
 
     def _tags(self, sentences: Sequence[list[str]]) -> list[list[Tag]]:
         ids = [self._vocabulary.encode_words(words) for words in sentences]
+        longest = max(map(len, ids), default=0)
+        if longest > self.max_len:
+            raise ValueError(
+                f"a sentence of {longest} words is longer than this model's max_len="
+                f"{self.max_len}; split it"
+            )
         found: list[list[Tag]] = [[] for _ in sentences]
         for batch in self._batches([len(row) for row in ids]):
             answers = probabilities(self.module, self.variables, batch.pad(ids))
@@ -102,7 +106,7 @@ class Tagger(Predictor):
                 by_length.setdefault(length, []).append(index)
             groups = [(indices, length) for length, indices in by_length.items()]
         else:
-            groups = [([index for index, length in enumerate(lengths) if length], LONGEST)]
+            groups = [([index for index, length in enumerate(lengths) if length], self.max_len)]
         for indices, longest in groups:
             if not longest:
                 continue
