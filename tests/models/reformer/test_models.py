@@ -324,3 +324,35 @@ def test_what_does_not_fit_is_refused(changes, message):
 
     with pytest.raises(ConfigError, match=message):
         language(**changes)
+
+
+def test_bfloat16_is_close_forward_and_backward_with_float32_results(key):
+    module, variables = start(language(kinds()[1]), key)
+    narrow = dataclasses.replace(module.config, dtype="bfloat16").build()
+    tokens = ids(key(), 3, 10)
+
+    def loss(module):
+        def of(variables):
+            logits = module.apply(variables, tokens)
+            return -jnp.mean(jax.nn.log_softmax(logits)[..., 0]), logits
+
+        return jax.jit(jax.grad(of, has_aux=True))(variables)
+
+    (exact, logits), (rounded, close) = loss(module), loss(narrow)
+    assert close.dtype == jnp.float32
+    np.testing.assert_allclose(close, logits, atol=0.1)
+    assert np.abs(close - logits).max() > 1e-5
+
+    def alike(a, b):
+        assert b.dtype == jnp.float32
+        assert np.linalg.norm(a - b) <= 0.1 * np.linalg.norm(a) + 1e-4
+
+    jax.tree.map(alike, exact, rounded)
+
+
+def test_there_is_no_int8():
+    from zoo.config import ConfigError
+
+    assert language().in_precision("bfloat16").dtype == "bfloat16"
+    with pytest.raises(ConfigError, match=r"ReformerLMConfig.dtype is float32 or bfloat16; the la"):
+        language().in_precision("int8")

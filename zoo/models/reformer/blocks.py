@@ -82,12 +82,13 @@ class AttentionLayer(nn.Module):
     causal: bool
 
     def setup(self) -> None:
-        rate = self.config.dropout_rate
+        config = self.config
+        how = config.sizes, self.causal, config.dropout_rate, config.dtype
         self.norm = layer_norm()
         if isinstance(self.attention, LSHAttentionConfig):
-            self.heads: Any = LSHSelfAttention(self.attention, self.config.sizes, self.causal, rate)
+            self.heads: Any = LSHSelfAttention(self.attention, *how)
         else:
-            self.heads = SelfAttention(self.attention, self.config.sizes, self.causal, rate)
+            self.heads = SelfAttention(self.attention, *how)
 
     def __call__(
         self, x: Float[Array, "B T D"], memory: Any, given: Given, train: bool
@@ -119,8 +120,11 @@ class SourceLayer(nn.Module):
     sum_values: bool
 
     def setup(self) -> None:
+        config = self.config
         self.norm = layer_norm()
-        self.heads = CrossAttention(self.config.sizes, self.config.dropout_rate, self.sum_values)
+        self.heads = CrossAttention(
+            config.sizes, config.dropout_rate, config.dtype, self.sum_values
+        )
 
     def __call__(
         self, x: Float[Array, "B T D"], memory: Float[Array, "B S D"], given: Given, train: bool
@@ -152,7 +156,8 @@ class FeedForwardLayer(nn.Module):
     def setup(self) -> None:
         config = self.config
         self.norm = layer_norm()
-        self.up, self.down = Dense(config.d_ff), Dense(config.d_model)
+        self.up = Dense(config.d_ff, config.dtype)
+        self.down = Dense(config.d_model, config.dtype)
         self.dropout = Dropout(config.dropout_rate)
 
     def __call__(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 from zoo.config import ConfigError
 from zoo.models.base import ModelConfig
+from zoo.models.dense import Precision
 from zoo.models.layers import Activation
 from zoo.models.reformer.lsh_attention import LSHAttentionConfig
 from zoo.models.reformer.self_attention import AttentionConfig, HeadSizes, SelfAttentionConfig
@@ -47,6 +49,9 @@ class ReformerStackConfig(ModelConfig):
     ff_chunk_len: int | None = None
     """Positions of which the feed-forward layer keeps its d_ff values at a time: less memory for
     more time, and no other result. None: all."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Of the products of dense layers: `bfloat16` for mixed precision. What attention does with
+    queries, keys and values is float32 in any case."""
     pad_id: int | None = 0
     """The id of padding; None for none, as in trax's language models. It is masked where a source
     or a text to tag is read. In a decoder nothing is masked but the future; yet where attention is
@@ -72,6 +77,14 @@ class ReformerStackConfig(ModelConfig):
             )
         if not shape and self.d_model % 2:
             raise ConfigError(f"d_model={self.d_model} must be even, or use axial_shape")
+
+    def in_precision(self, dtype: Precision) -> ModelConfig:
+        if dtype == "int8":
+            raise ConfigError(
+                f"{type(self).__name__}.dtype is float32 or bfloat16; the layers of a Reformer, "
+                "whose parameters are stacked, have no form in int8"
+            )
+        return super().in_precision(dtype)
 
     @property
     def sizes(self) -> HeadSizes:

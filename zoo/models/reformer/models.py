@@ -23,7 +23,7 @@ from flax import struct
 from jaxtyping import Array, Bool, Float, Int
 
 from zoo import registry
-from zoo.models.dense import Dense
+from zoo.models.dense import Dense, multiply
 from zoo.models.layers import Dropout, Embedding, shift_right
 from zoo.models.reformer.blocks import Cache, Masks, ReformerStack, Rotations
 from zoo.models.reformer.chunks import in_pieces
@@ -103,7 +103,7 @@ class ReformerLM(nn.Module):
         self.dropout = Dropout(config.dropout_rate)
         self.decoder = ReformerStack(config, config.num_layers, causal=True)
         self.norm = layer_norm()
-        self.logits = Dense(config.required("vocab_size"))
+        self.logits = Dense(config.required("vocab_size"), config.dtype)
 
     def __call__(
         self,
@@ -152,7 +152,8 @@ class ReformerLM(nn.Module):
         x = self.encode(tokens, rotations, train=train)
 
         def piece(number: jax.Array, head: Any, x: jax.Array, tokens: jax.Array) -> Any:
-            logits = x @ head["kernel"] + head["bias"][None, None]
+            product = multiply(x.reshape(-1, x.shape[-1]), (head["kernel"],), self.config.dtype)
+            logits = product.reshape(*tokens.shape, -1) + head["bias"][None, None]
             own = jnp.take_along_axis(logits, tokens[..., None], axis=-1, mode="clip")[..., 0]
             return own - jax.nn.logsumexp(logits, axis=-1), own >= logits.max(axis=-1)
 
@@ -206,7 +207,7 @@ class Reformer(nn.Module):
             sum_values=config.sum_source,
         )
         self.decoder_norm = layer_norm()
-        self.logits = Dense(size)
+        self.logits = Dense(size, config.dtype)
 
     def __call__(
         self, inputs: Int[Array, "B S"], targets: Int[Array, "B T"], *, train: bool = False
@@ -259,7 +260,7 @@ class ReformerTagger(nn.Module):
         self.dropout = Dropout(config.dropout_rate)
         self.encoder = ReformerStack(config, config.num_layers, causal=False)
         self.norm = layer_norm()
-        self.head = Dense(config.required("num_classes"))
+        self.head = Dense(config.required("num_classes"), config.dtype)
 
     def __call__(
         self,

@@ -18,6 +18,7 @@ from flax import linen as nn
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int
 
+from zoo.models.dense import Precision, multiply
 from zoo.models.layers import Dropout
 from zoo.models.reformer.chunks import (
     HIDDEN,
@@ -128,6 +129,8 @@ class SelfAttention(nn.Module):
     causal: bool
     dropout_rate: float = 0.0
     """Of the output."""
+    dtype: Precision = "float32"
+    """Of the projections."""
 
     def setup(self) -> None:
         sizes, config = self.sizes, self.config
@@ -163,7 +166,7 @@ class SelfAttention(nn.Module):
                 causal=self.causal,
                 avoid_self=config.share_qk,
             )
-        return self.dropout(join_heads(found, self.out), train=train)
+        return self.dropout(join_heads(found, self.out, self.dtype), train=train)
 
     def extend(
         self, x: Float[Array, "B N T D"], cache: LayerCache, length: Int[Array, ""]
@@ -186,7 +189,7 @@ class SelfAttention(nn.Module):
             causal=True,
             avoid_self=config.share_qk,
         )
-        return _join_beams(found[..., 0, :], self.out), cache
+        return _join_beams(found[..., 0, :], self.out, self.dtype), cache
 
     def _heads(self, x: Float[Array, "B T D"]) -> tuple[jax.Array, jax.Array, jax.Array]:
         """Queries, keys that are scaled, and values."""
@@ -196,7 +199,7 @@ class SelfAttention(nn.Module):
         return queries, self._project(x, "key") / math.sqrt(queries.shape[-1]), values
 
     def _project(self, x: Float[Array, "B T D"], name: str) -> Float[Array, "B H T K"]:
-        projected = split_heads(x, getattr(self, name))
+        projected = split_heads(x, getattr(self, name), self.dtype)
         if self.config.use_bias:
             projected = projected + getattr(self, f"{name}_bias")[None, :, None]
         return projected
@@ -210,6 +213,8 @@ class LSHSelfAttention(nn.Module):
     causal: bool
     dropout_rate: float = 0.0
     """Of the output."""
+    dtype: Precision = "float32"
+    """Of the projections."""
 
     def setup(self) -> None:
         sizes = self.sizes
@@ -236,13 +241,16 @@ class LSHSelfAttention(nn.Module):
           sorting: that of an earlier call, in place of the rotations.
           train: whether there is dropout.
         """
-        queries, values = split_heads(x, self.query), split_heads(x, self.value)
+        queries, values = (
+            split_heads(x, self.query, self.dtype),
+            split_heads(x, self.value, self.dtype),
+        )
         if sorting is None:
             factors = self.config.factors(x.shape[1], rotations)
             sorting = sort_by_bucket(hash_buckets(queries, rotations, factors, mask))
         sorting = sorting.wide()
         found = lsh_attention(queries, values, sorting, mask, self.config, causal=self.causal)
-        return self.dropout(join_heads(found, self.out), train=train), sorting.narrow()
+        return self.dropout(join_heads(found, self.out, self.dtype), train=train), sorting.narrow()
 
     def extend(
         self,
@@ -254,7 +262,10 @@ class LSHSelfAttention(nn.Module):
         """What the next tokens find among their candidates, and the cache with them."""
         beams, config = x.shape[:2], self.config
         flat = _flat(x)
-        queries, values = split_heads(flat, self.query), split_heads(flat, self.value)
+        queries, values = (
+            split_heads(flat, self.query, self.dtype),
+            split_heads(flat, self.value, self.dtype),
+        )
         factors = config.factors(cache.keys.shape[3], rotations)
         if rotations.shape[0] != queries.shape[1]:
             rotations = _for_beams(rotations, *beams)
@@ -272,7 +283,7 @@ class LSHSelfAttention(nn.Module):
             causal=True,
             avoid_self=True,
         )
-        return _join_beams(found[..., 0, :], self.out), cache
+        return _join_beams(found[..., 0, :], self.out, self.dtype), cache
 
 
 def candidates(
@@ -307,6 +318,8 @@ class CrossAttention(nn.Module):
     sizes: HeadSizes
     dropout_rate: float = 0.0
     """Of the output."""
+    dtype: Precision = "float32"
+    """Of the projections."""
     sum_values: bool = False
     """Add up the values of all real tokens, as trax does where there is a mask."""
 
@@ -322,8 +335,8 @@ class CrossAttention(nn.Module):
         self, x: Float[Array, "B S D"]
     ) -> tuple[Float[Array, "B H S K"], Float[Array, "B H S W"]]:
         """What a sequence offers to queries; the keys are scaled."""
-        keys = split_heads(x, self.key) / math.sqrt(self.sizes.d_key)
-        return keys, split_heads(x, self.value)
+        keys = split_heads(x, self.key, self.dtype) / math.sqrt(self.sizes.d_key)
+        return keys, split_heads(x, self.value, self.dtype)
 
     def __call__(
         self,
@@ -335,7 +348,7 @@ class CrossAttention(nn.Module):
         train: bool,
     ) -> Float[Array, "B T D"]:
         """What the positions of `x` find; nothing, that is zeros, where no token is real."""
-        scores = jnp.einsum("bhtk,bhsk->bhts", split_heads(x, self.query), keys)
+        scores = jnp.einsum("bhtk,bhsk->bhts", split_heads(x, self.query, self.dtype), keys)
         if mask is not None:
             seen = mask[:, None, None, :]
             if self.sum_values:
@@ -348,23 +361,29 @@ class CrossAttention(nn.Module):
         found = jnp.einsum("bhts,bhsw->bhtw", weights, values)
         if mask is not None and not self.sum_values:
             found = jnp.where(mask.any(axis=1)[:, None, None, None], found, 0.0)
-        return self.dropout(join_heads(found, self.out), train=train)
+        return self.dropout(join_heads(found, self.out, self.dtype), train=train)
 
 
-def split_heads(x: Float[Array, "B T D"], kernel: Float[Array, "H D K"]) -> Float[Array, "B H T K"]:
+def split_heads(
+    x: Float[Array, "B T D"], kernel: Float[Array, "H D K"], dtype: Precision = "float32"
+) -> Float[Array, "B H T K"]:
     """Each head's projection."""
     heads, width, size = kernel.shape
     # One product of two matrices, whose rows are moved as wholes: of an einsum the compiler makes
     # one that transposes all that goes in and comes out.
     matrix = kernel.swapaxes(0, 1).reshape(width, heads * size)
-    return (x @ matrix).reshape(*x.shape[:2], heads, size).swapaxes(1, 2)
+    product = multiply(x.reshape(-1, width), (matrix,), dtype)
+    return product.reshape(*x.shape[:2], heads, size).swapaxes(1, 2)
 
 
-def join_heads(x: Float[Array, "B H T W"], kernel: Float[Array, "H W D"]) -> Float[Array, "B T D"]:
+def join_heads(
+    x: Float[Array, "B H T W"], kernel: Float[Array, "H W D"], dtype: Precision = "float32"
+) -> Float[Array, "B T D"]:
     """The sum of the heads' projections."""
     batch, heads, length, size = x.shape
-    joined = x.swapaxes(1, 2).reshape(batch, length, heads * size)
-    return joined @ kernel.reshape(heads * size, -1)
+    joined = x.swapaxes(1, 2).reshape(batch * length, heads * size)
+    product = multiply(joined, (kernel.reshape(heads * size, -1),), dtype)
+    return product.reshape(batch, length, -1)
 
 
 def _flat(x: Float[Array, "B N T D"]) -> Float[Array, "BN T D"]:
@@ -375,8 +394,10 @@ def _per_beam(x: Array, beams: tuple[int, ...]) -> Array:
     return x.reshape(*beams, *x.shape[1:])
 
 
-def _join_beams(x: Float[Array, "B N H T W"], kernel: Float[Array, "H W D"]) -> jax.Array:
-    return _per_beam(join_heads(jax.lax.collapse(x, 0, 2), kernel), x.shape[:2])
+def _join_beams(
+    x: Float[Array, "B N H T W"], kernel: Float[Array, "H W D"], dtype: Precision
+) -> jax.Array:
+    return _per_beam(join_heads(jax.lax.collapse(x, 0, 2), kernel, dtype), x.shape[:2])
 
 
 def _for_beams(rotations: Float[Array, "G K R F"], batch: int, beams: int) -> jax.Array:
