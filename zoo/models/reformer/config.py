@@ -36,8 +36,8 @@ class ReformerStackConfig(ModelConfig):
     """Most positions of a sequence: rows of the position tables; unused with `axial_shape`."""
     axial_shape: tuple[int, ...] = ()
     """Sides of a box in which positions are numbered, the last one fastest: each side has a table
-    of its own, so that few rows serve many positions (Kitaev et al. 2020, appendix). Its volume is
-    the greatest length. Empty: one table of `max_len`."""
+    of its own, so that few rows serve many positions (trax: axial position encoding). Its volume
+    is the greatest length. Empty: one table of `max_len`."""
     axial_widths: tuple[int, ...] = ()
     """What each side's table fills of d_model; they add up to it. Empty: about as much each."""
     dropout_rate: float = 0.1

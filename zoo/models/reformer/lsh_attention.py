@@ -282,7 +282,7 @@ def lsh_attention(
 def combine_rounds(
     found: Float[Array, "B H R T W"], normaliser: Float[Array, "B H R T 1"]
 ) -> Float[Array, "B H T W"]:
-    """Each round's answer by its share of the sum of all exponentials (equation 6, logarithms)."""
+    """Each round's answer by its share of the sum of all exponentials (appendix A)."""
     if found.shape[2] == 1:
         return found[:, :, 0]
     total = jax.nn.logsumexp(normaliser, axis=2, keepdims=True)
