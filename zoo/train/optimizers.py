@@ -145,11 +145,11 @@ class Optimizer(ABC):
 
     def _check_patterns(self, params: Params) -> None:
         names = jax.tree.leaves(_map_names(lambda name: name, params))
-        for field, patterns in (("no_decay", self.no_decay), ("freeze", self.freeze)):
+        for option, patterns in (("no_decay", self.no_decay), ("freeze", self.freeze)):
             for pattern in patterns:
                 if not any(_matches((pattern,), name) for name in names):
                     raise ConfigError(
-                        f"optimizer.{field}: {pattern!r} matches no parameter; a pattern is a "
+                        f"optimizer.{option}: {pattern!r} matches no parameter; a pattern is a "
                         f"regular expression for a whole name, and the names are {', '.join(names)}"
                     )
         if names and all(_matches(self.freeze, name) for name in names):
