@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from zoo import registry
-from zoo.models.lstm import LSTMSeq2SeqConfig
+from zoo.models.seq2seq import LSTMSeq2SeqConfig
 from zoo.models.transformer import TransformerConfig
 from zoo.pipelines.synthetic import CopyData
 from zoo.pipelines.translation import TranslationData
