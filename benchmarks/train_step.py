@@ -66,7 +66,7 @@ def translation(model: str, batch: int = 64, length: int = 32) -> Case:
     import numpy as np
 
     import zoo
-    from zoo.train import optimizers, tasks
+    from zoo.train import optimizers, schedules, tasks
 
     config = zoo.create(model, vocab_size=33_300, dropout_rate=0.1).config
 
@@ -87,7 +87,7 @@ def translation(model: str, batch: int = 64, length: int = 32) -> Case:
     return Case(
         config,
         tasks.Translation(label_smoothing=0.1),
-        optimizers.Adam(learning_rate=5e-4, schedule=optimizers.Constant(warmup_steps=100)),
+        optimizers.Adam(learning_rate=5e-4, schedule=schedules.Constant(warmup_steps=100)),
         pairs,
         batch * length,
         "target tokens",

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from zoo import tokenizers
 from zoo.config import ConfigError, from_json, to_json
 from zoo.tokenizers import (
     ByteTokenizer,
@@ -28,9 +27,11 @@ from zoo.tokenizers import (
     WordTokenizer,
     describe,
     load,
+    pieces,
     read_lines,
     split_sentence,
     split_words,
+    subwords,
 )
 
 TEXTS = [
@@ -443,8 +444,8 @@ def test_tokens_are_runs_of_letters_and_digits_and_runs_of_others() -> None:
     for characters in (ascii_only, every):
         for _ in range(3000):
             text = "".join(draw.choices(characters, k=draw.randrange(10)))
-            pattern = tokenizers._ASCII_TOKEN if text.isascii() else tokenizers._TOKEN
-            assert pattern.findall(text) == tokenizers._TOKEN.findall(text) == split_tokens(text)
+            pattern = subwords._ASCII_TOKEN if text.isascii() else subwords._TOKEN
+            assert pattern.findall(text) == subwords._TOKEN.findall(text) == split_tokens(text)
 
 
 def test_letters_and_digits_are_exactly_categories_l_and_n() -> None:
@@ -528,7 +529,7 @@ def test_a_character_that_no_subword_writes_is_an_error() -> None:
 
 
 def test_the_cache_of_tokens_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tokenizers._Cache, "SIZE", 4)
+    monkeypatch.setattr(subwords._Cache, "SIZE", 4)
     tokenizer, other = SubwordTokenizer(SUBWORDS), SubwordTokenizer(SUBWORDS)
     for number in range(20):
         assert tokenizer.encode(f"the {number}") == other.encode(f"the {number}")
@@ -652,7 +653,7 @@ def test_what_cannot_be_trained_on_is_one_line() -> None:
         SentencePieceTokenizer.train(["", " \n "])
     with pytest.raises(ValueError, match=r"^size is 0; it must be 1 or more$"):
         SentencePieceTokenizer.train(["a"], size=0)
-    assert tokenizers._training_error("INTERNAL: x", 9) == (
+    assert pieces._training_error("INTERNAL: x", 9) == (
         "SentencePiece cannot train on this text: INTERNAL: x"
     )
 

@@ -15,11 +15,11 @@ from zoo.decoding import Beam, Sampling
 from zoo.models import dense
 from zoo.models.lstm import (
     LSTMClassifierConfig,
-    LSTMSeq2SeqConfig,
     LSTMTaggerConfig,
     RecurrentLMConfig,
 )
 from zoo.models.recurrent import Recurrent
+from zoo.models.seq2seq import LSTMSeq2SeqConfig
 
 RANDOM = np.random.default_rng(0)
 

@@ -11,18 +11,13 @@ import optax
 import pytest
 
 from zoo import config
-from zoo.train.optimizers import (
-    SM3,
-    Adafactor,
-    Adam,
+from zoo.train.optimizers import SM3, Adafactor, Adam, Momentum, RMSProp, Sgd
+from zoo.train.schedules import (
     Constant,
     Cosine,
     Linear,
-    Momentum,
     OneCycle,
     Piecewise,
-    RMSProp,
-    Sgd,
     Staircase,
     WarmupRsqrt,
 )

@@ -199,7 +199,7 @@ def _lstm_seq2seq(
     n_attention_heads: int = 1,
     attention_dropout: float = 0.0,
 ) -> ModelConfig:
-    from zoo.models.lstm import LSTMSeq2SeqConfig
+    from zoo.models.seq2seq import LSTMSeq2SeqConfig
 
     return LSTMSeq2SeqConfig(
         vocab_size=input_vocab_size,

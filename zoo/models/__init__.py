@@ -21,7 +21,6 @@ FAMILIES = {
         "lstm_classifier",
         "lstm_lm",
         "lstm_lm_tiny",
-        "lstm_seq2seq",
         "lstm_tagger",
     ),
     "zoo.models.mlp": ("mlp",),
@@ -46,6 +45,7 @@ FAMILIES = {
         "wide_resnet16_4",
         "wide_resnet28_10",
     ),
+    "zoo.models.seq2seq": ("lstm_seq2seq",),
     "zoo.models.transformer": (
         "transformer_base",
         "transformer_big",

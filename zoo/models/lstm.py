@@ -1,10 +1,10 @@
-"""Recurrent models: language models, a classifier, a tagger, and translation with attention.
+"""Recurrent models: language models, a classifier and a tagger; `seq2seq` has that for translation.
 
 Decoding goes through a `Cache`, as with the Transformer: `start` makes one, `extend` takes tokens
 and a cache and gives the logits of the next token and the new cache, whose `reorder` serves beam
 search. A language model's state also goes through `unroll`, from one piece of a text to the next.
 
-Shapes: `B` batch, `S` source length, `T` length, `D` units of a layer, `V` vocabulary, `C` classes;
+Shapes: `B` batch, `T` length, `D` units of a layer, `V` vocabulary, `C` classes;
 in decoding `N` beams. Inside, time stands before the batch (see `recurrent`).
 """
 
@@ -20,11 +20,9 @@ from flax import struct
 from jaxtyping import Array, Bool, Float, Int
 
 from zoo import registry
-from zoo.config import ConfigError
-from zoo.models.attention import Attention
 from zoo.models.base import ModelConfig
 from zoo.models.dense import Dense, Precision
-from zoo.models.layers import Dropout, Embedding, shift_right
+from zoo.models.layers import Dropout, Embedding
 from zoo.models.recurrent import CellName, Recurrent, State
 
 
@@ -96,50 +94,6 @@ class LSTMTaggerConfig(RecurrentConfig):
         return LSTMTagger(self)
 
 
-@dataclass(frozen=True, kw_only=True)
-class LSTMSeq2SeqConfig(RecurrentConfig):
-    """Source [B, S] and target [B, T] -> logits [B, T, V]."""
-
-    target_vocab_size: int | None = None
-    """Vocabulary of the target, with embeddings of its own; None: both share one."""
-    num_encoder_layers: int = 2
-    num_decoder_layers: int = 2
-    """Those above the attention; one more stands below it."""
-    num_heads: int = 1
-    """Attention heads; they divide d_model."""
-    bidirectional: bool = False
-    """Read the source from both ends, with D units for each direction."""
-    attention_dropout_rate: float = 0.0
-    """Of the attention weights."""
-    pad_id: int = 0
-    """The id of padding: masked in the source, where the state does not move over it."""
-    read_padding: bool = False
-    """Let the encoder's state move over padding, as trax did: padding then changes the answer."""
-
-    def __post_init__(self) -> None:
-        if self.d_model % self.num_heads:
-            raise ConfigError(
-                f"d_model={self.d_model} must be a multiple of num_heads={self.num_heads}"
-            )
-
-    def build(self) -> LSTMSeq2Seq:
-        return LSTMSeq2Seq(self)
-
-    def example_inputs(self, batch: int) -> tuple[jax.ShapeDtypeStruct, ...]:
-        tokens = jax.ShapeDtypeStruct((batch, 8), jnp.int32)
-        return tokens, tokens
-
-
-@struct.dataclass
-class Memory:
-    """What a decoder sees of the source, computed once a sentence."""
-
-    keys: Float[Array, "B H K S"]
-    values: Float[Array, "B H S K"]
-    mask: Bool[Array, "B 1 1 S"]
-    """True at the source's real tokens."""
-
-
 @struct.dataclass
 class Cache:
     """The state of decoding: that of each layer, one for each beam."""
@@ -153,13 +107,6 @@ class Cache:
             return jnp.take_along_axis(kept, parents[..., None], axis=1)
 
         return replace(self, layers=jax.tree.map(pick, self.layers))
-
-
-@struct.dataclass
-class SourceCache(Cache):
-    """The same, and the source."""
-
-    memory: Memory
 
 
 class Carry(NamedTuple):
@@ -247,7 +194,7 @@ class RecurrentLM(nn.Module):
 
     def start(self, batch: int, length: int) -> Cache:
         """The cache of no tokens; it takes any number of them."""
-        return Cache(_of_beams(self.layers.zeros(batch), 1))
+        return Cache(of_beams(self.layers.zeros(batch), 1))
 
     def extend(
         self, tokens: Int[Array, "B N T"], cache: Cache
@@ -257,9 +204,9 @@ class RecurrentLM(nn.Module):
         The first token of all is 0, the start.
         """
         batch, beams, _ = tokens.shape
-        x, layers = self.layers(self.embedding(_steps(tokens)), _of_rows(cache.layers))
+        x, layers = self.layers(self.embedding(steps(tokens)), of_rows(cache.layers))
         logits = self.logits(x[-1].reshape(batch, beams, -1))
-        return logits, replace(cache, layers=_of_beams(layers, beams))
+        return logits, replace(cache, layers=of_beams(layers, beams))
 
 
 class LSTMClassifier(nn.Module):
@@ -300,91 +247,6 @@ class LSTMTagger(nn.Module):
         return head(x.swapaxes(0, 1))
 
 
-class LSTMSeq2Seq(nn.Module):
-    """The module of `LSTMSeq2SeqConfig` (trax: `LSTMSeq2SeqAttn`; Luong et al. 2015).
-
-    A layer reads the target; what it gives asks the source, and the answer is added to the question
-    for the layers above.
-    """
-
-    config: LSTMSeq2SeqConfig
-
-    def setup(self) -> None:
-        config = self.config
-        size = config.required("vocab_size")
-        self.embedding = Embedding(size, config.d_model, config.init_scale)
-        if config.target_vocab_size is not None:
-            size = config.target_vocab_size
-            self.target_embedding = Embedding(size, config.d_model, config.init_scale)
-        self.dropout = Dropout(config.dropout_rate)
-        self.encoder = Layers(config, config.num_encoder_layers, bidirectional=config.bidirectional)
-        self.reader = Layers(config, 1)
-        self.attention = Attention(
-            config.d_model, config.num_heads, config.attention_dropout_rate, config.dtype
-        )
-        self.decoder = Layers(config, config.num_decoder_layers)
-        self.logits = Dense(size, config.dtype)
-
-    def __call__(
-        self, inputs: Int[Array, "B S"], targets: Int[Array, "B T"], *, train: bool = False
-    ) -> Float[Array, "B T V"]:
-        """The logits of each target token given the source and the target tokens before it."""
-        memory = self.encode(inputs, train=train)
-        x, _ = self.reader(self._embed_target(shift_right(targets).T, train), train=train)
-        x, _ = self.decoder(self._ask(x, memory, train=train), train=train)
-        return self.logits(x.swapaxes(0, 1))
-
-    def encode(self, inputs: Int[Array, "B S"], *, train: bool = False) -> Memory:
-        """What the decoder sees of a source."""
-        real = inputs != self.config.pad_id
-        x = self.dropout(self.embedding(inputs.T), train=train)
-        x, _ = self.encoder(x, real=None if self.config.read_padding else real.T, train=train)
-        return Memory(*self.attention.keys_values(x.swapaxes(0, 1)), real[:, None, None, :])
-
-    def start(self, inputs: Int[Array, "B S"], length: int) -> SourceCache:
-        """The cache of no tokens; it takes any number of them."""
-        layers = self.reader.zeros(inputs.shape[0]) + self.decoder.zeros(inputs.shape[0])
-        return SourceCache(_of_beams(layers, 1), self.encode(inputs))
-
-    def extend(
-        self, tokens: Int[Array, "B N T"], cache: SourceCache
-    ) -> tuple[Float[Array, "B N V"], SourceCache]:
-        """The logits of the token after `tokens`, which follow those in the cache.
-
-        The first token of all is 0, the start.
-        """
-        batch, beams, _ = tokens.shape
-        states = _of_rows(cache.layers)
-        x, reader = self.reader(self._embed_target(_steps(tokens), False), states[:1])
-        x, decoder = self.decoder(self._ask(x, cache.memory, beams), states[1:])
-        logits = self.logits(x[-1].reshape(batch, beams, -1))
-        return logits, replace(cache, layers=_of_beams(reader + decoder, beams))
-
-    def _embed_target(self, tokens: Int[Array, "T R"], train: bool) -> Float[Array, "T R D"]:
-        separate = self.config.target_vocab_size is not None
-        table = self.target_embedding if separate else self.embedding
-        return self.dropout(table(tokens), train=train)
-
-    def _ask(
-        self, x: Float[Array, "T R D"], memory: Memory, beams: int = 1, train: bool = False
-    ) -> Float[Array, "T R D"]:
-        """The queries, with what they find in the source added to them.
-
-        The beams of a sentence are rows side by side, and ask the same source.
-        """
-        steps, rows, width = x.shape
-        batch = rows // beams
-        queries = x.reshape(steps, batch, beams, width).swapaxes(0, 1)
-        found = self.attention(
-            queries.reshape(batch, steps * beams, width),
-            memory.keys,
-            memory.values,
-            memory.mask,
-            train,
-        )
-        return x + found.reshape(batch, steps, beams, width).swapaxes(0, 1).reshape(x.shape)
-
-
 def _pool(
     x: Float[Array, "T B O"], real: Bool[Array, "T B"], how: str, units: int
 ) -> Float[Array, "B O"]:
@@ -400,7 +262,7 @@ def _pool(
     return jnp.where(jnp.any(counted, axis=0), greatest, 0.0)
 
 
-def _steps(tokens: Int[Array, "B N T"]) -> Int[Array, "T BN"]:
+def steps(tokens: Int[Array, "B N T"]) -> Int[Array, "T BN"]:
     """The tokens of all beams, step by step."""
     return tokens.reshape(-1, tokens.shape[-1]).T
 
@@ -409,12 +271,12 @@ Rows = tuple[tuple[Float[Array, "R D"], ...], ...]
 Beams = tuple[tuple[Float[Array, "B N D"], ...], ...]
 
 
-def _of_rows(layers: Beams) -> Rows:
+def of_rows(layers: Beams) -> Rows:
     """States with a row for each beam."""
     return tuple(tuple(kept.reshape(-1, kept.shape[-1]) for kept in state) for state in layers)
 
 
-def _of_beams(layers: Rows, beams: int) -> Beams:
+def of_beams(layers: Rows, beams: int) -> Beams:
     """States with the beams of each row together."""
     return tuple(
         tuple(kept.reshape(-1, beams, kept.shape[-1]) for kept in state) for state in layers
@@ -449,9 +311,3 @@ def lstm_classifier() -> LSTMClassifierConfig:
 def lstm_tagger() -> LSTMTaggerConfig:
     """Both directions of 128 units (Graves & Schmidhuber 2005)."""
     return LSTMTaggerConfig()
-
-
-@registry.models.register
-def lstm_seq2seq() -> LSTMSeq2SeqConfig:
-    """trax's defaults of `LSTMSeq2SeqAttn`."""
-    return LSTMSeq2SeqConfig()

@@ -9,8 +9,9 @@ from zoo.models import resnet
 from zoo.models.mlp import MLPConfig
 from zoo.pipelines.augment import Augmentation
 from zoo.pipelines.images import ImageClassificationData
-from zoo.train.optimizers import Adam, Cosine, Linear, Momentum, OneCycle, Piecewise
+from zoo.train.optimizers import Adam, Momentum
 from zoo.train.recipe import Recipe
+from zoo.train.schedules import Cosine, Linear, OneCycle, Piecewise
 from zoo.train.tasks import ImageClassification
 
 SPARED = (".*/scale", ".*/bias")

@@ -7,8 +7,9 @@ from zoo.models.lstm import RecurrentLMConfig
 from zoo.models.transformer import TransformerLMConfig
 from zoo.pipelines.language import LanguageModelingData
 from zoo.tokenizers import TokenizerConfig
-from zoo.train.optimizers import Adam, Cosine, WarmupRsqrt
+from zoo.train.optimizers import Adam
 from zoo.train.recipe import Recipe
+from zoo.train.schedules import Cosine, WarmupRsqrt
 from zoo.train.tasks import LanguageModeling
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from zoo import registry
 from zoo.models.lstm import LSTMTaggerConfig
 from zoo.pipelines.tagging import TaggingData
-from zoo.train.optimizers import Adam, Linear
+from zoo.train.optimizers import Adam
 from zoo.train.recipe import Recipe
+from zoo.train.schedules import Linear
 from zoo.train.tasks import Tagging
 
 

@@ -7,8 +7,9 @@ from zoo.models.bag_of_embeddings import BagOfEmbeddingsConfig
 from zoo.models.lstm import LSTMClassifierConfig
 from zoo.pipelines.text import TextClassificationData
 from zoo.tokenizers import TokenizerConfig
-from zoo.train.optimizers import Adam, Linear
+from zoo.train.optimizers import Adam
 from zoo.train.recipe import Recipe
+from zoo.train.schedules import Linear
 from zoo.train.tasks import TextClassification
 
 

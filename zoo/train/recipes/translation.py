@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from zoo import registry
-from zoo.models.lstm import LSTMSeq2SeqConfig
+from zoo.models.seq2seq import LSTMSeq2SeqConfig
 from zoo.models.transformer import TransformerConfig
 from zoo.pipelines.synthetic import CopyData
 from zoo.pipelines.translation import TranslationData
 from zoo.tokenizers import TokenizerConfig
-from zoo.train.optimizers import Adam, Linear, WarmupRsqrt
+from zoo.train.optimizers import Adam
 from zoo.train.recipe import Recipe
+from zoo.train.schedules import Linear, WarmupRsqrt
 from zoo.train.tasks import Translation
 
 TESTS = (

@@ -1,0 +1,37 @@
+"""Text to ids and back, without TensorFlow.
+
+Every tokenizer has `encode(text) -> list[int]` (no end of sequence is added), `decode(ids) -> str`,
+`vocab_size`, `save(path)` and `load(path)`. Ids 0 and 1 are padding and end of sequence. `decode`
+takes any iterable of integers, arrays too; an id that no token has decodes to nothing, because a
+model's output layer may be wider than its vocabulary.
+
+A file holds the vocabulary alone. Options such as `lowercase` are in what `describe` gives:
+`load(**describe(tokenizer), path=path)` gives back a tokenizer that was saved to `path`.
+"""
+
+from zoo.tokenizers.base import SPECIALS, Kind, Tokenizer, read_lines
+from zoo.tokenizers.config import WITHOUT_VOCABULARY, TokenizerConfig, describe, load
+from zoo.tokenizers.pieces import SentencePieceTokenizer
+from zoo.tokenizers.plain import ByteTokenizer, CharTokenizer, IdTokenizer
+from zoo.tokenizers.splitting import split_sentence, split_words
+from zoo.tokenizers.subwords import SubwordTokenizer
+from zoo.tokenizers.words import WordTokenizer
+
+__all__ = [
+    "SPECIALS",
+    "WITHOUT_VOCABULARY",
+    "ByteTokenizer",
+    "CharTokenizer",
+    "IdTokenizer",
+    "Kind",
+    "SentencePieceTokenizer",
+    "SubwordTokenizer",
+    "Tokenizer",
+    "TokenizerConfig",
+    "WordTokenizer",
+    "describe",
+    "load",
+    "read_lines",
+    "split_sentence",
+    "split_words",
+]

@@ -1,0 +1,137 @@
+"""What all tokenizers share: the protocol, ids of entries, checks, files of lines."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import count
+from pathlib import Path
+from typing import Literal, Protocol, Self
+
+SPECIALS = ("<pad>", "<eos>", "<unk>")
+"""The first three lines of the vocabularies that WordTokenizer and CharTokenizer train."""
+Kind = Literal["words", "bytes", "chars", "ids", "subwords", "sentencepiece"]
+PathLike = str | Path
+
+
+class Tokenizer(Protocol):
+    """What all tokenizers share, and all that pipelines and predictors use."""
+
+    @property
+    def vocab_size(self) -> int:
+        """One more than the largest id."""
+
+    def encode(self, text: str) -> list[int]:
+        """The ids of a text, without end of sequence; none for an empty text."""
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of some ids."""
+
+    def save(self, path: PathLike) -> None:
+        """Write the file that `load` reads."""
+
+    @classmethod
+    def load(cls, path: PathLike) -> Self:
+        """Read a file that `save`, or the scheme's own trainer, wrote."""
+
+
+def read_lines(paths: Iterable[PathLike]) -> Iterator[str]:
+    """The lines of text files in UTF-8, one file after the other: texts to train a tokenizer on."""
+    for path in paths:
+        number = 0
+        with existing(path).open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                try:
+                    yield line.decode().removesuffix("\n").removesuffix("\r")
+                except UnicodeDecodeError as error:
+                    byte = line[error.start]
+                    raise ValueError(
+                        f"{path}, line {number}: byte 0x{byte:02x} is not UTF-8"
+                    ) from error
+        if number == 0:
+            raise ValueError(f"{path} is empty")
+
+
+class Ids(dict[str, int]):
+    """Entry -> id. For what is no entry `unknown`, or an error where that is None."""
+
+    unknown: int | None = None
+
+    def __init__(self, entries: Sequence[str], first: int) -> None:
+        super().__init__(zip(entries, count(first), strict=False))
+
+    def __missing__(self, entry: str) -> int:
+        if self.unknown is None:
+            raise ValueError(
+                f"{entry!r} is not in the vocabulary, and no word stands for unknown ones; "
+                "name one, as with unknown='UNK'"
+            )
+        return self.unknown
+
+
+def most_frequent(counts: Counter[str], what: str, size: int | None, min_count: int) -> list[str]:
+    """The entries of a trained vocabulary after `SPECIALS`; ties are in code point order."""
+    if size is not None:
+        at_least(4, "size", size)
+    frequent = [entry for entry, n in counts.items() if n >= min_count]
+    if not frequent:
+        raise ValueError(
+            f"the texts to train on have no {what} that occur {min_count} times or more"
+        )
+    frequent.sort(key=lambda entry: (-counts[entry], entry))
+    return frequent if size is None else frequent[: size - len(SPECIALS)]
+
+
+def pick(entries: Sequence[str], ids: Iterable[int]) -> list[str]:
+    """The entries of those ids that have one."""
+    return [entries[i] for i in map(int, ids) if 0 <= i < len(entries)]
+
+
+def at_least(least: int, name: str, value: int) -> int:
+    """The value of an option, if it is large enough."""
+    if value < least:
+        raise ValueError(f"{name} is {value}; it must be {least} or more")
+    return value
+
+
+def check_text(text: str) -> str:
+    """The text, if it is one."""
+    if not isinstance(text, str):
+        raise TypeError(f"a text must be a string, not {type(text).__name__}: {text!r:.60}")
+    return text
+
+
+def check_texts(texts: Iterable[str]) -> Iterable[str]:
+    """The texts, if they are several."""
+    if isinstance(texts, str):
+        raise TypeError(f"expected several strings, not one: {texts!r:.60}")
+    return map(check_text, texts)
+
+
+def existing(path: PathLike) -> Path:
+    """The path, if there is a file."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"there is no file {path}")
+    return Path(path)
+
+
+def write_lines(path: PathLike, lines: Iterable[str]) -> None:
+    """A file in UTF-8 with a line feed behind each line, on every system."""
+    Path(path).write_bytes("".join(f"{line}\n" for line in lines).encode())
+
+
+def write_option(path: PathLike, kind: Kind, name: str, value: int) -> None:
+    """The file of a kind that has one number and no vocabulary."""
+    write_lines(path, [json.dumps({"kind": kind, name: value})])
+
+
+def read_option(path: PathLike, kind: Kind, name: str) -> int:
+    """The number in a file of `write_option`."""
+    try:
+        data = json.loads("\n".join(read_lines([path])))
+    except json.JSONDecodeError:
+        data = None
+    if not isinstance(data, dict) or data.get("kind") != kind or type(data.get(name)) is not int:
+        raise ValueError(f'{path}: expected {{"kind": "{kind}", "{name}": NUMBER}}')
+    return int(data[name])

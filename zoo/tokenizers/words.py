@@ -1,0 +1,113 @@
+"""Words, one id each."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from itertools import chain
+from typing import Self
+
+from zoo.tokenizers.base import (
+    SPECIALS,
+    Ids,
+    PathLike,
+    check_texts,
+    most_frequent,
+    pick,
+    read_lines,
+    write_lines,
+)
+from zoo.tokenizers.splitting import split_sentence, split_words
+
+
+class WordTokenizer:
+    """One id a word: its line in the vocabulary file, from 0.
+
+    `split_words` says what a word is; with `lowercase` the text is lowered first. `decode` puts one
+    space between words.
+
+    Vocabularies that `train` makes begin with `<pad>`, `<eos>` and `<unk>` and order the words by
+    frequency. One from elsewhere need not: `unknown` then names its word for unknown words, and
+    without it an unknown word is an error. A word that stands there twice has its last id.
+
+    >>> WordTokenizer.train(["Don't stop! Don't."], lowercase=True).encode("Don't go.")
+    [3, 2, 5]
+    """
+
+    def __init__(
+        self, words: Iterable[str], *, lowercase: bool = False, unknown: str | None = None
+    ) -> None:
+        self._words = tuple(check_texts(words))
+        # Padding and end of sequence are never the ids of words that happen to be written so.
+        self._reserved = 2 if self._words[:3] == SPECIALS else 0
+        self._ids = Ids(self._words[self._reserved :], first=self._reserved)
+        self.lowercase = lowercase
+        self.unknown = SPECIALS[2] if unknown is None and self._reserved else unknown
+        if self.unknown is not None:
+            if self.unknown not in self._ids:
+                raise ValueError(
+                    f"the vocabulary of {self.vocab_size} words has no word {self.unknown!r} "
+                    "to stand for unknown words"
+                )
+            self._ids.unknown = self._ids[self.unknown]
+
+    @property
+    def vocab_size(self) -> int:
+        return len(self._words)
+
+    def encode(self, text: str) -> list[int]:
+        return list(map(self._ids.__getitem__, split_words(text, lowercase=self.lowercase)))
+
+    def encode_words(self, words: Iterable[str]) -> list[int]:
+        """One id for each word of a sentence that is split already, as taggers need it."""
+        return [self._ids[self._lowered(word)] for word in check_texts(words)]
+
+    @property
+    def unknown_id(self) -> int | None:
+        """The id of an unknown word; None: it is an error."""
+        return self._ids.unknown
+
+    def words(self, text: str) -> list[str]:
+        """The words of a sentence as corpora of tagged words have them: see `split_sentence`."""
+        return split_sentence(text, lambda word: self._lowered(word) in self._ids)
+
+    def _lowered(self, word: str) -> str:
+        return word.lower() if self.lowercase else word
+
+    def decode(self, ids: Iterable[int]) -> str:
+        return " ".join(pick(self._words, (i for i in ids if i >= self._reserved)))
+
+    def save(self, path: PathLike) -> None:
+        for word in self._words:
+            if len(f"{word}\n".splitlines()) > 1:
+                raise ValueError(f"a file of one word a line cannot hold the word {word!r}")
+        write_lines(path, self._words)
+
+    @classmethod
+    def load(cls, path: PathLike, *, lowercase: bool = False, unknown: str | None = None) -> Self:
+        # The scripts that vocabularies from elsewhere come from count lines as splitlines does.
+        words = chain.from_iterable(f"{line}\n".splitlines() for line in read_lines([path]))
+        return cls(words, lowercase=lowercase, unknown=unknown)
+
+    @classmethod
+    def train(
+        cls,
+        texts: Iterable[str],
+        *,
+        size: int | None = None,
+        min_count: int = 1,
+        lowercase: bool = False,
+        split: bool = True,
+    ) -> Self:
+        """The words that occur `min_count` times or more; at most `size` ids in all.
+
+        Without `split` each text is one word, whatever is in it.
+        """
+        counts: Counter[str] = Counter()
+        for text in check_texts(texts):
+            if split:
+                counts.update(split_words(text, lowercase=lowercase))
+            else:
+                counts[text.lower() if lowercase else text] += 1
+        words = most_frequent(counts, "words", size, min_count)
+        return cls((*SPECIALS, *words), lowercase=lowercase)
