@@ -4,7 +4,7 @@ from zoo import registry
 
 registry.recipes.declare(
     {
-        "zoo.train.recipes.tagging": ("lstm_ner",),
+        "zoo.train.recipes.tagging": ("lstm_ner", "reformer_ner"),
         "zoo.train.recipes.text_classification": (
             "bag_of_embeddings_ag_news",
             "bag_of_embeddings_file",
@@ -25,6 +25,10 @@ registry.recipes.declare(
         ),
         "zoo.train.recipes.language_modeling": (
             "lstm_shakespeare",
+            "reformer_copy",
+            "reformer_lm_text",
+            "reformer_long",
+            "reformer_shakespeare",
             "transformer_lm1b",
             "transformer_lm_text",
             "transformer_shakespeare",

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from zoo import registry
 from zoo.models.lstm import RecurrentLMConfig
+from zoo.models.reformer.lsh_attention import LSHAttentionConfig
+from zoo.models.reformer.models import ReformerLMConfig, reformer_lm_long
 from zoo.models.transformer import TransformerLMConfig
 from zoo.pipelines.language import LanguageModelingData
+from zoo.pipelines.synthetic import CopyData
 from zoo.tokenizers import TokenizerConfig
 from zoo.train.optimizers import Adam
 from zoo.train.recipe import Recipe
-from zoo.train.schedules import Cosine, WarmupRsqrt
+from zoo.train.schedules import Cosine, Linear, WarmupRsqrt
 from zoo.train.tasks import LanguageModeling
 
 
@@ -140,6 +145,123 @@ def transformer_lm_text() -> Recipe:
         batch_size=16,
         eval_every=500,
         checkpoint_every=500,
+    )
+
+
+@registry.recipes.register
+def reformer_shakespeare() -> Recipe:
+    """Tiny Shakespeare, byte by byte, with a Reformer of the size of `transformer_shakespeare`.
+
+    zoo train reformer_shakespeare --workdir runs/reformer_shakespeare
+
+    Not run yet.
+    """
+    return dataclasses.replace(
+        transformer_shakespeare(),
+        model=ReformerLMConfig(
+            d_model=192,
+            d_ff=768,
+            num_heads=6,
+            d_key=32,
+            d_value=32,
+            num_layers=4,
+            max_len=256,
+            dropout_rate=0.1,
+            attention=(LSHAttentionConfig(chunk_len=32, num_hashes=4, num_buckets=8),),
+            activation="gelu_tanh",
+            dtype="bfloat16",
+        ),
+        data=LanguageModelingData(
+            train=("tiny_shakespeare/input.txt",),
+            holdout=0.1,
+            length=128,
+            tokenizer=TokenizerConfig(kind="bytes"),
+        ),
+    )
+
+
+@registry.recipes.register
+def reformer_lm_text() -> Recipe:
+    """A Reformer of your own text files, byte by byte.
+
+    zoo train reformer_lm_text --data.train my.txt --workdir runs/mine
+
+    Not run yet.
+    """
+    return Recipe(
+        model=ReformerLMConfig(
+            d_model=256,
+            d_ff=1024,
+            num_heads=4,
+            max_len=1024,
+            attention=(LSHAttentionConfig(chunk_len=64, num_hashes=2, num_buckets=32),),
+            activation="gelu_tanh",
+        ),
+        data=LanguageModelingData(tokenizer=TokenizerConfig(kind="bytes"), length=1024),
+        task=LanguageModeling(),
+        optimizer=Adam(
+            learning_rate=1e-3, clip_norm=1.0, schedule=Cosine(warmup_steps=200, end_factor=0.1)
+        ),
+        steps=5_000,
+        batch_size=4,
+        eval_every=500,
+        checkpoint_every=500,
+    )
+
+
+@registry.recipes.register
+def reformer_long() -> Recipe:
+    """Your own text files in windows of 65,536 bytes.
+
+    zoo train reformer_long --data.train my.txt --workdir runs/long
+
+    Not run yet.
+    """
+    return Recipe(
+        model=reformer_lm_long(),
+        data=LanguageModelingData(tokenizer=TokenizerConfig(kind="bytes"), length=65_536),
+        task=LanguageModeling(),
+        optimizer=Adam(
+            learning_rate=1e-3, clip_norm=1.0, schedule=Cosine(warmup_steps=200, end_factor=0.1)
+        ),
+        steps=10_000,
+        batch_size=1,
+        eval_every=1_000,
+        checkpoint_every=500,
+    )
+
+
+@registry.recipes.register
+def reformer_copy() -> Recipe:
+    """The paper's synthetic task: to repeat the first half of a text (Kitaev et al. 2020, 5.1).
+
+    zoo train reformer_copy --workdir runs/reformer_copy
+
+    One layer of 256 that attends by hashes in four rounds; 63 symbols of 127, twice. The paper has
+    511 symbols, and 150,000 steps: --data.min-len 511 --data.max-len 511 --model.max-len 1024
+
+    Not run yet.
+    """
+    return Recipe(
+        model=ReformerLMConfig(
+            d_model=256,
+            d_ff=256,
+            num_heads=4,
+            num_layers=1,
+            max_len=128,
+            dropout_rate=0.0,
+            init_scale=16.0,
+            attention=(LSHAttentionConfig(chunk_len=16, num_hashes=4, num_buckets=16),),
+        ),
+        data=CopyData(vocab_size=129, min_len=63, max_len=63, two_times=True),
+        task=LanguageModeling(),
+        optimizer=Adam(
+            learning_rate=1e-3, b2=0.98, clip_norm=1.0, schedule=Linear(warmup_steps=200)
+        ),
+        steps=10_000,
+        batch_size=32,
+        eval_every=1_000,
+        checkpoint_every=1_000,
     )
 
 
