@@ -70,3 +70,16 @@ for name in zoo.list_recipes():
 print("made")
 """
     assert python(program) == ["made"]
+
+
+def test_a_recipe_is_read_by_a_process_that_has_imported_nothing_of_it(tmp_path):
+    python(
+        "import zoo; from zoo import config; from zoo.train import recipe;"
+        f"open({str(tmp_path / 'recipe.json')!r}, 'w').write(config.to_json(zoo.recipe('lstm_ner')))"
+    )
+    names = python(
+        "from pathlib import Path; from zoo.train import recipe;"
+        f"read = recipe.read(Path({str(tmp_path / 'recipe.json')!r}));"
+        "print(type(read.data).__name__, type(read.model).__name__, type(read.task).__name__)"
+    )
+    assert names == ["TaggingData", "LSTMTaggerConfig", "Tagging"]

@@ -42,3 +42,9 @@ __getattr__ = attach(
         "TranslationData": "zoo.pipelines.translation:TranslationData",
     },
 )
+
+
+def import_all() -> None:
+    """Imports every pipeline, so that `config.from_dict` can find each config class by its name."""
+    for name in __all__:
+        __getattr__(name)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from zoo import config as configs
-from zoo import models, registry
+from zoo import models, pipelines, registry
 from zoo.config import ConfigError
 from zoo.models.base import ModelConfig
 from zoo.pipelines.base import DataConfig, Facts
@@ -191,8 +191,8 @@ def read(path: Path) -> Recipe:
     """The recipe that a run's folder holds."""
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; the folder of a run has a recipe.json")
-
     models.import_families()
+    pipelines.import_all()
     return configs.from_json(Recipe, path.read_text(encoding="utf-8"))
 
 
