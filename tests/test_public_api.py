@@ -73,13 +73,14 @@ print("made")
 
 
 def test_a_recipe_is_read_by_a_process_that_has_imported_nothing_of_it(tmp_path):
+    written = f"Path({str(tmp_path / 'recipe.json')!r})"
     python(
-        "import zoo; from zoo import config; from zoo.train import recipe;"
-        f"open({str(tmp_path / 'recipe.json')!r}, 'w').write(config.to_json(zoo.recipe('lstm_ner')))"
+        "import zoo; from pathlib import Path; from zoo import config;"
+        f"{written}.write_text(config.to_json(zoo.recipe('lstm_ner')))"
     )
     names = python(
         "from pathlib import Path; from zoo.train import recipe;"
-        f"read = recipe.read(Path({str(tmp_path / 'recipe.json')!r}));"
+        f"read = recipe.read({written});"
         "print(type(read.data).__name__, type(read.model).__name__, type(read.task).__name__)"
     )
     assert names == ["TaggingData", "LSTMTaggerConfig", "Tagging"]
