@@ -156,8 +156,9 @@ def reformer_shakespeare() -> Recipe:
 
     Not run yet.
     """
+    same: Recipe = transformer_shakespeare()
     return dataclasses.replace(
-        transformer_shakespeare(),
+        same,
         model=ReformerLMConfig(
             d_model=192,
             d_ff=768,
