@@ -107,10 +107,27 @@ def _forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
 
 def _backward(narrow: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
     x, kernel = narrow
-    return _narrow(gradient, kernel, (1, 1)), _narrow(x, gradient, (0, 0))
+    return _narrow(gradient, kernel, (1, 1)), kernel_gradient(x, gradient, kernel)
 
 
 bfloat16_product.defvjp(_forward, _backward)
+
+
+def kernel_gradient(
+    x: Float[Array, "N I"], gradient: Float[Array, "N O"], kernel: Float[Array, "I O"]
+) -> Float[Array, "I O"]:
+    """xᵀ @ gradient with bfloat16 operands and a float32 result."""
+    x = x.astype(jnp.bfloat16)
+    if jax.default_backend() != "cpu":
+        return _narrow(x, gradient, (0, 0))
+    # A CPU's product of bfloat16 is only fast where neither side is to be transposed, and the
+    # compiler makes a transposition part of the product unless it stands in a branch: then it takes
+    # little more than half the time. Both branches must differ, and which is taken must not be
+    # known before the program runs.
+    transposed = jax.lax.cond(
+        kernel[0, 0] != jnp.inf, jnp.transpose, lambda x: jnp.zeros(x.shape[::-1], x.dtype), x
+    )
+    return _narrow(transposed, gradient, (1, 0))
 
 
 def int8_product(

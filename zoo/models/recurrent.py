@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float
 
-from zoo.models.dense import Dense, Precision, Weights, multiply
+from zoo.models.dense import Dense, Precision, Weights, kernel_gradient, multiply
 
 CellName = Literal["lstm", "gru"]
 
@@ -196,25 +196,31 @@ def _forward(
         return (outputs, last), operands
 
     results, pull_back, operands = jax.vjp(differentiable, inputs, state, has_aux=True)
-    return results, (pull_back, operands)
+    return results, (pull_back, operands, weights)
 
 
 def _backward(cell: CellName, dtype: Precision, reverse: bool, saved: Any, gradients: Any) -> Any:
-    pull_back, operands = saved
+    pull_back, operands, weights = saved
     inputs, state = pull_back(gradients)
     # A kernel's product is added to one with the input, so both have the same gradient.
     kernels = [
-        (_kernel_gradient(operand, gradient, dtype),)
-        for operand, gradient in zip(operands, inputs, strict=True)
+        (_kernel_gradient(operand, gradient, kernel, dtype),)
+        for operand, gradient, (kernel,) in zip(operands, inputs, weights, strict=True)
     ]
     return kernels, inputs, state, None
 
 
 def _kernel_gradient(
-    operand: Float[Array, "T B D"], gradient: Float[Array, "T B O"], dtype: Precision
+    operand: Float[Array, "T B D"],
+    gradient: Float[Array, "T B O"],
+    kernel: Float[Array, "D O"],
+    dtype: Precision,
 ) -> Float[Array, "D O"]:
     rows = operand.reshape(-1, operand.shape[-1])
-    return multiply(rows.T, (gradient.reshape(rows.shape[0], -1),), dtype)
+    gradients = gradient.reshape(-1, gradient.shape[-1])
+    if dtype == "bfloat16":
+        return kernel_gradient(rows, gradients, kernel)
+    return rows.T @ gradients
 
 
 _unroll.defvjp(_forward, _backward)
