@@ -97,7 +97,7 @@ def test_gradients_are_those_of_the_plain_loop(cell):
     def by_steps(variables, x):
         state, total = layer.zeros(2), 0.0
         for t in range(6):
-            new = layer.apply(variables, x[t], state, method="step")
+            _, new = layer.apply(variables, x[t][None], state)
             state = tuple(
                 jnp.where(real[t][:, None], a, b) for a, b in zip(new, state, strict=True)
             )

@@ -218,12 +218,7 @@ class LSTMClassifier(nn.Module):
     def __call__(self, tokens: Int[Array, "B T"], *, train: bool = False) -> Float[Array, "B C"]:
         config = self.config
         real = (tokens != config.pad_id).T
-        size = config.required("vocab_size")
-        embedding = Embedding(size, config.d_model, config.init_scale, name="embedding")
-        x = Dropout(config.dropout_rate)(embedding(tokens.T), train=train)
-        x, _ = Layers(config, config.num_layers, bidirectional=config.bidirectional, name="layers")(
-            x, real=real, train=train
-        )
+        x = _read(config, tokens, real, train)
         head = Dense(config.required("num_classes"), config.dtype, name="head")
         return head(_pool(x, real, config.pooling, config.d_model))
 
@@ -237,14 +232,23 @@ class LSTMTagger(nn.Module):
     def __call__(self, tokens: Int[Array, "B T"], *, train: bool = False) -> Float[Array, "B T C"]:
         config = self.config
         real = None if config.pad_id is None else (tokens != config.pad_id).T
-        size = config.required("vocab_size")
-        embedding = Embedding(size, config.d_model, config.init_scale, name="embedding")
-        x = Dropout(config.dropout_rate)(embedding(tokens.T), train=train)
-        x, _ = Layers(config, config.num_layers, bidirectional=config.bidirectional, name="layers")(
-            x, real=real, train=train
-        )
+        x = _read(config, tokens, real, train)
         head = Dense(config.required("num_classes"), config.dtype, name="head")
         return head(x.swapaxes(0, 1))
+
+
+def _read(
+    config: LSTMClassifierConfig | LSTMTaggerConfig,
+    tokens: Int[Array, "B T"],
+    real: Bool[Array, "T B"] | None,
+    train: bool,
+) -> Float[Array, "T B O"]:
+    """What the layers of a classifier or a tagger, whose modules these become, make of a text."""
+    size = config.required("vocab_size")
+    embedding = Embedding(size, config.d_model, config.init_scale, name="embedding")
+    layers = Layers(config, config.num_layers, bidirectional=config.bidirectional, name="layers")
+    x = Dropout(config.dropout_rate)(embedding(tokens.T), train=train)
+    return layers(x, real=real, train=train)[0]
 
 
 def _pool(

@@ -113,10 +113,6 @@ class Recurrent(nn.Module):
         weights = [kernel(self.features) for kernel in self.recurrent.values()]
         return _unroll(self.cell, self.dtype, reverse, weights, inputs, state, real)
 
-    def step(self, x: Float[Array, "B I"], state: State) -> State:
-        """The state after one more input."""
-        return self(x[None], state)[1]
-
     def zeros(self, rows: int) -> State:
         """The state before anything was read."""
         return (jnp.zeros((rows, self.features)),) * CELLS[self.cell].states
