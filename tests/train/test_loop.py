@@ -160,6 +160,22 @@ def test_another_recipe_in_the_same_folder_is_refused_with_the_differences(run):
     )
 
 
+def test_of_two_runs_in_one_folder_the_second_is_refused_and_the_first_goes_on(run):
+    from zoo.config import ConfigError
+
+    refused = []
+
+    def train_again():
+        with pytest.raises(ConfigError, match="another process trains in .*run; wait until it has"):
+            run("run")
+        refused.append(True)
+
+    result = run("run", callbacks=[stop_at(3, train_again)])
+    assert refused
+    assert_same(result.state.variables, run("alone").state.variables)
+    run("run")  # is free again
+
+
 def test_a_loss_that_is_not_finite_stops_the_run_at_its_step_and_is_not_saved(run):
     from zoo.train import NonFiniteError
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,32 @@ from zoo.config import ConfigError
 from zoo.files import replacing
 from zoo.pipelines.base import Facts
 from zoo.train.recipe import FILE, Recipe, differences, read
+
+
+@contextlib.contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Keeps other processes out of a run's folder; the system lets go of it at the latest.
+
+    Raises:
+      ConfigError: another process trains in it.
+    """
+    from filelock import FileLock, Timeout
+
+    if not _writes():
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise ConfigError(
+            f"another process trains in {folder}; wait until it has ended, or use another workdir"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def claim(folder: Path, recipe: Recipe) -> None:
@@ -39,7 +66,6 @@ def claim(folder: Path, recipe: Recipe) -> None:
                 + "\nuse another workdir, or the recipe of the run"
             )
     if _writes():
-        folder.mkdir(parents=True, exist_ok=True)
         with replacing(path) as temporary:
             temporary.write_text(configs.to_json(recipe), encoding="utf-8")
 

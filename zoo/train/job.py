@@ -199,17 +199,19 @@ class Job:
         return metrics
 
 
-def assemble(
-    source: str | Recipe, workdir: str | Path | None, init_from: str | InitFrom | None, data: Any
-) -> Job:
+def plan_of(source: str | Recipe, init_from: str | InitFrom | None) -> Recipe:
+    """The recipe that is meant, with what it is to start from."""
+    plan = recipe.get(source) if isinstance(source, str) else source
+    if init_from is None:
+        return plan
+    return dataclasses.replace(
+        plan, init_from=InitFrom(source=init_from) if isinstance(init_from, str) else init_from
+    )
+
+
+def assemble(plan: Recipe, path: Path, data: Any) -> Job:
     """All between a recipe and the first step, in the order in which one part needs the other."""
     hub.use_compilation_cache()
-    plan = recipe.get(source) if isinstance(source, str) else source
-    if init_from is not None:
-        plan = dataclasses.replace(
-            plan, init_from=InitFrom(source=init_from) if isinstance(init_from, str) else init_from
-        )
-    path = Path(workdir) if workdir is not None else Path("runs") / (plan.name or "unnamed")
 
     # Data first: it decides what the model's config leaves open. What is fine-tuned brings
     # its own reading of text.

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zoo.train import reporting, sharding, step
-from zoo.train.job import Job, assemble
+from zoo.train import folder, reporting, sharding, step
+from zoo.train.job import Job, assemble, plan_of
 from zoo.train.recipe import InitFrom, Recipe
 from zoo.train.state import TrainState
 
@@ -73,20 +73,29 @@ def run(
     Raises:
       NonFiniteError: the loss is not finite; the last good checkpoint stays.
       Interrupted: on Ctrl-C or SIGTERM, after saving.
-      ConfigError: the folder holds a run of another recipe, or the recipe does not fit the data.
+      ConfigError: the folder holds a run of another recipe, another process trains in it, or the
+        recipe does not fit the data.
       OSError: a checkpoint could not be written; the one before stays.
     """
-    job = assemble(source, workdir, init_from, data)
+    plan = plan_of(source, init_from)
+    path = Path(workdir) if workdir is not None else Path("runs") / (plan.name or "unnamed")
+    with folder.held(path):
+        job = assemble(plan, path, data)
+        reporter = reporting.Reporter(
+            path,
+            start=job.progress.step,
+            steps=plan.steps,
+            log_every=plan.log_every,
+            profile_at=profile_at,
+            quiet=quiet,
+        )
+        return _train(job, reporter, callbacks)
+
+
+def _train(job: Job, reporter: reporting.Reporter, callbacks: Sequence[Callback]) -> Result:
+    """Step after step to the end, with reports, evaluations and checkpoints when they are due."""
     plan, progress = job.plan, job.progress
     train_step = step.make_train_step(job.module, plan.task, job.transformation, job.mesh)
-    reporter = reporting.Reporter(
-        job.workdir,
-        start=progress.step,
-        steps=plan.steps,
-        log_every=plan.log_every,
-        profile_at=profile_at,
-        quiet=quiet,
-    )
     with (
         contextlib.closing(reporter),
         contextlib.closing(job.checkpoints),
