@@ -29,8 +29,6 @@ BEAM_SIZE = 4
 DTYPES = ("float32", "bfloat16", "int8")
 PEERS = ("ctranslate2-float32", "ctranslate2-int8", "ctranslate2-float16", "marian")
 
-Run = Callable[[], Any]
-
 
 def random_variables(config: Any, *, endless: bool) -> dict[str, Any]:
     """Weights from the fixed seed; `endless` ones never choose the end of sequence."""
@@ -53,15 +51,22 @@ def sources(batch: int) -> list[list[int]]:
     return tokens.tolist()
 
 
-def zoo_translator(config: Any, variables: Any, dtype: Any) -> Callable[..., Any]:
+def config() -> Any:
+    """EN-DE base size."""
+    from zoo.models.transformer import TransformerConfig
+
+    return TransformerConfig(vocab_size=VOCAB_SIZE)
+
+
+def zoo_translator(dtype: Any) -> Callable[..., Any]:
     """A function like those of `translation_peers`, by way of a `Translator`'s public call."""
     from zoo import predictors
     from zoo.cards import Card
     from zoo.models import dense
     from zoo.tokenizers import IdTokenizer
 
-    config = config.in_precision(dtype)
-    card = Card(name="random", task="translation", config=config)
+    variables = random_variables(config(), endless=True)
+    card = Card(name="random", task="translation", config=config().in_precision(dtype))
     translator: Any = predictors.create(
         card, dense.convert(variables, dtype), IdTokenizer(VOCAB_SIZE)
     )
@@ -74,40 +79,30 @@ def zoo_translator(config: Any, variables: Any, dtype: Any) -> Callable[..., Any
     return translate
 
 
-def peer_translators(
-    names: list[str], config: Any, variables: Any, threads: int
-) -> dict[str, Callable[..., Any]]:
+def peer_translator(name: str, threads: int) -> Callable[..., Any]:
+    """One of `translation_peers`."""
     import jax
     import translation_peers
 
     device = "cuda" if jax.default_backend() == "gpu" else "cpu"
-    found: dict[str, Callable[..., Any]] = {}
-    for name in names:
-        if name == "marian":
-            found[name] = translation_peers.marian_translator(config, device, threads)
-        else:
-            compute_type = name.removeprefix("ctranslate2-")
-            found[name] = translation_peers.ctranslate2_translator(
-                config, variables["params"], compute_type, device, threads
-            )
-    return found
+    if name == "marian":
+        return translation_peers.marian_translator(config(), device, threads)
+    params = random_variables(config(), endless=True)["params"]
+    compute_type = name.removeprefix("ctranslate2-")
+    return translation_peers.ctranslate2_translator(config(), params, compute_type, device, threads)
 
 
 def measure(
-    systems: dict[str, Callable[..., Any]], peers: list[str], batch: int, beam: int, rounds: int
+    systems: dict[str, timing.System], peers: list[str], batch: int, beam: int, rounds: int
 ) -> None:
     """Times the systems on one batch, and prints their table and whether tokens agree."""
-    sentences = sources(batch)
-    runs: dict[str, Run] = {
-        name: functools.partial(translate, sentences, beam, NEW_TOKENS)
-        for name, translate in systems.items()
-    }
-    answers = {name: run() for name, run in runs.items()}
+    task = sources(batch), beam, NEW_TOKENS
+    answers = {name: system.timed(*task)[1] for name, system in systems.items()}
     for name, answer in answers.items():
         lengths = {len(tokens) for tokens in answer}
         if lengths != {NEW_TOKENS}:
             raise SystemExit(f"{name} gave {sorted(lengths)} tokens, not {NEW_TOKENS} each")
-    seconds = timing.in_turns(runs, rounds)
+    seconds = timing.in_turns(systems, rounds, *task)
     how = "greedy" if beam == 1 else f"beam {beam}"
     timing.print_rates(f"{how}, batch {batch}", batch * NEW_TOKENS, seconds, peers)
     ours, theirs = "zoo float32", "ctranslate2-float32"
@@ -134,22 +129,21 @@ def main() -> None:
     timing.use_threads(options.threads)
     rounds = 3 if options.quick else options.rounds
 
-    from zoo.models.transformer import TransformerConfig
-
-    config = TransformerConfig(vocab_size=VOCAB_SIZE)
-    variables = random_variables(config, endless=True)
     ours = {
-        f"zoo {dtype}": zoo_translator(config, variables, dtype)
-        for dtype in (options.dtype if options.batch else [])
+        f"zoo {dtype}": timing.System(functools.partial(zoo_translator, dtype))
+        for dtype in options.dtype
     }
-    peers = peer_translators(options.peers, config, variables, options.threads)
+    peers = {
+        name: timing.System(functools.partial(peer_translator, name, options.threads))
+        for name in options.peers
+    }
     for batch in options.batch:
         measure(ours | peers, options.peers, batch, 1, rounds)
     # Beam search has a target for float32 alone.
-    ours = {"zoo float32": zoo_translator(config, variables, "float32")}
-    same_precision = {name: peer for name, peer in peers.items() if name != "ctranslate2-int8"}
+    narrow = ("zoo bfloat16", "zoo int8", "ctranslate2-int8")
+    wide = {name: system for name, system in (ours | peers).items() if name not in narrow}
     for batch in options.beam_batch:
-        measure(ours | same_precision, [*same_precision], batch, BEAM_SIZE, rounds)
+        measure(wide, [name for name in wide if name in peers], batch, BEAM_SIZE, rounds)
 
 
 if __name__ == "__main__":

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 PAUSE = 0.3
 """Seconds between two systems: OpenMP's threads keep a core busy for 0.2 s after their work."""
@@ -16,21 +18,65 @@ def use_threads(number: int) -> None:
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:number])
 
 
-def in_turns(systems: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of `rounds` runs of each system.
+class System:
+    """Something to be timed, in a process of its own.
 
-    A first run of each (compilation, allocation) does not count. The systems take turns, so that
+    In one process systems disturb each other even when they take turns: with PyTorch beside it, a
+    training step of ours took 1.4 times as long.
+    """
+
+    def __init__(self, make: Callable[[], Callable[..., Any]]) -> None:
+        """
+        Args:
+          make: called in the new process, gives what is to be timed. It is sent there: a function
+            of a module, or a `functools.partial` of one.
+        """
+        context = multiprocessing.get_context("spawn")
+        self._pipe, far = context.Pipe()
+        self._process = context.Process(target=_serve, args=(make, far), daemon=True)
+        self._process.start()
+
+    def timed(self, *arguments: Any) -> tuple[float, Any]:
+        """The seconds of a call, and what it gave."""
+        self._pipe.send(arguments)
+        seconds, result = self._pipe.recv()
+        if isinstance(result, Exception):
+            raise result
+        return seconds, result
+
+    def close(self) -> None:
+        """Ends the process."""
+        self._process.terminate()
+        self._process.join()
+
+
+def _serve(make: Callable[[], Callable[..., Any]], pipe: Any) -> None:
+    run = None
+    while True:
+        arguments = pipe.recv()
+        try:
+            run = run or make()
+            start = time.perf_counter()
+            result = run(*arguments)
+            answer = time.perf_counter() - start, result
+        except Exception as error:
+            answer = 0.0, error
+        pipe.send(answer)
+
+
+def in_turns(systems: Mapping[str, System], rounds: int, *arguments: Any) -> dict[str, list[float]]:
+    """Seconds of `rounds` calls of each system.
+
+    A first call of each (compilation, allocation) does not count. The systems take turns, so that
     whatever else the machine does in these minutes falls on all of them.
     """
-    for run in systems.values():
-        run()
+    for system in systems.values():
+        system.timed(*arguments)
     seconds: dict[str, list[float]] = {name: [] for name in systems}
     for _ in range(rounds):
-        for name, run in systems.items():
+        for name, system in systems.items():
             time.sleep(PAUSE)
-            start = time.perf_counter()
-            run()
-            seconds[name].append(time.perf_counter() - start)
+            seconds[name].append(system.timed(*arguments)[0])
     return seconds
 
 

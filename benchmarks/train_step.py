@@ -36,7 +36,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import timing
-import training_peers
 
 SEED = 0
 DTYPES = ("float32", "bfloat16")
@@ -205,22 +204,39 @@ def compare_losses(case: Case, steps: int) -> None:
     print(f"\nlargest relative difference of the losses of {steps} steps: {largest:.2%}, step {at}")
 
 
-def measure(case: Case, options: argparse.Namespace, rounds: int) -> None:
-    """Times the steps and prints their table."""
+def case_of(model: str, sizes: dict[str, int]) -> Case:
+    """What is trained under that name."""
+    return CASES[model](model, **sizes)
+
+
+def zoo_steps(model: str, sizes: dict[str, int], dtype: str) -> Steps:
+    """Our steps on one batch."""
+    case = case_of(model, sizes)
+    return functools.partial(ZooTraining(case, dtype), case.batch(0))
+
+
+def peer_steps(model: str, sizes: dict[str, int], peer: str, threads: int) -> Steps:
+    """PyTorch's, as `PEERS` names them."""
     import jax
+    import training_peers
 
     device = "cuda" if jax.default_backend() == "gpu" else "cpu"
-    batch = case.batch(0)
-    systems: dict[str, Steps] = {}
-    for dtype in options.dtype:
-        systems[f"zoo {dtype}"] = functools.partial(ZooTraining(case, dtype), batch)
+    case, (mode, _, dtype) = case_of(model, sizes), peer.partition("-")
+    return training_peers.steps(case, case.batch(0), mode, dtype, device, threads)
+
+
+def measure(options: argparse.Namespace, sizes: dict[str, int], rounds: int) -> None:
+    """Times the steps and prints their table."""
+    what = options.model, sizes
+    systems = {
+        f"zoo {dtype}": timing.System(functools.partial(zoo_steps, *what, dtype))
+        for dtype in options.dtype
+    }
     for peer in options.peers:
-        mode, _, dtype = peer.partition("-")
-        systems[f"PyTorch {peer}"] = training_peers.steps(
-            case, batch, mode, dtype, device, options.threads
-        )
-    runs = {name: functools.partial(system, options.steps) for name, system in systems.items()}
-    seconds = timing.in_turns(runs, rounds)
+        make = functools.partial(peer_steps, *what, peer, options.threads)
+        systems[f"PyTorch {peer}"] = timing.System(make)
+    seconds = timing.in_turns(systems, rounds, options.steps)
+    case = case_of(*what)
     timing.print_rates(
         f"{options.model}, {case.items} {case.unit} a step",
         case.items * options.steps,
@@ -257,14 +273,12 @@ def main() -> None:
     options = parser.parse_args()
     timing.use_threads(options.threads)
 
-    sizes = {"batch": options.batch, "length": options.length}
-    case = CASES[options.model](
-        options.model, **{name: size for name, size in sizes.items() if size is not None}
-    )
+    given = {"batch": options.batch, "length": options.length}
+    sizes = {name: size for name, size in given.items() if size is not None}
     if options.losses:
-        compare_losses(case, options.losses)
+        compare_losses(case_of(options.model, sizes), options.losses)
     else:
-        measure(case, options, 2 if options.quick else options.rounds)
+        measure(options, sizes, 2 if options.quick else options.rounds)
 
 
 if __name__ == "__main__":

@@ -110,6 +110,20 @@ def test_a_recipe_of_one_s_own_and_a_run_s_json_are_recipes_too(
     assert (code, err) == (0, "")
 
 
+def test_show_memory_takes_the_flags_of_train(zoo_command, monkeypatch):
+    from zoo.train import memory
+
+    monkeypatch.setattr(memory, "capacity", lambda mesh: 10)
+    small = ("--data.max-len", "9", "--batch-size", "2", "--mesh.data", "1")
+    code, out, err = zoo_command("show", "transformer_copy", "--memory", *small)
+    assert (code, err) == (0, "")
+    title, header, first, *_, last = out.splitlines()
+    assert title.startswith("memory of a training step of transformer_copy on 1 ")
+    assert header.split() == ["batch", "parameters", "optimizer", "activations", "total"]
+    assert re.match(r"2 . \d+ +0\.\d{3} GB ", first)
+    assert last == "that is too little: take a smaller batch_size"
+
+
 def test_model_replaces_the_recipe_s_model(zoo_command, csv, tmp_path):
     code, _, err = zoo_command(
         *("train", "bag_of_embeddings_file", "--model", "bag_of_embeddings", "--data.train", csv),
@@ -243,6 +257,8 @@ MISTAKES = [
         ("predict", "nothing", "--step", "first"),
         "--step is 'first'; it takes best, latest, average or the number of a step",
     ),
+    (("show", "--memory"), "which recipe? zoo show RECIPE --memory"),
+    (("show", "--memory", "mlp_minst"), "no recipe named 'mlp_minst'; did you mean 'mlp_mnist'?"),
     (("lisst",), "no command named 'lisst'; did you mean 'list'?"),
 ]
 

@@ -40,6 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if words[:1] == ["train"]:
             return train(words[1:])
+        if words[:1] == ["show"] and "--memory" in words:
+            return show_memory([word for word in words[1:] if word != "--memory"])
         if words and not words[0].startswith("-") and words[0] not in COMMANDS:
             from zoo.registry import UnknownNameError
 
@@ -130,7 +132,7 @@ class TrainOptions:
 
 def train(words: list[str]) -> int:
     """`zoo train RECIPE …`: the recipe decides which flags there are, so it is looked up first."""
-    from zoo.train import recipe as recipes
+    from zoo.train import InitFrom, run
 
     if not words or words[0].startswith("-"):
         print(
@@ -139,8 +141,35 @@ def train(words: list[str]) -> int:
         )
         print("`zoo list` the recipes. RECIPE may also be FILE.py:FUNCTION or a run's recipe.json.")
         return 0 if words[:1] in (["-h"], ["--help"]) else 2
+    recipe, options = _recipe(words, "zoo train")
+    init_from = InitFrom(source=options.init_from, skip=options.skip) if options.init_from else None
+    run(
+        recipe,
+        options.workdir,
+        init_from=init_from,
+        profile_at=options.profile_at,
+        quiet=options.quiet,
+    )
+    return 0
+
+
+def show_memory(words: list[str]) -> int:
+    """`zoo show RECIPE --memory …`, with the flags of `zoo train RECIPE`."""
+    from zoo.train import memory
+
+    if not words:
+        raise ValueError("which recipe? zoo show RECIPE --memory")
+    recipe, _ = _recipe(words, "zoo show --memory")
+    print(memory.describe(recipe))
+    return 0
+
+
+def _recipe(words: list[str], command: str) -> tuple[Recipe, TrainOptions]:
+    """The recipe that the words after a command name and change, and what is no field of it."""
+    from zoo.train import recipe as recipes
+
     source, *rest = words
-    prog = f"zoo train {source}"
+    prog = f"{command} {source}"
     asks_help = bool({"-h", "--help"} & set(rest))
     rest = [word for word in rest if word not in ("-h", "--help")]
     options, rest = _parse(TrainOptions, rest, prog=prog, return_unknown_args=True)
@@ -163,21 +192,7 @@ def train(words: list[str]) -> int:
         default=recipe,
         config=(tyro.conf.AvoidSubcommands,),
     )
-    return _fit(recipe, options)
-
-
-def _fit(recipe: Recipe, options: TrainOptions) -> int:
-    from zoo.train import InitFrom, run
-
-    init_from = InitFrom(source=options.init_from, skip=options.skip) if options.init_from else None
-    run(
-        recipe,
-        options.workdir,
-        init_from=init_from,
-        profile_at=options.profile_at,
-        quiet=options.quiet,
-    )
-    return 0
+    return recipe, options
 
 
 def train_help(recipe: Annotated[str, tyro.conf.Positional]) -> None:
@@ -526,6 +541,9 @@ def train_vocab(
 
 def show(name: Annotated[str, tyro.conf.Positional]) -> None:
     """Shows all that bears a name: card, recipe with what the data decides, model with parameters.
+
+    `zoo show RECIPE --memory` shows what memory a training step takes and which length fits; it
+    takes the flags of `zoo train RECIPE` too.
 
     Args:
       name: of a model, a recipe or published weights; or a run's folder.

@@ -12,6 +12,7 @@ import pytest
 import zoo
 from zoo.config import ConfigError
 from zoo.models.lstm import RecurrentLMConfig
+from zoo.models.reformer.models import reformer_lm_tiny
 from zoo.models.transformer import TransformerLMConfig
 from zoo.pipelines.language import LanguageModelingData
 from zoo.train import Interrupted, Recipe
@@ -74,3 +75,44 @@ def test_a_model_without_a_state_is_refused(tmp_path):
 def test_a_state_is_not_carried_to_somewhere_else():
     with pytest.raises(ConfigError, match=r"do not go on where .* set data.contiguous too"):
         recipe(data=LanguageModelingData())
+
+
+def test_logits_in_pieces_give_the_run_that_all_at_once_give(tmp_path):
+    """Loss, gradients and metrics: a run of two steps sees all of them."""
+    runs = [
+        zoo.fit(
+            recipe(
+                model=reformer_lm_tiny(),
+                data=LanguageModelingData(length=12),
+                task=LanguageModeling(chunk_len=chunk_len),
+                steps=2,
+                eval_every=2,
+            ),
+            tmp_path / str(chunk_len),
+            data=TEXT,
+            quiet=True,
+        )
+        for chunk_len in (None, 5)
+    ]
+    whole, pieces = (result.metrics for result in runs)
+    assert set(whole) == {f"validation/{name}" for name in ("loss", "perplexity", "accuracy")}
+    assert pieces == pytest.approx(whole, rel=1e-4)
+    for a, b in zip(*(jax.tree.leaves(result.state.params) for result in runs), strict=True):
+        # Adam's first steps divide a gradient by itself, its rounding included.
+        np.testing.assert_allclose(a, b, atol=2e-3)
+
+
+def test_logits_in_pieces_are_refused_where_there_are_none(tmp_path):
+    wrong = recipe(
+        model=TransformerLMConfig(d_model=8, d_ff=8, num_heads=2, num_layers=1),
+        task=LanguageModeling(chunk_len=4),
+    )
+    with pytest.raises(
+        ConfigError, match="chunk_len is 4, but a TransformerLM gives all logits at"
+    ):
+        zoo.fit(wrong, tmp_path / "run", data=TEXT, quiet=True)
+    with pytest.raises(ConfigError, match=r"task.chunk_len is 0; it is 1 or more"):
+        LanguageModeling(chunk_len=0)
+    for other in ({"carry_state": True}, {"label_smoothing": 0.1}):
+        with pytest.raises(ConfigError, match=f"there is no {next(iter(other))}: leave one of the"):
+            LanguageModeling(chunk_len=4, **other)

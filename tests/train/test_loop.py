@@ -166,7 +166,9 @@ def test_of_two_runs_in_one_folder_the_second_is_refused_and_the_first_goes_on(r
     refused = []
 
     def train_again():
-        with pytest.raises(ConfigError, match="another process trains in .*run; wait until it has"):
+        with pytest.raises(
+            ConfigError, match=r"another process trains in .*run; wait until it has"
+        ):
             run("run")
         refused.append(True)
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from zoo.models.base import Scores
 from zoo.train import losses
 
 FOLDER = Path(__file__).parents[1] / "golden" / "losses"
@@ -178,3 +179,16 @@ def test_predictions_and_weights_of_another_shape_are_refused(loss):
     )
     with pytest.raises(ValueError, match=r"weights have the shape \(3, 1\) and targets \(3, 4\)"):
         loss(jnp.zeros((3, 4)), jnp.zeros((3, 4)), jnp.ones((3, 1)))
+
+
+def test_scores_of_tokens_count_as_their_logits_would():
+    logits = jnp.array([[[2.0, 0.0, 1.0], [0.0, 3.0, 0.0], [1.0, 1.0, 5.0]]])
+    targets, weights = jnp.array([[0, 2, 2]]), jnp.array([[1.0, 2.0, 0.0]])
+    own = jnp.take_along_axis(jax.nn.log_softmax(logits), targets[..., None], -1)[..., 0]
+    scores = Scores(log_probability=own, best=jnp.array([[True, False, True]]))
+    for loss in (losses.cross_entropy, losses.accuracy):
+        np.testing.assert_allclose(
+            loss(scores, targets, weights), loss(logits, targets, weights), rtol=1e-6
+        )
+    with pytest.raises(ValueError, match="label_smoothing and cutoff need logits"):
+        losses.cross_entropy(scores, targets, weights, label_smoothing=0.1)

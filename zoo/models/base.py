@@ -1,4 +1,4 @@
-"""What every model family shares: the base class of the configs."""
+"""What model families share: the base class of the configs, and an answer in place of logits."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any, get_args
 
 import jax
 from flax import linen as nn
+from flax import struct
+from jaxtyping import Array, Bool, Float
 
 from zoo.config import ConfigError
 from zoo.models.dense import Precision
@@ -51,6 +53,12 @@ class ModelConfig(abc.ABC):
             raise ConfigError(f"dtype is {dtype!r}; it is one of {', '.join(get_args(Precision))}")
         return dataclasses.replace(self, **{"dtype": dtype})
 
+    def reaching(self, length: int) -> ModelConfig:
+        """This config with positions for sequences of a length, or itself if it has them."""
+        if getattr(self, "max_len", length) >= length:
+            return self
+        return dataclasses.replace(self, **{"max_len": length})
+
     def required(self, field: str) -> int:
         """The value of a size that must be known by now."""
         value = getattr(self, field)
@@ -60,3 +68,12 @@ class ModelConfig(abc.ABC):
                 "or train by a recipe, whose data decides it"
             )
         return int(value)
+
+
+@struct.dataclass
+class Scores:
+    """What a model thinks of given tokens, where logits of all of them would take too much room."""
+
+    log_probability: Float[Array, "B T"]
+    best: Bool[Array, "B T"]
+    """Whether no other token is more probable."""

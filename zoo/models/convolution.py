@@ -6,8 +6,8 @@ Images are [B, H, W, C], kernels [height, width, I, O].
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Sequence
 from typing import Literal
 
 import jax
@@ -16,6 +16,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from zoo.config import ConfigError
+from zoo.models.dense import apart
 
 ConvPrecision = Literal["float32", "bfloat16"]
 """Of the convolutions and of what goes from one to the next. Sums are float32 in either."""
@@ -25,20 +26,86 @@ Padding = Literal["symmetric", "same", "valid"]
 side, as in most libraries. `same`: TensorFlow's and trax's, which may add a row less where the
 stride is above 1, and leaves it out at the beginning. `valid`: nothing."""
 
-Borders = str | Sequence[tuple[int, int]]
+LAYOUT = ("NHWC", "HWIO", "NHWC")
+
+Borders = str | tuple[tuple[int, int], ...]
 
 
 def _borders(padding: Padding, size: int) -> Borders:
-    return [(size // 2, size // 2)] * 2 if padding == "symmetric" else padding.upper()
+    return ((size // 2, size // 2),) * 2 if padding == "symmetric" else padding.upper()
 
 
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def convolve(
     x: Float[Array, "B H W I"], kernel: Float[Array, "_ _ I O"], stride: int, borders: Borders
 ) -> Float[Array, "B _ _ O"]:
     """The one place where convolutions are made."""
-    return jax.lax.conv_general_dilated(
-        x, kernel, (stride, stride), borders, dimension_numbers=("NHWC", "HWIO", "NHWC")
+    return _convolve(x, kernel, stride, borders)
+
+
+def _convolve(x: Array, kernel: Array, stride: int, borders: Borders) -> Array:
+    strides = (stride, stride)
+    result: jax.Array = jax.lax.conv_general_dilated(
+        x, kernel, strides, borders, dimension_numbers=LAYOUT
     )
+    return result
+
+
+def _forward(
+    x: Array, kernel: Array, stride: int, borders: Borders
+) -> tuple[Array, tuple[Array, Array]]:
+    return _convolve(x, kernel, stride, borders), (x, kernel)
+
+
+def _backward(
+    stride: int, borders: Borders, saved: tuple[Array, Array], gradient: Array
+) -> tuple[Array, Array]:
+    x, kernel = saved
+    (of_x,) = jax.linear_transpose(lambda x: _convolve(x, kernel, stride, borders), x)(gradient)
+    if jax.default_backend() == "cpu":
+        return of_x, kernel_gradient(x, gradient, kernel, stride, borders)
+    (of_kernel,) = jax.linear_transpose(lambda k: _convolve(x, k, stride, borders), kernel)(
+        gradient
+    )
+    return of_x, of_kernel
+
+
+convolve.defvjp(_forward, _backward)
+
+
+def kernel_gradient(
+    x: Float[Array, "B H W I"],
+    gradient: Float[Array, "B _ _ O"],
+    kernel: Float[Array, "_ _ I O"],
+    stride: int,
+    borders: Borders,
+) -> Float[Array, "_ _ I O"]:
+    """The kernel's gradient as a convolution of `x` with `gradient`, over the images of a batch.
+
+    It is what JAX would make of it, but with the input transposed `apart`: on a CPU a step of a
+    ResNet-20 is then 1.4 times as fast.
+    """
+    if isinstance(borders, str):
+        borders = tuple(
+            jax.lax.padtype_to_pads(x.shape[1:3], kernel.shape[:2], (stride, stride), borders)
+        )
+    # Of each side's border so much that as many windows fit as the kernel is large.
+    ends = [
+        (before, size - 1 + (of_gradient - 1) * stride + 1 - of_x - before)
+        for (before, _), size, of_gradient, of_x in zip(
+            borders, kernel.shape[:2], gradient.shape[1:3], x.shape[1:3], strict=True
+        )
+    ]
+    found = jax.lax.conv_general_dilated(
+        apart(lambda x: x.transpose(3, 1, 2, 0), x, kernel[0, 0, 0, 0]),
+        gradient.transpose(1, 2, 0, 3),
+        (1, 1),
+        ends,
+        rhs_dilation=(stride, stride),
+        dimension_numbers=LAYOUT,
+    )
+    of_kernel: jax.Array = found.transpose(1, 2, 0, 3)
+    return of_kernel
 
 
 class Conv(nn.Module):
@@ -94,7 +161,6 @@ class BatchNorm(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, shape)
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
         running_var = self.variable("batch_stats", "var", jnp.ones, shape)
-        wide = x.astype(jnp.float32)
         if train:
             if math.prod(x.shape[:-1]) == 1:
                 raise ConfigError(
@@ -102,17 +168,61 @@ class BatchNorm(nn.Module):
                     "image, of which 1 x 1 positions are left here, so that the variance is 0; "
                     "take a batch_size of 2 or more, or larger images"
                 )
-            mean = _mean(wide)
-            # Rounding may take it below 0, where all values are large and the same.
-            var = jnp.maximum(_mean(jnp.square(wide)) - jnp.square(mean), 0.0)
+            y, mean, var = standardise(x, scale, bias, self.epsilon)
             if not self.is_initializing():
                 for running, batch in ((running_mean, mean), (running_var, var)):
                     running.value = self.momentum * running.value + (1 - self.momentum) * batch
-        else:
-            mean, var = running_mean.value, running_var.value
-        factor = scale * jax.lax.rsqrt(var + self.epsilon)
-        y = (wide - mean[None, None, None]) * factor[None, None, None] + bias[None, None, None]
-        return y.astype(x.dtype)
+            return y
+        factor = scale * jax.lax.rsqrt(running_var.value + self.epsilon)
+        return _scaled(x, running_mean.value, factor, bias)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+def standardise(
+    x: Float[Array, "B H W C"], scale: Float[Array, "C"], bias: Float[Array, "C"], epsilon: float
+) -> tuple[Float[Array, "B H W C"], Float[Array, "C"], Float[Array, "C"]]:
+    """Each channel with mean 0 and variance 1, scaled and shifted; and its mean and variance.
+
+    No gradient goes through these two results. That of the first takes two means over the batch,
+    where differentiation step by step takes four: a step of a ResNet-20 is 1.05 times as fast.
+    """
+    return _standardise(x, scale, bias, epsilon)[0]
+
+
+def _standardise(
+    x: Array, scale: Array, bias: Array, epsilon: float
+) -> tuple[tuple[Array, Array, Array], tuple[Array, ...]]:
+    wide = x.astype(jnp.float32)
+    mean = _mean(wide)
+    # Rounding may take it below 0, where all values are large and the same.
+    var = jnp.maximum(_mean(jnp.square(wide)) - jnp.square(mean), 0.0)
+    inverse = jax.lax.rsqrt(var + epsilon)
+    y = _scaled(x, mean, scale * inverse, bias)
+    return (y, mean, var), (x, mean, inverse, scale)
+
+
+def _standardise_backward(
+    epsilon: float, saved: tuple[Array, ...], gradients: tuple[Array, Array, Array]
+) -> tuple[Array, Array, Array]:
+    x, mean, inverse, scale = saved
+    gradient = gradients[0].astype(jnp.float32)
+    standard = _scaled(x.astype(jnp.float32), mean, inverse)
+    of_bias = _mean(gradient)
+    of_scale = _mean(gradient * standard)
+    centred = gradient - of_bias[None, None, None] - standard * of_scale[None, None, None]
+    of_x = centred * (scale * inverse)[None, None, None]
+    number = math.prod(x.shape[:-1])
+    return of_x.astype(x.dtype), of_scale * number, of_bias * number
+
+
+standardise.defvjp(_standardise, _standardise_backward)
+
+
+def _scaled(x: Array, mean: Array, factor: Array, bias: Array | None = None) -> Array:
+    y = (x.astype(jnp.float32) - mean[None, None, None]) * factor[None, None, None]
+    if bias is not None:
+        y = y + bias[None, None, None]
+    return y.astype(x.dtype)
 
 
 def _mean(x: Float[Array, "B H W C"]) -> Float[Array, "C"]:
@@ -126,7 +236,7 @@ def max_pool(
     """The largest value of each window."""
     borders = _borders(padding, size)
     if not isinstance(borders, str):
-        borders = [(0, 0), *borders, (0, 0)]
+        borders = ((0, 0), *borders, (0, 0))
     window, strides = (1, size, size, 1), (1, stride, stride, 1)
     largest: jax.Array = jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, window, strides, borders)
     return largest

@@ -120,14 +120,30 @@ def kernel_gradient(
     x = x.astype(jnp.bfloat16)
     if jax.default_backend() != "cpu":
         return _narrow(x, gradient, (0, 0))
-    # A CPU's product of bfloat16 is only fast where neither side is to be transposed, and the
-    # compiler makes a transposition part of the product unless it stands in a branch: then it takes
-    # little more than half the time. Both branches must differ, and which is taken must not be
-    # known before the program runs.
-    transposed = jax.lax.cond(
-        kernel[0, 0] != jnp.inf, jnp.transpose, lambda x: jnp.zeros(x.shape[::-1], x.dtype), x
-    )
-    return _narrow(transposed, gradient, (1, 0))
+    # A CPU's product of bfloat16 is only fast where neither side is to be transposed: then it takes
+    # little more than half the time.
+    return _narrow(apart(jnp.transpose, x, kernel[0, 0]), gradient, (1, 0))
+
+
+def apart(function: Callable[[Array], Array], x: Array, finite: Float[Array, ""]) -> Array:
+    """function(x), which on a CPU the compiler makes no part of what comes before and after it.
+
+    A transposition that is fused with arithmetic, or left to a product or a convolution, takes many
+    times as long as one alone. A branch is what the compiler leaves as it stands, provided that the
+    other one differs and that which is taken is not known before the program runs.
+
+    Args:
+      function: what to compute.
+      x: of what.
+      finite: a number of the program that is not infinite.
+    """
+    result = jax.eval_shape(function, x)
+
+    def never(x: Array) -> Array:
+        return jnp.zeros(result.shape, result.dtype)
+
+    computed: jax.Array = jax.lax.cond(finite != jnp.inf, function, never, x)
+    return computed
 
 
 def int8_product(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from zoo.checkpoints import FOLDER, Checkpoints
 from zoo.config import ConfigError
 from zoo.pipelines import base
 from zoo.pipelines.base import Data
-from zoo.train import finetune, folder, recipe, reporting, sharding, step
+from zoo.train import finetune, folder, memory, recipe, reporting, sharding, step
 from zoo.train import state as states
 from zoo.train.evaluation import Evaluator
 from zoo.train.recipe import InitFrom, Recipe
@@ -129,6 +130,19 @@ class Job:
             progress.stopped = (
                 f"{progress.evaluations_since_best} evaluations without a better {best.metric}"
             )
+
+    def check_memory(
+        self,
+        train_step: step.TrainStep,
+        window: step.Window,
+        batch: dict[str, Any],
+        reporter: reporting.Reporter,
+    ) -> None:
+        """Says so before a step that this machine's memory will not do for."""
+        with contextlib.suppress(NotImplementedError):  # not every backend tells
+            estimate = memory.of_step(train_step, self.state, window, batch)
+            if text := memory.warning(estimate, self.mesh):
+                reporter.say(text)
 
     def check_finite(self, window: step.Window | None, variables: Any = None) -> None:
         """Stops the run where the loss of a step, or a parameter to be saved, is not finite."""

@@ -109,7 +109,10 @@ def _train(job: Job, reporter: reporting.Reporter, callbacks: Sequence[Callback]
         while not job.finished:
             with reporter.waiting():
                 batch = next(batches)
-            job.state, window = train_step(job.state, window or job.empty_window(batch), batch)
+            window = window or job.empty_window(batch)
+            if progress.step == start:
+                job.check_memory(train_step, window, batch, reporter)
+            job.state, window = train_step(job.state, window, batch)
             progress.step += 1
             reporter.after_step(progress.step)
 

@@ -19,13 +19,17 @@ import jax.numpy as jnp
 import optax
 
 from zoo.decoding import argmax
+from zoo.models.base import Scores
+
+Logits = jax.Array | Scores
+"""What a model answers: the logits, or the scores of given tokens."""
 
 Loss = tuple[jax.Array, jax.Array]
 """Sum and denominator, both float32 scalars."""
 
 
 def cross_entropy(
-    logits: jax.Array,
+    logits: Logits,
     targets: jax.Array,
     weights: jax.Array | None = None,
     *,
@@ -37,7 +41,7 @@ def cross_entropy(
     A target of C or more makes the sum NaN, which stops a run; it is not clipped.
 
     Args:
-      logits: [..., C].
+      logits: [..., C]; or the scores of just these targets, which know of no other class.
       targets: integers [...], or shares [..., C].
       weights: [...].
       label_smoothing: e in the target distribution (1 - e) · one_hot + e / C (Szegedy et al. 2016,
@@ -46,8 +50,12 @@ def cross_entropy(
 
     Raises:
       TypeError: the targets are neither.
-      ValueError: the shapes do not fit.
+      ValueError: the shapes do not fit, or of scores smoothed labels are asked for.
     """
+    if isinstance(logits, Scores):
+        if label_smoothing or cutoff:
+            raise ValueError("label_smoothing and cutoff need logits, not the scores of the tokens")
+        return _sum(-logits.log_probability, _item_weights(logits.best, targets, weights))
     weights = class_weights(logits, targets, weights)
     logits = logits.astype(jnp.float32)
     expected = picked = _expected_logits(logits, targets)
@@ -94,11 +102,13 @@ def smooth_l1(predictions: jax.Array, targets: jax.Array, weights: jax.Array | N
     return _sum(items, weights)
 
 
-def accuracy(logits: jax.Array, targets: jax.Array, weights: jax.Array | None = None) -> Loss:
+def accuracy(logits: Logits, targets: jax.Array, weights: jax.Array | None = None) -> Loss:
     """Weight of the items whose class is right, and of all. Shapes, errors: `cross_entropy`.
 
     Of shares the largest is the class.
     """
+    if isinstance(logits, Scores):
+        return _sum(logits.best, _item_weights(logits.best, targets, weights))
     weights = class_weights(logits, targets, weights)
     return _sum(argmax(logits) == class_numbers(logits, targets), weights)
 

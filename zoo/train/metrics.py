@@ -60,7 +60,7 @@ class Loss(Mean):
 
     @classmethod
     def from_model_output(
-        cls, *, logits: jax.Array, targets: jax.Array, weights: jax.Array, **_: Any
+        cls, *, logits: losses.Logits, targets: jax.Array, weights: jax.Array, **_: Any
     ) -> Self:
         return cls(*losses.cross_entropy(logits, targets, weights))
 
@@ -83,7 +83,7 @@ class Accuracy(Mean):
 
     @classmethod
     def from_model_output(
-        cls, *, logits: jax.Array, targets: jax.Array, weights: jax.Array, **_: Any
+        cls, *, logits: losses.Logits, targets: jax.Array, weights: jax.Array, **_: Any
     ) -> Self:
         return cls(*losses.accuracy(logits, targets, weights))
 
@@ -217,7 +217,7 @@ class Classification(_OnHost):
 
 @struct.dataclass
 class LanguageModeling(_OnHost):
-    """The next token: logits [B, T, V], integer targets [B, T], weights [B, T]."""
+    """The next token: logits [B, T, V] or scores, integer targets [B, T], weights [B, T]."""
 
     loss: Loss
     perplexity: Perplexity

@@ -48,6 +48,11 @@ def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
+def divided(mesh: Mesh) -> NamedSharding:
+    """The sharding of a batch: each device holds rows of its own."""
+    return NamedSharding(mesh, PartitionSpec("data"))
+
+
 @functools.cache
 def _replicator(mesh: Mesh) -> Callable[[Any], Any]:
     return jax.jit(lambda tree: tree, out_shardings=replicated(mesh))
@@ -65,7 +70,7 @@ def put_batch(batch: Batch, mesh: Mesh) -> dict[str, Any]:
     included, so they count in no loss and no metric.
     """
     devices = mesh.devices.size
-    sharding = NamedSharding(mesh, PartitionSpec("data"))
+    sharding = divided(mesh)
 
     def place(array: np.ndarray[Any, Any]) -> jax.Array:
         missing = -len(array) % devices

@@ -28,7 +28,8 @@ class Window:
     """int32 []: the first step whose loss was not finite; 0 while there is none."""
 
 
-TrainStep = Callable[[TrainState, Window, dict[str, Any]], tuple[TrainState, Window]]
+TrainStep = jax.stages.Wrapped
+"""(state, window, batch) -> (state, window), compiled at its first call for each shape."""
 EvalStep = Callable[[Any, Any, dict[str, Any]], Any]
 
 

@@ -19,6 +19,7 @@ from zoo.config import ConfigError
 from zoo.pipelines.base import Data
 from zoo.predictors import Predictor
 from zoo.train import bleu, losses, metrics
+from zoo.train.losses import Logits
 
 Batch = dict[str, Any]
 
@@ -32,13 +33,20 @@ class Task(abc.ABC):
     best: ClassVar[Best]
     """The metric of the validation split by which the best checkpoint is chosen."""
 
+    @property
+    def method(self) -> str:
+        """The model's method that answers."""
+        return "__call__"
+
     def arguments(self, batch: Batch) -> tuple[Any, ...]:
-        """What the model is called with."""
+        """What it is called with."""
         return (batch["inputs"],)
 
-    def logits(self, module: nn.Module, variables: Any, batch: Batch) -> jax.Array:
+    def logits(self, module: nn.Module, variables: Any, batch: Batch) -> Logits:
         """The model's answer, as a predictor would have it."""
-        logits: jax.Array = module.apply(variables, *self.arguments(batch), train=False)  # type: ignore[assignment]
+        logits: Logits = module.apply(  # type: ignore[assignment]
+            variables, *self.arguments(batch), train=False, method=self.method
+        )
         return logits
 
     def begin(self, module: nn.Module, batch_size: int) -> Any:
@@ -47,11 +55,16 @@ class Task(abc.ABC):
 
     def train_logits(
         self, module: nn.Module, variables: Any, carry: Any, batch: Batch, rngs: Any
-    ) -> tuple[jax.Array, Any, Any]:
+    ) -> tuple[Logits, Any, Any]:
         """The model's answer in training, the collections that it changed, and what to hand on."""
         mutable = [name for name in variables if name != "params"]
         logits, changed = module.apply(
-            variables, *self.arguments(batch), train=True, rngs=rngs, mutable=mutable
+            variables,
+            *self.arguments(batch),
+            train=True,
+            rngs=rngs,
+            mutable=mutable,
+            method=self.method,
         )
         return logits, changed, carry
 
@@ -73,11 +86,11 @@ class Task(abc.ABC):
         return {}, ""
 
     @abc.abstractmethod
-    def loss(self, logits: jax.Array, batch: Batch) -> tuple[jax.Array, jax.Array]:
+    def loss(self, logits: Logits, batch: Batch) -> tuple[jax.Array, jax.Array]:
         """What is minimised, as (sum, denominator)."""
 
     @abc.abstractmethod
-    def measure(self, logits: jax.Array, batch: Batch) -> Any:
+    def measure(self, logits: Logits, batch: Batch) -> Any:
         """The metrics of one batch, as a CLU collection."""
 
 
@@ -90,12 +103,12 @@ class Classification(Task):
     label_smoothing: float = 0.0
     """Share of the target's probability spread over all classes; in the minimised loss only."""
 
-    def loss(self, logits: jax.Array, batch: Batch) -> tuple[jax.Array, jax.Array]:
+    def loss(self, logits: Logits, batch: Batch) -> tuple[jax.Array, jax.Array]:
         return losses.cross_entropy(
             logits, batch["targets"], batch["weights"], label_smoothing=self.label_smoothing
         )
 
-    def measure(self, logits: jax.Array, batch: Batch) -> Any:
+    def measure(self, logits: Logits, batch: Batch) -> Any:
         return metrics.Classification.single_from_model_output(
             logits=logits, targets=batch["targets"], weights=batch["weights"]
         )
@@ -122,12 +135,12 @@ class Tokens(Task):
     label_smoothing: float = 0.0
     """Share of the target's probability spread over the vocabulary; in the minimised loss only."""
 
-    def loss(self, logits: jax.Array, batch: Batch) -> tuple[jax.Array, jax.Array]:
+    def loss(self, logits: Logits, batch: Batch) -> tuple[jax.Array, jax.Array]:
         return losses.cross_entropy(
             logits, batch["targets"], batch["weights"], label_smoothing=self.label_smoothing
         )
 
-    def measure(self, logits: jax.Array, batch: Batch) -> Any:
+    def measure(self, logits: Logits, batch: Batch) -> Any:
         return metrics.LanguageModeling.single_from_model_output(
             logits=logits, targets=batch["targets"], weights=batch["weights"]
         )
@@ -144,8 +157,36 @@ class LanguageModeling(Tokens):
     """Let a recurrent model begin a batch in the state in which it left the one before, with no
     gradient through it (truncated back-propagation through time, Mikolov et al. 2010). The data
     must then be `contiguous`."""
+    chunk_len: int | None = None
+    """Positions of which there are logits at a time, for texts so long that those of a whole one
+    would take too much room; None: all."""
+
+    def __post_init__(self) -> None:
+        if self.chunk_len is None:
+            return
+        if self.chunk_len < 1:
+            raise ConfigError(f"task.chunk_len is {self.chunk_len}; it is 1 or more")
+        for name in ("carry_state", "label_smoothing"):
+            if value := getattr(self, name):
+                raise ConfigError(
+                    f"task.chunk_len is {self.chunk_len} and task.{name} is {value}; with logits "
+                    f"in pieces there is no {name}: leave one of the two out"
+                )
+
+    @property
+    def method(self) -> str:
+        return "__call__" if self.chunk_len is None else "scores"
+
+    def arguments(self, batch: Batch) -> tuple[Any, ...]:
+        whole = super().arguments(batch)
+        return whole if self.chunk_len is None else (*whole, self.chunk_len)
 
     def begin(self, module: nn.Module, batch_size: int) -> Any:
+        if not hasattr(module, self.method):
+            raise ConfigError(
+                f"task.chunk_len is {self.chunk_len}, but a {type(module).__name__} gives all "
+                "logits at once; leave it out, or take a Reformer, as reformer_lm_long"
+            )
         if not self.carry_state:
             return ()
         if not hasattr(module, "unroll"):
@@ -157,7 +198,7 @@ class LanguageModeling(Tokens):
 
     def train_logits(
         self, module: nn.Module, variables: Any, carry: Any, batch: Batch, rngs: Any
-    ) -> tuple[jax.Array, Any, Any]:
+    ) -> tuple[Logits, Any, Any]:
         if not self.carry_state:
             return super().train_logits(module, variables, carry, batch, rngs)
         logits, carry = module.apply(
@@ -210,12 +251,12 @@ class Tagging(Task):
     labels: tuple[str, ...] | None = None
     """The tags by name, which say where an entity begins; None: those of the data."""
 
-    def loss(self, logits: jax.Array, batch: Batch) -> tuple[jax.Array, jax.Array]:
+    def loss(self, logits: Logits, batch: Batch) -> tuple[jax.Array, jax.Array]:
         return losses.cross_entropy(
             logits, batch["targets"], batch["weights"], label_smoothing=self.label_smoothing
         )
 
-    def measure(self, logits: jax.Array, batch: Batch) -> Any:
+    def measure(self, logits: Logits, batch: Batch) -> Any:
         """Also precision, recall and F1 of the entities, see `entities`."""
         if self.labels is None:
             raise ConfigError("task.labels is not set: resolve the recipe, whose data has them")

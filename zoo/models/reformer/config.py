@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 from typing import Literal
@@ -85,6 +86,15 @@ class ReformerStackConfig(ModelConfig):
                 "whose parameters are stacked, have no form in int8"
             )
         return super().in_precision(dtype)
+
+    def reaching(self, length: int) -> ModelConfig:
+        if not self.axial_shape:
+            return super().reaching(length)
+        _, *others = self.axial_shape
+        first = -(-length // math.prod(others))
+        if first <= self.axial_shape[0]:
+            return self
+        return dataclasses.replace(self, axial_shape=(first, *others))
 
     @property
     def sizes(self) -> HeadSizes:

@@ -19,10 +19,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from flax import struct
 from jaxtyping import Array, Bool, Float, Int
 
 from zoo import registry
+from zoo.models.base import Scores
 from zoo.models.dense import Dense, multiply
 from zoo.models.layers import Dropout, Embedding, shift_right
 from zoo.models.reformer.blocks import Cache, Masks, ReformerStack, Rotations
@@ -81,15 +81,6 @@ class ReformerTaggerConfig(ReformerStackConfig):
 
     def example_inputs(self, batch: int) -> tuple[jax.ShapeDtypeStruct, ...]:
         return (jax.ShapeDtypeStruct((batch, min(8, self.longest)), jnp.int32),)
-
-
-@struct.dataclass
-class Scores:
-    """What a language model thinks of the tokens of a text."""
-
-    log_probability: Float[Array, "B T"]
-    best: Bool[Array, "B T"]
-    """Whether no other token is more probable."""
 
 
 class ReformerLM(nn.Module):

@@ -212,16 +212,23 @@ def reformer_lm_text() -> Recipe:
 
 @registry.recipes.register
 def reformer_long() -> Recipe:
-    """Your own text files in windows of 65,536 bytes.
+    """WikiText-2 in windows of 65,536 bytes; or your own text files.
 
-    zoo train reformer_long --data.train my.txt --workdir runs/long
+    zoo train reformer_long --workdir runs/long
+    zoo train reformer_long --data.train my.txt --data.validation --data.test --workdir runs/mine
 
     Not run yet.
     """
     return Recipe(
         model=reformer_lm_long(),
-        data=LanguageModelingData(tokenizer=TokenizerConfig(kind="bytes"), length=65_536),
-        task=LanguageModeling(),
+        data=LanguageModelingData(
+            train=("wikitext-2/train.txt",),
+            validation=("wikitext-2/valid.txt",),
+            test=("wikitext-2/test.txt",),
+            tokenizer=TokenizerConfig(kind="bytes"),
+            length=65_536,
+        ),
+        task=LanguageModeling(chunk_len=4096),
         optimizer=Adam(
             learning_rate=1e-3, clip_norm=1.0, schedule=Cosine(warmup_steps=200, end_factor=0.1)
         ),

@@ -1,0 +1,287 @@
+"""What the Reformer's memory and time grow with, beside full attention and beside Hugging Face's.
+
+    pip install -e '.[bench,train]' -c constraints.txt
+    python benchmarks/reformer.py lengths
+    python benchmarks/reformer.py layers
+    python benchmarks/reformer.py times
+    python benchmarks/reformer.py peers
+
+* `lengths`, `layers`: the memory of a training step with Adam on one text, as XLA plans it
+  (`zoo.train.memory`); nothing is run, so that what does not fit has a figure too. 6 layers of
+  width 256, 4 heads, two rounds of hashing in chunks of 64, 258 ids; the Transformer has the same
+  sizes.
+* `times`: seconds of such a step with two layers, where it fits into memory: attention by hashes
+  and full attention in the same Reformer.
+* `peers`: seconds of loss and gradients on one text of 4,096 tokens, 6 layers, without dropout,
+  beside `ReformerModelWithLMHead` of Hugging Face in eager PyTorch. `torch.compile` does not take
+  its custom backward pass.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import functools
+import os
+import statistics
+from collections.abc import Callable
+from typing import Any
+
+import timing
+
+WIDTH, HEADS, VOCABULARY, CHUNK = 256, 4, 258, 64
+LENGTHS = tuple(2**n for n in range(10, 17))
+LAYERS = (2, 6, 12, 24)
+PIECE = 4096
+"""Positions that the Reformer's feed-forward layers and its loss take at a time."""
+
+
+def reformer(length: int, layers: int, *, hashed: bool = True) -> Any:
+    """A Reformer for such a length."""
+    from zoo.models.reformer.lsh_attention import LSHAttentionConfig
+    from zoo.models.reformer.models import ReformerLMConfig
+    from zoo.models.reformer.self_attention import SelfAttentionConfig
+
+    by_hashes = LSHAttentionConfig(chunk_len=CHUNK, num_hashes=2)
+    return ReformerLMConfig(
+        vocab_size=VOCABULARY,
+        d_model=WIDTH,
+        d_ff=4 * WIDTH,
+        num_heads=HEADS,
+        num_layers=layers,
+        attention=(by_hashes if hashed else SelfAttentionConfig(),),
+        activation="gelu_tanh",
+        axial_shape=(CHUNK, length // CHUNK),
+        ff_chunk_len=PIECE if length > PIECE else None,
+    )
+
+
+def transformer(length: int, layers: int, *, remat: bool) -> Any:
+    """A Transformer of the same sizes."""
+    from zoo.models.transformer import TransformerLMConfig
+
+    return TransformerLMConfig(
+        vocab_size=VOCABULARY,
+        d_model=WIDTH,
+        d_ff=4 * WIDTH,
+        num_heads=HEADS,
+        num_layers=layers,
+        activation="gelu_tanh",
+        max_len=length,
+        remat=remat,
+    )
+
+
+def training(model: Any, length: int) -> Any:
+    """A recipe for the model; its data is never opened."""
+    from zoo.models.reformer.models import ReformerLMConfig
+    from zoo.pipelines import CopyData
+    from zoo.train import Recipe
+    from zoo.train.optimizers import Adam
+    from zoo.train.tasks import LanguageModeling
+
+    pieces = isinstance(model, ReformerLMConfig) and length > PIECE
+    return Recipe(
+        model=model,
+        data=CopyData(two_times=True),
+        task=LanguageModeling(chunk_len=PIECE if pieces else None),
+        optimizer=Adam(learning_rate=1e-3),
+        steps=1000,
+        batch_size=1,
+        eval_every=1000,
+        checkpoint_every=1000,
+    )
+
+
+def estimate(model: Any, length: int) -> Any:
+    """The memory of its step on one text."""
+    import jax
+    import jax.numpy as jnp
+
+    from zoo.train import memory, sharding
+
+    tokens = jax.ShapeDtypeStruct((1, length), jnp.int32)
+    weights = jax.ShapeDtypeStruct((1, length), jnp.float32)
+    batch = {"inputs": tokens, "targets": tokens, "weights": weights}
+    mesh = sharding.make_mesh(sharding.MeshConfig(data=1))
+    return memory.of_batch(training(model, length), batch, mesh)
+
+
+def by_length() -> None:
+    """The table of memory by length."""
+    print("\n| tokens | Reformer | Transformer | with remat |\n|---:|---:|---:|---:|")
+    for length in LENGTHS:
+        models = (
+            reformer(length, 6),
+            transformer(length, 6, remat=False),
+            transformer(length, 6, remat=True),
+        )
+        cells = [f"{estimate(model, length).total / 1e9:.2f} GB" for model in models]
+        print(f"| {length:,} | {' | '.join(cells)} |", flush=True)
+
+
+def by_layers(length: int = 4096) -> None:
+    """The table of memory by the number of layers."""
+    print(f"\n{length:,} tokens\n")
+    print("| layers | parameters | the rest of the state and gradients | activations | total |")
+    print("|---:|---:|---:|---:|---:|")
+    for layers in LAYERS:
+        found = estimate(reformer(length, layers), length)
+        # The gradients are as large as the parameters, and all there when the step ends.
+        activations = found.temporary - found.variables
+        sizes = found.variables, found.optimizer + found.variables, activations, found.total
+        cells = [f"{size / 1e6:.0f} MB" for size in sizes]
+        print(f"| {layers} | {' | '.join(cells)} |", flush=True)
+
+
+def step(length: int, layers: int, hashed: bool) -> Callable[[], None]:
+    """One training step of a Reformer on random tokens."""
+    import jax
+    import numpy as np
+
+    from zoo.train import sharding, state
+    from zoo.train import step as steps
+
+    model = reformer(length, layers, hashed=hashed)
+    plan = training(model, length)
+    module, optimizer = model.build(), plan.optimizer.build(plan.steps)
+    mesh = sharding.make_mesh(sharding.MeshConfig(data=1))
+    tokens = np.random.default_rng(0).integers(2, VOCABULARY, (1, length), np.int32)
+    weights = np.ones((1, length), np.float32)
+    batch = sharding.put_batch({"inputs": tokens, "targets": tokens, "weights": weights}, mesh)
+    update = steps.make_train_step(module, plan.task, optimizer, mesh)
+    first = state.create(module, model, optimizer, 0, mesh)
+    current = [
+        first,
+        sharding.replicate(steps.empty_window(module, plan.task, first.variables, batch), mesh),
+    ]
+
+    def run() -> None:
+        current[:] = update(*current, batch)
+        jax.block_until_ready(current[0].params)
+
+    return run
+
+
+def times(rounds: int, layers: int = 2) -> None:
+    """The table of the seconds of a step by length."""
+    from zoo.train import memory, sharding
+
+    mesh = sharding.make_mesh(sharding.MeshConfig(data=1))
+    print(f"\n{layers} layers\n")
+    print("| tokens | by hashes | full attention | ratio |\n|---:|---:|---:|---:|")
+    for length in LENGTHS:
+        systems = {}
+        for hashed in (True, False):
+            found = estimate(reformer(length, layers, hashed=hashed), length)
+            if memory.enough(found, mesh):
+                make = functools.partial(step, length, layers, hashed)
+                systems["by hashes" if hashed else "full"] = timing.System(make)
+        found = timing.in_turns(systems, rounds)
+        for system in systems.values():
+            system.close()
+        seconds = {name: statistics.median(each) for name, each in found.items()}
+        cells = [
+            f"{seconds[name]:.2f} s" if name in seconds else "does not fit"
+            for name in ("by hashes", "full")
+        ]
+        ratio = f"{seconds['full'] / seconds['by hashes']:.2f}" if "full" in seconds else ""
+        print(f"| {length:,} | {' | '.join(cells)} | {ratio} |", flush=True)
+
+
+def hugging_face(length: int, layers: int, threads: int) -> Callable[[], None]:
+    """Loss and gradients of its Reformer of the same sizes."""
+    import torch
+    from transformers import ReformerConfig, ReformerModelWithLMHead
+
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    config = ReformerConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=WIDTH,
+        feed_forward_size=4 * WIDTH,
+        num_attention_heads=HEADS,
+        attention_head_size=64,
+        attn_layers=["lsh"] * layers,
+        num_hashes=2,
+        num_buckets=2 * length // CHUNK,
+        lsh_attn_chunk_length=CHUNK,
+        is_decoder=True,
+        hidden_act="gelu",
+        hidden_dropout_prob=0.0,
+        axial_pos_embds=True,
+        axial_pos_shape=(CHUNK, length // CHUNK),
+        axial_pos_embds_dim=(WIDTH // 2, WIDTH // 2),
+        max_position_embeddings=length,
+    )
+    model = ReformerModelWithLMHead(config).train()
+    tokens = torch.randint(2, VOCABULARY, (1, length))
+
+    def run() -> None:
+        model.zero_grad(set_to_none=True)
+        model(input_ids=tokens, labels=tokens).loss.backward()
+
+    return run
+
+
+def ours(length: int, layers: int) -> Callable[[], None]:
+    """Loss and gradients of ours, with rotations drawn in each run as in training."""
+    import jax
+    import jax.numpy as jnp
+
+    from zoo.train import losses
+
+    config = dataclasses.replace(reformer(length, layers), dropout_rate=0.0)
+    module = config.build()
+    tokens = jax.random.randint(jax.random.key(1), (1, length), 2, VOCABULARY)
+    params = jax.jit(module.init)(jax.random.key(0), tokens)["params"]
+
+    @jax.jit
+    def gradients(params: Any, key: jax.Array) -> Any:
+        def loss(params: Any) -> jax.Array:
+            rngs = {"dropout": key}
+            logits = module.apply({"params": params}, tokens, train=True, rngs=rngs)
+            total, number = losses.cross_entropy(logits, tokens, jnp.ones(tokens.shape))
+            return total / number
+
+        return jax.value_and_grad(loss)(params)
+
+    def run() -> None:
+        jax.block_until_ready(gradients(params, jax.random.key(2)))
+
+    return run
+
+
+def peers(rounds: int, threads: int, length: int = 4096, layers: int = 6) -> None:
+    """The table beside Hugging Face's."""
+    systems = {
+        "zoo": timing.System(functools.partial(ours, length, layers)),
+        "Hugging Face": timing.System(functools.partial(hugging_face, length, layers, threads)),
+    }
+    seconds = timing.in_turns(systems, rounds)
+    timing.print_rates(
+        f"forward and backward pass, {length:,} tokens", length, seconds, ["Hugging Face"]
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__.partition("\n")[0],
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("table", choices=("lengths", "layers", "times", "peers"))
+    parser.add_argument("--rounds", type=int, default=3, help="timed runs of each system")
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    options = parser.parse_args()
+    timing.use_threads(options.threads)
+    tables: dict[str, Callable[[], None]] = {
+        "lengths": by_length,
+        "layers": by_layers,
+        "times": functools.partial(times, options.rounds),
+        "peers": functools.partial(peers, options.rounds, options.threads),
+    }
+    tables[options.table]()
+
+
+if __name__ == "__main__":
+    main()
