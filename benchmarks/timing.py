@@ -53,7 +53,10 @@ class System:
 def _serve(make: Callable[[], Callable[..., Any]], pipe: Any) -> None:
     run = None
     while True:
-        arguments = pipe.recv()
+        try:
+            arguments = pipe.recv()
+        except EOFError:  # the benchmark has ended
+            return
         try:
             run = run or make()
             start = time.perf_counter()

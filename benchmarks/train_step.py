@@ -166,8 +166,9 @@ class ZooTraining:
     """A model, its state and the compiled step, as a run has them."""
 
     def __init__(self, case: Case, dtype: Any) -> None:
-        from zoo.train import sharding, state, step
+        from zoo.train import heap, sharding, state, step
 
+        heap.keep()
         module = case.config.in_precision(dtype).build()
         optimizer = case.optimizer.build(1_000_000)
         self.mesh = sharding.make_mesh(sharding.MeshConfig())

@@ -114,13 +114,14 @@ def test_show_memory_takes_the_flags_of_train(zoo_command, monkeypatch):
     from zoo.train import memory
 
     monkeypatch.setattr(memory, "capacity", lambda mesh: 10)
-    small = ("--data.max-len", "9", "--batch-size", "2", "--mesh.data", "1")
-    code, out, err = zoo_command("show", "transformer_copy", "--memory", *small)
+    code, out, err = zoo_command(
+        *("show", "mlp_digits", "--memory", "--batch-size", "2", "--mesh.data", "1")
+    )
     assert (code, err) == (0, "")
     title, header, first, *_, last = out.splitlines()
-    assert title.startswith("memory of a training step of transformer_copy on 1 ")
+    assert title.startswith("memory of a training step of mlp_digits on 1 ")
     assert header.split() == ["batch", "parameters", "optimizer", "activations", "total"]
-    assert re.match(r"2 . \d+ +0\.\d{3} GB ", first)
+    assert re.match(r"2 . 8 . 8 . 1 +0\.\d MB ", first)
     assert last == "that is too little: take a smaller batch_size"
 
 

@@ -160,7 +160,7 @@ def show_memory(words: list[str]) -> int:
     if not words:
         raise ValueError("which recipe? zoo show RECIPE --memory")
     recipe, _ = _recipe(words, "zoo show --memory")
-    print(memory.describe(recipe))
+    print(memory.describe(recipe, list(memory.of_recipe(recipe))))
     return 0
 
 

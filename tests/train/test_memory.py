@@ -18,11 +18,20 @@ FLOAT = 4
 
 
 @pytest.fixture
-def copying():
-    """A recipe without files: two sequences of 16 symbols."""
+def reading(tmp_path):
+    """A recipe whose batches have two texts of eight words."""
+    path = tmp_path / "texts.csv"
+    texts = [f"{'a b c d e f g h'},{label}" for label in ("sea", "sky")] * 4
+    path.write_text("text,label\n" + "\n".join(texts))
     return zoo.override(
-        zoo.recipe("transformer_copy"),
-        {"batch_size": 2, "data.min_len": 6, "data.max_len": 6, "mesh.data": 1},
+        zoo.recipe("bag_of_embeddings_file"),
+        {
+            "data.train": str(path),
+            "batch_size": 2,
+            "model.d_model": 4,
+            "model.ngram_order": 1,
+            "mesh.data": 1,
+        },
     )
 
 
@@ -34,51 +43,60 @@ def room(monkeypatch):
     return of
 
 
-def test_lengths_are_doubled_until_memory_will_not_do(copying, room):
-    first = next(memory.of_recipe(copying))
-    number = sum(x.size for x in jax.tree.leaves(copying.resolve().model.variable_shapes()))
+def estimate(length, total):
+    return memory.Estimate((2, length), variables=1, optimizer=2, temporary=3, total=total)
+
+
+def test_lengths_are_doubled_until_memory_will_not_do(reading, room):
+    first = next(memory.of_recipe(reading))
+    number = sum(x.size for x in jax.tree.leaves(reading.resolve().model.variable_shapes()))
     assert first.variables == number * FLOAT
     assert 2 * first.variables <= first.optimizer < 2 * first.variables + 100  # Adam's two means
     assert first.total > first.variables + first.optimizer + first.temporary
 
-    room(2 * first.total)
-    found = list(memory.of_recipe(copying))
+    limit = first.total + 3 * 2 * first.inputs[1] * FLOAT
+    room(limit)
+    found = list(memory.of_recipe(reading))
     lengths = [estimate.inputs[1] for estimate in found]
-    assert lengths == [lengths[0] * 2**i for i in range(len(lengths))]
     assert len(found) > 1
-    assert all(estimate.total <= 2 * first.total for estimate in found[:-1])
-    assert found[-1].total > 2 * first.total
-    described = memory.describe(copying).splitlines()
-    assert described[0].startswith("memory of a training step of transformer_copy on 1 ")
-    assert described[2 : 2 + len(found)] == [estimate.row() for estimate in found]
-    assert described[-1] == f"largest length that fits, by doubling: {lengths[-2]:,}"
+    assert lengths == [lengths[0] * 2**i for i in range(len(lengths))]
+    assert all(estimate.total <= limit for estimate in found[:-1])
+    assert found[-1].total > limit
 
 
-def test_lengths_are_halved_until_memory_will_do(copying, room):
-    longer = zoo.override(copying, {"data.max_len": 63, "data.min_len": 63})
-    first = next(memory.of_recipe(longer))
+def test_lengths_are_halved_until_memory_will_do(reading, room, monkeypatch):
+    monkeypatch.setattr(memory, "SHORTEST", 4)
+    first = next(memory.of_recipe(reading))
     room(first.total - 1)
-    found = list(memory.of_recipe(longer))
-    assert [estimate.inputs[1] for estimate in found] == [63, 31]
-    assert memory.describe(longer).endswith("largest length that fits, by doubling: 31")
+    lengths = [estimate.inputs[1] for estimate in memory.of_recipe(reading)]
+    assert lengths == [first.inputs[1], first.inputs[1] // 2]
+
+
+def test_the_table_ends_with_the_largest_length_that_fits(reading, room):
+    found = [estimate(8, 100), estimate(16, 200), estimate(32, 400)]
+    room(250)
+    described = memory.describe(reading, found).splitlines()
+    assert described[0].startswith("memory of a training step of bag_of_embeddings_file on 1 ")
+    assert described[2:5] == [estimate.row() for estimate in found]
+    assert described[-1] == "largest length that fits, by doubling: 16"
     room(10)
-    assert memory.describe(longer).endswith("by doubling: none that was tried")
+    assert memory.describe(reading, found).endswith("by doubling: none that was tried")
+    assert memory.describe(reading, found[:1]).endswith("take a smaller batch_size")
     room(None)
-    assert "could not be found out" in memory.describe(longer)
+    assert memory.describe(reading, found).endswith("could not be found out")
 
 
 def test_images_have_no_length(room):
     digits = zoo.override(zoo.recipe("mlp_digits"), {"mesh.data": 1})
-    assert len(list(memory.of_recipe(digits))) == 1
     room(10)
-    assert memory.describe(digits).endswith("that is too little: take a smaller batch_size")
+    assert len(list(memory.of_recipe(digits))) == 1
 
 
 def test_a_run_warns_before_a_step_that_will_not_fit(run, room):
     room(1000)
     told = (run("warned").workdir / LOG).read_text()
     assert "warning: a step with inputs (4, " in told
-    assert "and there are 0.000 GB. A smaller batch_size or shorter inputs take less" in told
+    assert "and there are 0.0 MB. A smaller batch_size or shorter inputs take less" in told
     room(10**12)
     assert "warning" not in (run("not").workdir / LOG).read_text()
 

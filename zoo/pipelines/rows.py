@@ -20,6 +20,9 @@ from zoo.pipelines.base import Array, Dataset, Tensor, shown, tensorflow
 
 R = TypeVar("R")
 
+LONGEST = 2**20
+"""The largest length to pad to, where rows of any length are batched."""
+
 
 class Splits(Generic[R]):
     """The rows of each split, read when they are first needed."""
@@ -210,6 +213,67 @@ class Sequences:
         ids = np.zeros(real.shape, np.int32)
         ids[real] = self.ids[(self._starts[rows, None] + places)[real]]
         return ids, real
+
+
+class Aligned:
+    """Rows of two sequences, which in a batch are padded to one length: `inputs` and `targets`.
+
+    Letters: N rows.
+    """
+
+    def __init__(self, inputs: Sequences, targets: Sequences) -> None:
+        self.inputs, self.targets = inputs, targets
+        self.lengths = np.maximum(inputs.lengths, targets.lengths)
+        """Of the longer sequence of each row: [N]."""
+        tf = tensorflow()
+        self.signature = {
+            "inputs": tf.TensorSpec([None, None], tf.int32),
+            "targets": tf.TensorSpec([None, None], tf.int32),
+            "weights": tf.TensorSpec([None, None], tf.float32),
+        }
+        """Of a batch; the weights are those of the targets."""
+
+    def some(
+        self,
+        rows: Array,
+        lengths: Sequence[int],
+        batch_sizes: Sequence[int],
+        seed: int | None = None,
+        start: int = 0,
+    ) -> Dataset:
+        """Batches of some of the rows, each padded to one of the lengths; number `start` first.
+
+        Args:
+          rows: their numbers; none of them is longer than the last of the lengths.
+          lengths: rising.
+          batch_sizes: one for each length.
+          seed: as in `CachedRows.grouped`.
+          start: likewise.
+        """
+
+        def fetch(places: Array) -> dict[str, Array]:
+            numbers = rows[places]
+            length = ops.boundary_of(int(self.lengths[numbers].max()), lengths) or lengths[-1]
+            inputs, _ = self.inputs.padded(numbers, length)
+            targets, real = self.targets.padded(numbers, length)
+            return {"inputs": inputs, "targets": targets, "weights": real.astype(np.float32)}
+
+        def measure(places: Array) -> Array:
+            return self.lengths[rows[places]]
+
+        cached = CachedRows(len(rows), fetch, self.signature, measure)
+        return cached.grouped(lengths[:-1], batch_sizes, seed=seed, start=start)
+
+    def all(self, lengths: tuple[int, ...], batch_size: int) -> Dataset:
+        """All rows once, those of similar lengths together; rows without weights fill batches up.
+
+        Args:
+          lengths: to pad to, rising. For longer rows there are more of them.
+          batch_size: rows of each batch.
+        """
+        lengths += tuple(length for length in ops.ladder(LONGEST) if length > lengths[-1])
+        batches = self.some(np.arange(len(self.lengths)), lengths, [batch_size] * len(lengths))
+        return ops.pipe(batches, ops.pad_last_batch(batch_size), ops.prefetch)
 
 
 def row_order(rows: int, seed: int | None) -> Callable[[int, int], Array]:

@@ -25,15 +25,11 @@ from zoo.pipelines.base import (
     Facts,
     LabelError,
     shown,
-    tensorflow,
 )
-from zoo.pipelines.rows import CachedRows, Sequences, Splits
+from zoo.pipelines.rows import Aligned, Sequences, Splits
 from zoo.pipelines.sentences import Sentence
 from zoo.pipelines.tfds import Prepared
 from zoo.tokenizers import IdTokenizer, Tokenizer, TokenizerConfig, WordTokenizer
-
-LONGEST = 2**20
-"""The largest length that evaluation pads to."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -250,24 +246,20 @@ class TaggedSentences:
                 config.max_len,
             )
         sizes = [batch_size] * len(config.lengths)
-        batches = encoded.batches(rows, config.lengths, sizes, seed, start)
+        batches = encoded.some(rows, config.lengths, sizes, seed, start)
         if config.word_dropout:
             batches = self._drop_words(batches, seed, start)
         return ops.prefetch(batches)
 
     def evaluate(self, split: str, batch_size: int) -> Dataset:
         """See `Data.evaluate`. The sentences of a batch have similar lengths."""
-        encoded = self._encoded[split]
-        lengths = self._config.lengths
-        lengths += tuple(length for length in ops.ladder(LONGEST) if length > lengths[-1])
-        rows = np.arange(len(encoded.lengths))
-        batches = encoded.batches(rows, lengths, [batch_size] * len(lengths))
-        return ops.pipe(batches, ops.pad_last_batch(batch_size), ops.prefetch)
+        return self._encoded[split].all(self._config.lengths, batch_size)
 
     def _drop_words(self, batches: Dataset, seed: int, start: int) -> Dataset:
         """Batches whose rare words are replaced at random, by (seed, number of the batch)."""
         unknown = self._unknown_id()
-        counts = np.bincount(self._encoded["train"].words, minlength=self._tokenizer.vocab_size)
+        encoded = self._encoded["train"]
+        counts = np.bincount(encoded.inputs.ids, minlength=self._tokenizer.vocab_size)
         dropout = self._config.word_dropout
         probabilities = np.where(counts > 0, dropout / (dropout + np.maximum(counts, 1)), 0.0)
 
@@ -278,7 +270,7 @@ class TaggedSentences:
             return {"inputs": replaced, "targets": targets, "weights": weights}
 
         numbered = batches.enumerate(start).map(lambda number, batch: {**batch, "number": number})
-        return ops.call(drop, _signature(), [*_signature(), "number"])(numbered)
+        return ops.call(drop, encoded.signature, [*encoded.signature, "number"])(numbered)
 
     def _unknown_id(self) -> int:
         unknown = getattr(self._tokenizer, "unknown_id", None)
@@ -289,68 +281,13 @@ class TaggedSentences:
             )
         return int(unknown)
 
-    def _encode(self, split: str) -> _Encoded:
-        return _Encoded(self._sentences[split], self._tokenizer, self.facts.labels)
-
-
-class _Encoded:
-    """The sentences of a split in numbers."""
-
-    def __init__(
-        self,
-        found: Sequence[Sentence],
-        tokenizer: WordTokenizer | IdTokenizer,
-        labels: tuple[str, ...],
-    ) -> None:
-        numbers = {label: number for number, label in enumerate(labels)}
-        self._words = Sequences(tokenizer.encode_words(sentence.words) for sentence in found)
-        self._tags = Sequences([numbers[tag] for tag in sentence.tags] for sentence in found)
-        self.lengths = self._words.lengths
-        """Of each sentence: [N]."""
-
-    @property
-    def words(self) -> Array:
-        """The ids of all words, one sentence after the other."""
-        return self._words.ids
-
-    def batches(
-        self,
-        rows: Array,
-        lengths: Sequence[int],
-        batch_sizes: Sequence[int],
-        seed: int | None = None,
-        start: int = 0,
-    ) -> Dataset:
-        """Batches of some of the sentences, each padded to one of the lengths; `start` first.
-
-        Args:
-          rows: the numbers of the sentences; none of them is longer than the last of the lengths.
-          lengths: rising.
-          batch_sizes: one for each length.
-          seed: as in `CachedRows.grouped`.
-          start: likewise.
-        """
-
-        def fetch(places: Array) -> dict[str, Array]:
-            numbers = rows[places]
-            length = ops.boundary_of(int(self.lengths[numbers].max()), lengths) or lengths[-1]
-            inputs, real = self._words.padded(numbers, length)
-            targets, _ = self._tags.padded(numbers, length)
-            return {"inputs": inputs, "targets": targets, "weights": real.astype(np.float32)}
-
-        cached = CachedRows(
-            len(rows), fetch, _signature(), lambda places: self.lengths[rows[places]]
+    def _encode(self, split: str) -> Aligned:
+        found, encode = self._sentences[split], self._tokenizer.encode_words
+        numbers = {label: number for number, label in enumerate(self.facts.labels)}
+        return Aligned(
+            Sequences(encode(sentence.words) for sentence in found),
+            Sequences([numbers[tag] for tag in sentence.tags] for sentence in found),
         )
-        return cached.grouped(lengths[:-1], batch_sizes, seed=seed, start=start)
-
-
-def _signature() -> dict[str, Any]:
-    tf = tensorflow()
-    return {
-        "inputs": tf.TensorSpec([None, None], tf.int32),
-        "targets": tf.TensorSpec([None, None], tf.int32),
-        "weights": tf.TensorSpec([None, None], tf.float32),
-    }
 
 
 def _words(found: Iterable[Sentence]) -> Iterator[str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import logging
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -18,8 +18,8 @@ import numpy as np
 
 from zoo.config import ConfigError
 from zoo.pipelines import files, folders, ops, sources
-from zoo.pipelines.base import Array, DataConfig, Dataset, Facts, tensorflow
-from zoo.pipelines.rows import CachedRows, Sequences, Splits
+from zoo.pipelines.base import DataConfig, Dataset, Facts
+from zoo.pipelines.rows import Aligned, Sequences, Splits
 from zoo.pipelines.sources import Source
 from zoo.tokenizers import Tokenizer, TokenizerConfig
 
@@ -28,9 +28,6 @@ SOURCE, TARGET = "source", "target"
 
 EOS = 1
 """The id that ends a target."""
-
-LONGEST = 2**20
-"""The largest length that evaluation pads to."""
 
 Pairs: TypeAlias = tuple[list[str], list[str]]
 """The sources, and the target of each."""
@@ -240,7 +237,8 @@ class ParallelData:
           ConfigError: each pair has a side that is empty or too long.
         """
         config, encoded = self._config, self._encoded["train"]
-        rows = encoded.within(config.max_len)
+        whole = (encoded.inputs.lengths > 0) & (encoded.targets.lengths > 1)
+        rows = np.flatnonzero(whole & (encoded.lengths <= config.max_len))
         if not len(rows):
             raise ConfigError(
                 f"no training pair has between 1 and max_len={config.max_len} tokens on each side"
@@ -253,69 +251,18 @@ class ParallelData:
                 config.max_len,
             )
         sizes = config.batch_sizes(batch_size)
-        return ops.prefetch(encoded.batches(rows, config.lengths, sizes, seed, start))
+        return ops.prefetch(encoded.some(rows, config.lengths, sizes, seed, start))
 
     def evaluate(self, split: str, batch_size: int) -> Dataset:
         """See `Data.evaluate`. The pairs of a batch have similar lengths."""
-        encoded = self._encoded[split]
-        lengths = self._config.lengths
-        lengths += tuple(length for length in ops.ladder(LONGEST) if length > lengths[-1])
-        rows = np.arange(len(encoded.lengths))
-        batches = encoded.batches(rows, lengths, [batch_size] * len(lengths))
-        return ops.pipe(batches, ops.pad_last_batch(batch_size), ops.prefetch)
+        return self._encoded[split].all(self._config.lengths, batch_size)
 
-    def _encode(self, split: str) -> _Encoded:
-        return _Encoded(self._pairs[split], self._tokenizer)
-
-
-class _Encoded:
-    """The pairs of a split in ids."""
-
-    def __init__(self, pairs: Pairs, tokenizer: Tokenizer) -> None:
-        encode = tokenizer.encode
-        self._sources = Sequences(map(encode, pairs[0]))
-        self._targets = Sequences([*encode(target), EOS] for target in pairs[1])
-        self.lengths = np.maximum(self._sources.lengths, self._targets.lengths)
-        """Of the longer side of each pair: [N]."""
-
-    def within(self, max_len: int) -> Array:
-        """The numbers of the pairs with no empty side and none longer than `max_len`."""
-        whole = (self._sources.lengths > 0) & (self._targets.lengths > 1)
-        return np.flatnonzero(whole & (self.lengths <= max_len))
-
-    def batches(
-        self,
-        rows: Array,
-        lengths: Sequence[int],
-        batch_sizes: Sequence[int],
-        seed: int | None = None,
-        start: int = 0,
-    ) -> Dataset:
-        """Batches of some of the pairs, each padded to one of the lengths; number `start` first.
-
-        Args:
-          rows: the numbers of the pairs; none of them is longer than the last of the lengths.
-          lengths: rising.
-          batch_sizes: one for each length.
-          seed: as in `CachedRows.grouped`.
-          start: likewise.
-        """
-        tf = tensorflow()
-
-        def fetch(places: Array) -> dict[str, Array]:
-            numbers = rows[places]
-            length = ops.boundary_of(int(self.lengths[numbers].max()), lengths) or lengths[-1]
-            targets, real = self._targets.padded(numbers, length)
-            inputs, _ = self._sources.padded(numbers, length)
-            return {"inputs": inputs, "targets": targets, "weights": real.astype(np.float32)}
-
-        signature = {
-            "inputs": tf.TensorSpec([None, None], tf.int32),
-            "targets": tf.TensorSpec([None, None], tf.int32),
-            "weights": tf.TensorSpec([None, None], tf.float32),
-        }
-        cached = CachedRows(len(rows), fetch, signature, lambda places: self.lengths[rows[places]])
-        return cached.grouped(lengths[:-1], batch_sizes, seed=seed, start=start)
+    def _encode(self, split: str) -> Aligned:
+        sources, targets = self._pairs[split]
+        encode = self._tokenizer.encode
+        return Aligned(
+            Sequences(map(encode, sources)), Sequences([*encode(target), EOS] for target in targets)
+        )
 
 
 def _read_two(path: str, data_dir: str | None) -> Pairs:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zoo.train import folder, reporting, sharding, step
+from zoo.train import folder, heap, reporting, sharding, step
 from zoo.train.job import Job, assemble, plan_of
 from zoo.train.recipe import InitFrom, Recipe
 from zoo.train.state import TrainState
@@ -77,6 +77,7 @@ def run(
         recipe does not fit the data.
       OSError: a checkpoint could not be written; the one before stays.
     """
+    heap.keep()
     plan = plan_of(source, init_from)
     path = Path(workdir) if workdir is not None else Path("runs") / (plan.name or "unnamed")
     with folder.held(path):

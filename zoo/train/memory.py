@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,7 @@ class Estimate:
         """A line of a table, below `HEADER`."""
         shape = TIMES.join(f"{size:,}" for size in self.inputs)
         sizes = (self.variables, self.optimizer, self.temporary, self.total)
-        return f"{shape:<24}" + "".join(f"{gigabytes(size):>14}" for size in sizes)
+        return f"{shape:<24}" + "".join(f"{amount(size):>14}" for size in sizes)
 
 
 TIMES = " \N{MULTIPLICATION SIGN} "
@@ -58,13 +58,13 @@ TIMES = " \N{MULTIPLICATION SIGN} "
 HEADER = f"{'batch':<24}{'parameters':>14}{'optimizer':>14}{'activations':>14}{'total':>14}"
 
 
-def gigabytes(size: int) -> str:
+def amount(size: int) -> str:
     """A number of bytes for people.
 
-    >>> gigabytes(1_234_000_000)
-    '1.234 GB'
+    >>> amount(1_234_000_000), amount(56_780_000)
+    ('1.23 GB', '56.8 MB')
     """
-    return f"{size / 1e9:.3f} GB"
+    return f"{size / 1e9:.2f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
 
 
 def of_step(train_step: step.TrainStep, state: TrainState, window: Any, batch: Any) -> Estimate:
@@ -140,10 +140,9 @@ def of_recipe(plan: Recipe) -> Iterator[Estimate]:
         yield estimate
 
 
-def describe(plan: Recipe) -> str:
-    """A table of what steps of a recipe take, and the largest length that fits."""
+def describe(plan: Recipe, estimates: Sequence[Estimate]) -> str:
+    """A table of what steps of a recipe take, as `of_recipe` gives it, and what fits."""
     mesh = sharding.make_mesh(plan.mesh)
-    estimates = list(of_recipe(plan))
     device = mesh.devices.flat[0]
     name = plan.name or "this recipe"
     lines = [
@@ -153,7 +152,7 @@ def describe(plan: Recipe) -> str:
     limit = capacity(mesh)
     if limit is None:
         return "\n".join([*lines, "how much there is could not be found out"])
-    lines.append(f"there are {gigabytes(limit)}")
+    lines.append(f"there are {amount(limit)}")
     if len(estimates) > 1:
         fitting = [estimate.inputs[1] for estimate in estimates if enough(estimate, mesh)]
         largest = f"{max(fitting):,}" if fitting else "none that was tried"
@@ -169,8 +168,8 @@ def warning(estimate: Estimate, mesh: Mesh) -> str | None:
     if limit is None or estimate.total <= limit:
         return None
     return (
-        f"warning: a step with inputs {estimate.inputs} takes {gigabytes(estimate.total)}, and "
-        f"there are {gigabytes(limit)}. A smaller batch_size or shorter inputs take less; "
+        f"warning: a step with inputs {estimate.inputs} takes {amount(estimate.total)}, and "
+        f"there are {amount(limit)}. A smaller batch_size or shorter inputs take less; "
         "`zoo show RECIPE --memory` says what fits"
     )
 
