@@ -139,9 +139,10 @@ def step(length: int, layers: int, hashed: bool) -> Callable[[], None]:
     import jax
     import numpy as np
 
-    from zoo.train import sharding, state
+    from zoo.train import heap, sharding, state
     from zoo.train import step as steps
 
+    heap.keep()
     model = reformer(length, layers, hashed=hashed)
     plan = training(model, length)
     module, optimizer = model.build(), plan.optimizer.build(plan.steps)
@@ -229,8 +230,9 @@ def ours(length: int, layers: int) -> Callable[[], None]:
     import jax
     import jax.numpy as jnp
 
-    from zoo.train import losses
+    from zoo.train import heap, losses
 
+    heap.keep()
     config = dataclasses.replace(reformer(length, layers), dropout_rate=0.0)
     module = config.build()
     tokens = jax.random.randint(jax.random.key(1), (1, length), 2, VOCABULARY)
