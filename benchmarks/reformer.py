@@ -30,6 +30,15 @@ from typing import Any
 import timing
 
 WIDTH, HEADS, VOCABULARY, CHUNK = 256, 4, 258, 64
+SIZES: dict[str, Any] = {
+    "vocab_size": VOCABULARY,
+    "d_model": WIDTH,
+    "d_ff": 4 * WIDTH,
+    "num_heads": HEADS,
+    "activation": "gelu_tanh",
+}
+"""What our two models share."""
+
 LENGTHS = tuple(2**n for n in range(10, 17))
 LAYERS = (2, 6, 12, 24)
 PIECE = 4096
@@ -44,13 +53,9 @@ def reformer(length: int, layers: int, *, hashed: bool = True) -> Any:
 
     by_hashes = LSHAttentionConfig(chunk_len=CHUNK, num_hashes=2)
     return ReformerLMConfig(
-        vocab_size=VOCABULARY,
-        d_model=WIDTH,
-        d_ff=4 * WIDTH,
-        num_heads=HEADS,
+        **SIZES,
         num_layers=layers,
         attention=(by_hashes if hashed else SelfAttentionConfig(),),
-        activation="gelu_tanh",
         axial_shape=(CHUNK, length // CHUNK),
         ff_chunk_len=PIECE if length > PIECE else None,
     )
@@ -61,12 +66,8 @@ def transformer(length: int, layers: int, *, remat: bool) -> Any:
     from zoo.models.transformer import TransformerLMConfig
 
     return TransformerLMConfig(
-        vocab_size=VOCABULARY,
-        d_model=WIDTH,
-        d_ff=4 * WIDTH,
-        num_heads=HEADS,
+        **SIZES,
         num_layers=layers,
-        activation="gelu_tanh",
         max_len=length,
         remat=remat,
     )

@@ -165,7 +165,7 @@ def describe(plan: Recipe, estimates: Sequence[Estimate]) -> str:
 def warning(estimate: Estimate, mesh: Mesh) -> str | None:
     """What to say before a step that memory will not do for; None: it will."""
     limit = capacity(mesh)
-    if limit is None or estimate.total <= limit:
+    if limit is None or enough(estimate, mesh):
         return None
     return (
         f"warning: a step with inputs {estimate.inputs} takes {amount(estimate.total)}, and "
