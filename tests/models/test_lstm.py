@@ -176,17 +176,14 @@ def test_beam_of_one_is_greedy_and_a_wider_one_is_no_worse():
     assert (wide[:, 0] >= narrow[:, 0] - 1e-5).all()
 
 
-@pytest.mark.parametrize(
-    "config",
-    [
-        *(
-            LSTMClassifierConfig(vocab_size=11, d_model=4, num_classes=3, pooling=pooling)
-            for pooling in ("max", "mean", "last")
-        ),
-        LSTMTaggerConfig(vocab_size=11, d_model=4, num_layers=2, num_classes=3),
-        SEQ2SEQ,
-    ],
-)
+CLASSIFIERS = [
+    LSTMClassifierConfig(vocab_size=11, d_model=4, num_classes=3, pooling=pooling)
+    for pooling in ("max", "mean", "last")
+]
+TAGGER = LSTMTaggerConfig(vocab_size=11, d_model=4, num_layers=2, num_classes=3)
+
+
+@pytest.mark.parametrize("config", [*CLASSIFIERS, TAGGER, SEQ2SEQ])
 def test_padding_changes_no_answer(config):
     module, variables = variables_of(config)
     tokens = tokens_of(2, 5)
@@ -206,6 +203,25 @@ def test_padding_changes_no_answer(config):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)  # behind the end it reads nothing
         front = jnp.pad(tokens, ((0, 0), (3, 0)))
         assert np.abs(module.apply(variables, front, *more) - a).max() > 1e-3
+
+
+@pytest.mark.parametrize("config", [*CLASSIFIERS, TAGGER, SEQ2SEQ, LM])
+def test_a_text_may_have_one_token_or_none(config):
+    module, variables = variables_of(config)
+    for length in (0, 1):
+        inputs = (tokens_of(2, length),) * len(config.example_inputs(2))
+        answer = module.apply(variables, *inputs)
+        of_each = () if config in CLASSIFIERS else (length,)
+        assert answer.shape[:-1] == (2, *of_each)
+        assert np.isfinite(answer).all()
+    if config in CLASSIFIERS:
+        padding = module.apply(variables, jnp.zeros((2, 3), jnp.int32))
+        nothing = module.apply(variables, jnp.zeros((2, 0), jnp.int32))
+        assert np.array_equal(nothing, padding)
+    if config is LM:
+        before = module.apply(variables, 2, method="begin")
+        _, after = module.apply(variables, tokens_of(2, 0), before, method="unroll")
+        jax.tree.map(np.testing.assert_array_equal, after, before)
 
 
 def test_without_a_padding_id_zero_is_a_word():

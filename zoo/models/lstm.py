@@ -187,10 +187,10 @@ class RecurrentLM(nn.Module):
         self, tokens: Int[Array, "B T"], carry: Carry, *, train: bool = False
     ) -> tuple[Float[Array, "B T V"], Carry]:
         """The logits of each token of the next piece of a text, and the state after it."""
-        before = jnp.concatenate([carry.previous[:, None], tokens[:, :-1]], axis=1)
-        x = self.dropout(self.embedding(before.T), train=train)
+        read = jnp.concatenate([carry.previous[:, None], tokens], axis=1)
+        x = self.dropout(self.embedding(read[:, :-1].T), train=train)
         x, layers = self.layers(x, carry.layers, train=train)
-        return self.logits(x.swapaxes(0, 1)), Carry(layers, tokens[:, -1])
+        return self.logits(x.swapaxes(0, 1)), Carry(layers, read[:, -1])
 
     def start(self, batch: int, length: int) -> Cache:
         """The cache of no tokens; it takes any number of them."""
@@ -255,6 +255,8 @@ def _pool(
     x: Float[Array, "T B O"], real: Bool[Array, "T B"], how: str, units: int
 ) -> Float[Array, "B O"]:
     """The outputs at real tokens as one vector; zeros where there is none."""
+    if not len(x):
+        return jnp.zeros(x.shape[1:])
     if how == "last":
         # Over padding the state does not move: that is the state after the last real token.
         return jnp.concatenate([x[-1, :, :units], x[0, :, units:]], axis=-1)

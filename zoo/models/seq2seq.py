@@ -88,7 +88,7 @@ class LSTMSeq2Seq(nn.Module):
     def setup(self) -> None:
         config = self.config
         size = config.required("vocab_size")
-        self.embedding = Embedding(size, config.d_model, config.init_scale)
+        self.embedding = self.target_embedding = Embedding(size, config.d_model, config.init_scale)
         if config.target_vocab_size is not None:
             size = config.target_vocab_size
             self.target_embedding = Embedding(size, config.d_model, config.init_scale)
@@ -106,7 +106,8 @@ class LSTMSeq2Seq(nn.Module):
     ) -> Float[Array, "B T V"]:
         """The logits of each target token given the source and the target tokens before it."""
         memory = self.encode(inputs, train=train)
-        x, _ = self.reader(self._embed_target(shift_right(targets).T, train), train=train)
+        x = self.dropout(self.target_embedding(shift_right(targets).T), train=train)
+        x, _ = self.reader(x, train=train)
         x, _ = self.decoder(self._ask(x, memory, train=train), train=train)
         return self.logits(x.swapaxes(0, 1))
 
@@ -131,15 +132,10 @@ class LSTMSeq2Seq(nn.Module):
         """
         batch, beams, _ = tokens.shape
         states = of_rows(cache.layers)
-        x, reader = self.reader(self._embed_target(steps(tokens), False), states[:1])
+        x, reader = self.reader(self.target_embedding(steps(tokens)), states[:1])
         x, decoder = self.decoder(self._ask(x, cache.memory, beams), states[1:])
         logits = self.logits(x[-1].reshape(batch, beams, -1))
         return logits, replace(cache, layers=of_beams(reader + decoder, beams))
-
-    def _embed_target(self, tokens: Int[Array, "T R"], train: bool) -> Float[Array, "T R D"]:
-        separate = self.config.target_vocab_size is not None
-        table = self.target_embedding if separate else self.embedding
-        return self.dropout(table(tokens), train=train)
 
     def _ask(
         self, x: Float[Array, "T R D"], memory: Memory, beams: int = 1, train: bool = False

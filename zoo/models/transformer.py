@@ -105,7 +105,7 @@ class Transformer(nn.Module):
     def setup(self) -> None:
         config = self.config
         size = config.required("vocab_size")
-        self.embedding = _embedding(config, size)
+        self.embedding = self.target_embedding = _embedding(config, size)
         if config.target_vocab_size is not None:
             size = config.target_vocab_size
             self.target_embedding = _embedding(config, size)
@@ -119,7 +119,7 @@ class Transformer(nn.Module):
     ) -> Float[Array, "B T V"]:
         """The logits of each target token given the source and the target tokens before it."""
         memory = self.encode(inputs, train=train)
-        x = self._embed_target(shift_right(targets), train)
+        x = self.dropout(self.target_embedding(shift_right(targets)), train=train)
         return self.logits(self.decoder(x, causal_mask(targets.shape[1]), memory, train=train))
 
     def encode(self, inputs: Int[Array, "B S"], *, train: bool = False) -> Memory:
@@ -140,13 +140,8 @@ class Transformer(nn.Module):
 
         The first token of all is 0, the start.
         """
-        x, cache = self.decoder.extend(self._embed_target(tokens, False), cache)
+        x, cache = self.decoder.extend(self.target_embedding(tokens), cache)
         return self.logits(x), cache
-
-    def _embed_target(self, tokens: Int[Array, "... T"], train: bool) -> Float[Array, "... T D"]:
-        separate = self.config.target_vocab_size is not None
-        table = self.target_embedding if separate else self.embedding
-        return self.dropout(table(tokens), train=train)
 
 
 class TransformerLM(nn.Module):

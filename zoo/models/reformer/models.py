@@ -183,7 +183,7 @@ class Reformer(nn.Module):
     def setup(self) -> None:
         config = self.config
         size = config.required("vocab_size")
-        self.embedding = _embedding(config, size)
+        self.embedding = self.target_embedding = _embedding(config, size)
         if config.target_vocab_size is not None:
             size = config.target_vocab_size
             self.target_embedding = _embedding(config, size)
@@ -205,7 +205,7 @@ class Reformer(nn.Module):
     ) -> Float[Array, "B T V"]:
         """The logits of each target token given the source and the target tokens before it."""
         memory, mask = self.encode(inputs, train=train)
-        x = self._embed_target(shift_right(targets), train)
+        x = self.dropout(self.target_embedding(shift_right(targets)), train=train)
         masks = Masks(own=_not_after_end(targets, self.config.pad_id), source=mask)
         y1, y2 = self.decoder(x, masks, memory, train=train)
         return self.logits(self.decoder_norm((y1 + y2) / 2))
@@ -231,13 +231,8 @@ class Reformer(nn.Module):
 
         The first token of all is 0, the start.
         """
-        (y1, y2), cache = self.decoder.extend(self._embed_target(tokens, False), cache)
+        (y1, y2), cache = self.decoder.extend(self.target_embedding(tokens), cache)
         return self.logits(self.decoder_norm((y1[:, :, -1] + y2[:, :, -1]) / 2)), cache
-
-    def _embed_target(self, tokens: Int[Array, "... T"], train: bool) -> Float[Array, "... T D"]:
-        separate = self.config.target_vocab_size is not None
-        table = self.target_embedding if separate else self.embedding
-        return self.dropout(table(tokens), train=train)
 
 
 class ReformerTagger(nn.Module):

@@ -21,8 +21,8 @@ def lstm_ner() -> Recipe:
     zoo train lstm_ner --workdir runs/ner
 
     The corpus is Kaggle's `ner_dataset.csv` (47,959 sentences, tags of the Groningen Meaning Bank);
-    its last tenth is the test. The aim is an entity F1 of 0.80 there. Not run yet: the numbers are
-    first guesses, for some five epochs in ten minutes on 2 cores.
+    its last tenth is the test. Reached (seed 0): an entity F1 of 0.829 there and a token accuracy
+    of 0.970, in three minutes on 2 cores of an EPYC.
 
     Other data: files of the CoNLL tasks, or TFDS's `wikiann/en` and `conll2003`:
 

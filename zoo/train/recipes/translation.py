@@ -123,7 +123,11 @@ def lstm_seq2seq_multi30k() -> Recipe:
 
     zoo train lstm_seq2seq_multi30k --workdir runs/lstm_multi30k
 
-    Not run yet.
+    Reached (seed 0): 33.07 BLEU on the test set of 2016, beam of 4
+    (nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:2.6.0), in 33 minutes on 2 cores of an
+    EPYC with other work beside it. That run had been meant for 4,000 steps: until step 2,635 its
+    learning rate fell towards those. With a learning rate of 0.003 it learns the frequencies of the
+    words and nothing else in its first 700 steps.
     """
     return Recipe(
         model=LSTMSeq2SeqConfig(
@@ -132,6 +136,7 @@ def lstm_seq2seq_multi30k() -> Recipe:
             num_decoder_layers=1,
             bidirectional=True,
             dropout_rate=0.3,
+            init_scale=16.0,
             dtype="bfloat16",
         ),
         data=TranslationData(
@@ -149,9 +154,9 @@ def lstm_seq2seq_multi30k() -> Recipe:
         ),
         task=Translation(),
         optimizer=Adam(
-            learning_rate=3e-3, b2=0.98, clip_norm=1.0, schedule=Linear(warmup_steps=200)
+            learning_rate=1e-3, b2=0.98, clip_norm=1.0, schedule=Linear(warmup_steps=200)
         ),
-        steps=4_000,
+        steps=7_000,
         batch_size=128,
         eval_every=500,
         checkpoint_every=500,
