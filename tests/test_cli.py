@@ -242,6 +242,10 @@ MISTAKES = [
         ("train", "mlp_digits", "--steps", "many"),
         "Error parsing --steps: invalid literal for int() with base 10: 'many'",
     ),
+    (
+        ("train", "mlp_digits", "--model.hidden-sizes", "3,4"),
+        "for arguments: ['3,4']; it is --model.hidden-sizes [INT [INT ...]] (",
+    ),
     (("train", "mlp_digits", "--steps", "0"), "steps is 0; it must be 1 or more"),
     (("train", "mlp_digits", "--model", "mpl"), "no model named 'mpl'; did you mean 'mlp'?"),
     (

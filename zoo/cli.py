@@ -96,20 +96,21 @@ def _parse(target: Any, words: Sequence[str], *, prog: str, **options: Any) -> A
 def _one_line(text: str, prog: str) -> str:
     """The message of a tyro error, without its frame.
 
-    tyro prints a title, a rule, and paragraphs separated by rules; the first paragraph
-    says what is wrong, and one that begins with "Perhaps you meant" has the flag that
-    was meant on its next line.
+    tyro prints a title and paragraphs, wrapped, with rules or blank lines between them: the first
+    says what is wrong; one that begins with "Perhaps you meant" or "Argument helptext" has the flag
+    that was meant, or what it takes, on its next line.
     """
-    lines = [line.strip(" │╭╮╰╯─-") for line in text.splitlines()]
-    lines = [line for line in lines if line]
-    message = next(
-        (line for line in lines[1:] if line), "the arguments cannot be understood"
-    ).rstrip(".")
-    hints = [
-        after for line, after in itertools.pairwise(lines) if line.startswith("Perhaps you meant")
-    ]
-    hint = f"; did you mean --{hints[0].split()[0].lstrip('-')}?" if hints else ""
-    return f"{message}{hint} (`{prog} --help` lists what there is)"
+    lines = [line.strip(" │╭╮╰╯") for line in text.splitlines()[1:]]
+    groups = itertools.groupby(lines, key=lambda line: bool(line.strip("─-")))
+    paragraphs = [list(group) for filled, group in groups if filled]
+    message = " ".join(paragraphs[0]) if paragraphs else "the arguments cannot be understood"
+    hint = ""
+    for first, *rest in paragraphs[1:]:
+        if first.startswith("Perhaps you meant") and rest and not hint:
+            hint = f"; did you mean {rest[0].split()[0]}?"
+        if first.startswith("Argument helptext") and rest:
+            hint = f"; it is {rest[0]}"
+    return f"{message.rstrip('.')}{hint} (`{prog} --help` lists what there is)"
 
 
 @dataclass(frozen=True, kw_only=True)
