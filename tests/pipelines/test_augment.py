@@ -26,7 +26,7 @@ def test_numbers_are_a_function_of_seed_and_batch():
 
 def test_padding_and_cutting_moves_each_image():
     moved = augment.pad_and_crop(IMAGES, 2, random())
-    padded = np.pad(IMAGES, [(0, 0), (2, 2), (2, 2), (0, 0)])
+    padded = np.pad(IMAGES, [(0, 0), (2, 2), (2, 2), (0, 0)], mode="reflect")
     places = set()
     for image, found in zip(padded, moved, strict=True):
         ((top, left),) = [

@@ -35,8 +35,10 @@ class Augmentation:
     """Least share of the image's area that is cut out, at a random place and with a random aspect,
     and resized (Szegedy et al. 2015, "Going Deeper with Convolutions": 0.08). 1: none is."""
     pad: int = 0
-    """Pixels of black on each side, from which the image is cut out again at a random place (He et
-    al. 2015, section 4.2: 4, of 32)."""
+    """Pixels by which the image is continued on each side, by its reflection, before it is cut out
+    again at a random place (He et al. 2015, section 4.2: 4, of 32; reflected: Zagoruyko & Komodakis
+    2016, section 3). Of black borders batch normalisation would learn statistics that images
+    without borders do not have."""
     flip: bool = False
     """Exchange left and right, of every other image on average."""
     mixup: float = 0.0
@@ -103,9 +105,9 @@ def random_box(width: int, height: int, area: float, random: np.random.Generator
 
 
 def pad_and_crop(images: Array, pad: int, random: np.random.Generator) -> Array:
-    """Each image [B, H, W, C] moved by up to `pad` pixels, with zeros where it was not."""
+    """Each image [B, H, W, C] moved by up to `pad` pixels, with its reflection where it was not."""
     batch, height, width, _ = images.shape
-    padded = np.pad(images, [(0, 0), (pad, pad), (pad, pad), (0, 0)])
+    padded = np.pad(images, [(0, 0), (pad, pad), (pad, pad), (0, 0)], mode="reflect")
     windows = np.lib.stride_tricks.sliding_window_view(padded, (height, width), axis=(1, 2))
     tops, lefts = random.integers(0, 2 * pad + 1, (2, batch))
     # [B, C, H, W], as the view has the window's axes last.
