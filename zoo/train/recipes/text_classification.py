@@ -173,15 +173,17 @@ def lstm_imdb() -> Recipe:
 
     zoo train lstm_imdb --workdir runs/lstm_imdb
 
-    Not run yet.
+    Reached (seed 0): 89.14 % of the 25,000 test reviews with the weights of step 1,000, which 1,250
+    reviews held out of training chose; 8 minutes on 2 cores of an EPYC. With dropout 0.5 and 512
+    words of each review: 88.96 % in 5.5 minutes. The bag of word pairs above is better and faster.
     """
     return Recipe(
-        model=LSTMClassifierConfig(d_model=96, dropout_rate=0.5, dtype="bfloat16"),
+        model=LSTMClassifierConfig(d_model=96, dropout_rate=0.6, dtype="bfloat16"),
         data=TextClassificationData(
             name="imdb_reviews",
             tokenizer=TokenizerConfig(kind="words", lowercase=True, min_count=3),
-            max_len=512,
-            boundaries=(128, 192, 256, 384),
+            max_len=800,
+            boundaries=(128, 192, 256, 384, 544),
         ),
         task=TextClassification(),
         optimizer=Adam(learning_rate=3e-3, clip_norm=1.0, schedule=Linear(warmup_steps=100)),
