@@ -14,9 +14,6 @@ import pytest
 # Before JAX and TensorFlow are imported. Processes that a test starts inherit all of it.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # what a test expects must not hang on the machine
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-# Most tests compile tiny programs and run each once: LLVM's slow passes are a third of their time.
-# What XLA makes of a program, its fusions and layouts, stays what users have.
-os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 import jax
 
