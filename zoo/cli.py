@@ -65,10 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _deferred(function: Callable[..., Any]) -> Callable[..., Callable[[], int | None]]:
-    """The function with its flags, which instead of running gives what runs it.
-
-    While tyro parses, what is written to standard error is held back.
-    """
+    """The function with its flags, which instead of running gives what runs it."""
 
     @functools.wraps(function)
     def parsed(*args: Any, **kwargs: Any) -> Callable[[], int | None]:
@@ -78,7 +75,10 @@ def _deferred(function: Callable[..., Any]) -> Callable[..., Callable[[], int | 
 
 
 def _parse(target: Any, words: Sequence[str], *, prog: str, **options: Any) -> Any:
-    """`tyro.cli`, with its framed error messages cut down to one line."""
+    """`tyro.cli`, with its framed error messages cut down to one line.
+
+    While tyro parses, what is written to standard error is held back.
+    """
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
