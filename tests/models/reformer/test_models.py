@@ -271,6 +271,17 @@ def test_padding_changes_no_tag_and_may_be_all_there_is(key):
     assert np.isfinite(run(module, variables, jnp.zeros((1, 10), jnp.int32))).all()
 
 
+def test_a_text_may_have_one_token_or_none(key):
+    near, hashed = kinds()[1:]
+    for config in (language(near, hashed), translation(), tagger(hashed)):
+        module, variables = start(config, key)
+        for length in (0, 1):
+            inputs = [ids(key(), 2, length)] * len(config.example_inputs(2))
+            answer = run(module, variables, *inputs)
+            assert answer.shape[:2] == (2, length)
+            assert np.isfinite(answer).all()
+
+
 def test_axial_positions_are_numbered_last_side_fastest(key):
     config = language(kinds()[0], axial_shape=(2, 3), axial_widths=(6, 10))
     module, variables = start(config, key)

@@ -126,8 +126,8 @@ def attend_in_chunks(
     """
     length = queries.shape[-2]
     if not wrap_around:
-        chunk_len = min(chunk_len, length)
-        others = -(-length // chunk_len) - 1
+        chunk_len = min(chunk_len, max(length, 1))
+        others = max(-(-length // chunk_len), 1) - 1
         chunks_before, chunks_after = min(chunks_before, others), min(chunks_after, others)
 
     def chunks(x: Array, fill: int = 0) -> Array:

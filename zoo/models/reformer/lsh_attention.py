@@ -274,7 +274,7 @@ def lsh_attention(
         causal=causal,
         avoid_self=True,
     )
-    found = from_sorted(found.reshape(*order.shape, -1), order, inverse)
+    found = from_sorted(found.reshape(*order.shape, values.shape[-1]), order, inverse)
     normaliser = from_sorted(normaliser.reshape(*order.shape, 1), order, inverse)
     return combine_rounds(found, normaliser)
 

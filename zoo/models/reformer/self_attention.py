@@ -383,7 +383,7 @@ def join_heads(
     batch, heads, length, size = x.shape
     joined = x.swapaxes(1, 2).reshape(batch * length, heads * size)
     product = multiply(joined, (kernel.reshape(heads * size, -1),), dtype)
-    return product.reshape(batch, length, -1)
+    return product.reshape(batch, length, kernel.shape[-1])
 
 
 def _flat(x: Float[Array, "B N T D"]) -> Float[Array, "BN T D"]:
