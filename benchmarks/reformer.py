@@ -12,9 +12,9 @@
   sizes.
 * `times`: seconds of such a step with two layers, where it fits into memory: attention by hashes
   and full attention in the same Reformer.
-* `peers`: seconds of loss and gradients on one text of 4,096 tokens, 6 layers, without dropout,
-  beside `ReformerModelWithLMHead` of Hugging Face in eager PyTorch. `torch.compile` does not take
-  its custom backward pass.
+* `peers`: tokens a second through loss and gradients of one text of 4,096, 6 layers, without
+  dropout, beside `ReformerModelWithLMHead` of Hugging Face in eager PyTorch, both in float32 and in
+  bfloat16 (theirs by autocast). `torch.compile` does not take its custom backward pass.
 """
 
 from __future__ import annotations
@@ -191,7 +191,7 @@ def times(rounds: int, layers: int = 2) -> None:
         print(f"| {length:,} | {' | '.join(cells)} | {ratio} |", flush=True)
 
 
-def hugging_face(length: int, layers: int, threads: int) -> Callable[[], None]:
+def hugging_face(length: int, layers: int, threads: int, dtype: str) -> Callable[[], None]:
     """Loss and gradients of its Reformer of the same sizes."""
     import torch
     from transformers import ReformerConfig, ReformerModelWithLMHead
@@ -221,12 +221,14 @@ def hugging_face(length: int, layers: int, threads: int) -> Callable[[], None]:
 
     def run() -> None:
         model.zero_grad(set_to_none=True)
-        model(input_ids=tokens, labels=tokens).loss.backward()
+        # Around the backward pass too, which computes the layers anew.
+        with torch.autocast("cpu", torch.bfloat16, enabled=dtype == "bfloat16"):
+            model(input_ids=tokens, labels=tokens).loss.backward()
 
     return run
 
 
-def ours(length: int, layers: int) -> Callable[[], None]:
+def ours(length: int, layers: int, dtype: str) -> Callable[[], None]:
     """Loss and gradients of ours, with rotations drawn in each run as in training."""
     import jax
     import jax.numpy as jnp
@@ -234,7 +236,7 @@ def ours(length: int, layers: int) -> Callable[[], None]:
     from zoo.train import heap, losses
 
     heap.keep()
-    config = dataclasses.replace(reformer(length, layers), dropout_rate=0.0)
+    config = dataclasses.replace(reformer(length, layers), dropout_rate=0.0, dtype=dtype)
     module = config.build()
     tokens = jax.random.randint(jax.random.key(1), (1, length), 2, VOCABULARY)
     params = jax.jit(module.init)(jax.random.key(0), tokens)["params"]
@@ -257,14 +259,14 @@ def ours(length: int, layers: int) -> Callable[[], None]:
 
 def peers(rounds: int, threads: int, length: int = 4096, layers: int = 6) -> None:
     """The table beside Hugging Face's."""
-    systems = {
-        "zoo": timing.System(functools.partial(ours, length, layers)),
-        "Hugging Face": timing.System(functools.partial(hugging_face, length, layers, threads)),
-    }
+    systems, theirs = {}, []
+    for dtype in ("float32", "bfloat16"):
+        theirs.append(f"Hugging Face {dtype}")
+        peer = functools.partial(hugging_face, length, layers, threads, dtype)
+        systems[f"zoo {dtype}"] = timing.System(functools.partial(ours, length, layers, dtype))
+        systems[theirs[-1]] = timing.System(peer)
     seconds = timing.in_turns(systems, rounds)
-    timing.print_rates(
-        f"forward and backward pass, {length:,} tokens", length, seconds, ["Hugging Face"]
-    )
+    timing.print_rates(f"forward and backward pass, {length:,} tokens", length, seconds, theirs)
 
 
 def main() -> None:

@@ -100,6 +100,17 @@ def test_behind_transparency_is_white():
     assert result[1, 1].tolist() == [255, 255, 255]
 
 
+@pytest.mark.parametrize("image", [GREY, RGB, (GREY.astype(np.uint16) << 8) + 7])
+def test_white_is_behind_the_colour_that_a_file_calls_transparent(image, tmp_path):
+    key = image[1, 2]
+    Image.fromarray(image).save(
+        tmp_path / "a.png", transparency=int(key) if image.ndim == 2 else tuple(key.tolist())
+    )
+    expected = plain()(Image.fromarray(image))
+    expected[1, 2] = 255
+    np.testing.assert_array_equal(plain()(tmp_path / "a.png"), expected)
+
+
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr"])
 def test_every_usual_mode_is_read(mode, tmp_path):
     image = Image.fromarray(RGB).convert(mode)
@@ -144,6 +155,18 @@ def test_a_broken_image_is_named(tmp_path):
     assert errors(path).startswith(f"{path} cannot be read as an image: ")
 
 
+def test_what_pillow_cannot_convert_or_decompress_is_named(tmp_path, monkeypatch):
+    assert errors(Image.new("La", (2, 2))).startswith("the image cannot be read as an image: ")
+
+    from PIL import PngImagePlugin
+
+    text, path = PngImagePlugin.PngInfo(), tmp_path / "a.png"
+    text.add_text("prompt", "a cat" * 100, zip=True)
+    Image.fromarray(RGB).save(path, pnginfo=text)
+    monkeypatch.setattr(PngImagePlugin, "MAX_TEXT_CHUNK", 99)
+    assert errors(path).startswith(f"{path} cannot be read as an image: ")
+
+
 def test_an_image_too_large_is_named(tmp_path, monkeypatch):
     path = tmp_path / "a.png"
     Image.fromarray(RGB).save(path)
@@ -179,7 +202,7 @@ def test_an_array_that_is_no_image_is_refused(array, text):
 
 def test_values_without_a_known_range_are_refused():
     assert errors(Image.fromarray(np.ones((2, 2), np.float32))) == (
-        "the image has values without a known range (mode F)"
+        "the image cannot be read as an image: its values have no known range (mode F)"
     )
 
 

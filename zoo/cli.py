@@ -133,7 +133,7 @@ class TrainOptions:
 
 def train(words: list[str]) -> int:
     """`zoo train RECIPE …`: the recipe decides which flags there are, so it is looked up first."""
-    from zoo.train import InitFrom, run
+    from zoo.train import run
 
     if not words or words[0].startswith("-"):
         print(
@@ -143,11 +143,9 @@ def train(words: list[str]) -> int:
         print("`zoo list` the recipes. RECIPE may also be FILE.py:FUNCTION or a run's recipe.json.")
         return 0 if words[:1] in (["-h"], ["--help"]) else 2
     recipe, options = _recipe(words, "zoo train")
-    init_from = InitFrom(source=options.init_from, skip=options.skip) if options.init_from else None
     run(
         recipe,
         options.workdir,
-        init_from=init_from,
         profile_at=options.profile_at,
         quiet=options.quiet,
     )
@@ -167,6 +165,7 @@ def show_memory(words: list[str]) -> int:
 
 def _recipe(words: list[str], command: str) -> tuple[Recipe, TrainOptions]:
     """The recipe that the words after a command name and change, and what is no field of it."""
+    from zoo.train import InitFrom
     from zoo.train import recipe as recipes
 
     source, *rest = words
@@ -193,6 +192,9 @@ def _recipe(words: list[str], command: str) -> tuple[Recipe, TrainOptions]:
         default=recipe,
         config=(tyro.conf.AvoidSubcommands,),
     )
+    if options.init_from:
+        init_from = InitFrom(source=options.init_from, skip=options.skip)
+        recipe = dataclasses.replace(recipe, init_from=init_from)
     return recipe, options
 
 

@@ -6,8 +6,10 @@ Letters: H height, W width, C channels.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -129,49 +131,58 @@ def read(image: ImageLike) -> Image.Image:
       ValueError, TypeError: it is no image that can be read; the message says which and why.
     """
     if isinstance(image, str | os.PathLike):
-        return _read_file(Path(image), str(image))
+        with _named(str(image)), Image.open(Path(image)) as opened:
+            return _plain(opened)
     if isinstance(image, bytes):
-        return _read_file(io.BytesIO(image), "the image")
+        with _named("the image"), Image.open(io.BytesIO(image)) as opened:
+            return _plain(opened)
     if isinstance(image, Image.Image):
-        return _plain(image, "the image")
+        with _named("the image"):
+            return _plain(image)
     if isinstance(image, np.ndarray):
-        return _plain(_from_array(image), "the array")
+        return _from_array(image)
     raise TypeError(
         f"an image is a path, a Pillow image or an array; got {type(image).__name__}: {image!r:.40}"
     )
 
 
-def _read_file(file: Path | io.BytesIO, what: str) -> Image.Image:
+@contextlib.contextmanager
+def _named(what: str) -> Iterator[None]:
+    """What goes wrong with an image becomes an error that says with which, in one line."""
     try:
-        with Image.open(file) as opened:
-            return _plain(opened, what)
+        yield
     except FileNotFoundError:
         raise FileNotFoundError(f"there is no image {what!r}") from None
     except UnidentifiedImageError as error:
         raise ValueError(f"{what} is not an image of a format that Pillow knows") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ValueError(f"{what} is too large: {error}") from error
-    except (OSError, SyntaxError) as error:  # Pillow reports a broken PNG as a SyntaxError
+    except (OSError, SyntaxError, ValueError) as error:
+        # Pillow reports a broken PNG as a SyntaxError, and what it cannot convert as a ValueError.
         raise ValueError(f"{what} cannot be read as an image: {error}") from error
 
 
-def _plain(image: Image.Image, what: str) -> Image.Image:
-    """In mode L or RGB."""
+def _plain(image: Image.Image) -> Image.Image:
+    """In mode L or RGB, with white behind what is transparent."""
     image = ImageOps.exif_transpose(image)
-    if image.mode in ("L", "RGB"):
-        return image
     if image.mode.startswith("I;16"):
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+        values = np.asarray(image)
+        grey = (values >> 8).astype(np.uint8)
+        grey[values == image.info.get("transparency", -1)] = 255
+        return Image.fromarray(grey)
     if image.mode in ("I", "F"):
-        raise ValueError(f"{what} has values without a known range (mode {image.mode})")
-    if image.has_transparency_data:
+        raise ValueError(f"its values have no known range (mode {image.mode})")
+    if image.has_transparency_data:  # a channel of its own, or one colour that stands for it
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(white, image).convert("RGB")
+    if image.mode in ("L", "RGB"):
+        return image
     return image.convert("L" if image.mode == "1" else "RGB")
 
 
 def _from_array(array: Array) -> Image.Image:
+    """In mode L or RGB, as `_plain` gives it."""
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
         raise ValueError(
             f"an image array has the shape [H, W] or [H, W, 1, 3 or 4]; got {list(array.shape)}"
@@ -187,4 +198,4 @@ def _from_array(array: Array) -> Image.Image:
         array = np.round(array * 255).astype(np.uint8)
     if array.dtype != np.uint8:
         raise ValueError(f"an image array is of uint8 or floats; got {array.dtype}")
-    return Image.fromarray(array[:, :, 0] if array.shape[2:] == (1,) else array)
+    return _plain(Image.fromarray(array[:, :, 0] if array.shape[2:] == (1,) else array))

@@ -262,3 +262,31 @@ def test_what_does_not_fit_is_said(key):
         run(module, variables, jnp.zeros((1, 13), jnp.int32))
     with pytest.raises(ValueError, match=r"a cache of 13 positions is longer than max_len=12"):
         run(module, variables, 1, 13, method="start")
+
+
+def test_fused_attention_is_asked_for_what_it_takes(monkeypatch):
+    from zoo.models import attention
+
+    asked = []
+
+    def flash(queries, keys, values, mask):
+        asked.append(True)
+        return queries
+
+    monkeypatch.setattr(attention, "_flash", flash)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+
+    def asks(width=64, length=6, train=False, **fields):
+        fields = {"num_heads": 2, "d_model": 2 * width, "dtype": "bfloat16"} | fields
+        module = attention.Attention(**fields)
+        heads = jnp.zeros((1, 2, length, width))
+        x, mask = jnp.zeros((1, length, 2 * width)), jnp.ones((1, 1, 1, length), bool)
+        inputs = x, heads.swapaxes(2, 3), heads, mask, train
+        rngs = {"params": jax.random.key(0), "dropout": jax.random.key(0)}
+        asked.clear()
+        jax.eval_shape(lambda: module.init(rngs, *inputs))
+        return bool(asked)
+
+    assert asks() and asks(train=True) and asks(length=5) and asks(dropout_rate=0.1)
+    assert not asks(width=12) and not asks(width=136) and not asks(dtype="float32")
+    assert not asks(length=5, train=True) and not asks(dropout_rate=0.1, train=True)

@@ -1,16 +1,18 @@
 from __future__ import annotations
 
 import itertools
+import weakref
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from zoo.config import ConfigError, from_json, to_json
-from zoo.pipelines import images
+from zoo.pipelines import image_files, images
+from zoo.pipelines.augment import Augmentation, generator, random_box
 from zoo.pipelines.base import DataConfig, tensorflow
 from zoo.pipelines.images import ImageClassificationData
-from zoo.preprocessing import ImagePreprocessing
+from zoo.preprocessing import ImagePreprocessing, read
 
 # Thirty grey images of 2 x 3; all pixels of an image have its number.
 IMAGES = np.repeat(np.arange(30, dtype=np.uint8), 6).reshape(30, 2, 3, 1)
@@ -133,6 +135,103 @@ def test_tuples_may_have_files_and_pillow_images(tmp_path):
     assert numbers(batch) == [7, 7]
 
 
+@either
+@pytest.mark.parametrize("kind", ["path", "pillow", "array", "content", "of several shapes"])
+def test_images_in_a_list_are_cut_out_once(kind, cache, tmp_path):
+    random = np.random.default_rng(0)
+    arrays = [random.integers(0, 255, (12, 20, 3), np.uint8) for _ in range(2)]
+    if kind == "of several shapes":
+        arrays[1] = arrays[1][:-1]
+    files = [tmp_path / f"{number}.png" for number in range(2)]
+    for file, array in zip(files, arrays, strict=True):
+        Image.fromarray(array).save(file)
+    rows = {
+        "path": files,
+        "pillow": list(map(Image.fromarray, arrays)),
+        "content": [file.read_bytes() for file in files],
+    }.get(kind, arrays)
+    opened = data(height=6, width=6, resize=8, cache=cache, holdout=0).open(
+        {"image": rows, "label": [0, 1]}
+    )
+    prepare = ImagePreprocessing(**opened.facts.preprocessing)
+    assert prepare.shape == (6, 6, 3)
+    (batch,) = take(opened.evaluate("train", 2), 1)
+    np.testing.assert_array_equal(batch["inputs"], [prepare(array) for array in arrays])
+
+
+@either
+@pytest.mark.parametrize("kind", [object, str])
+def test_a_column_of_paths_may_be_an_array(kind, cache, tmp_path):
+    paths = np.array([f"{tmp_path}/{number}.png" for number in (3, 5)], kind)
+    for path, number in zip(paths, (3, 5), strict=True):
+        Image.fromarray(IMAGES[number, ..., 0]).save(path)
+    opened = data(cache=cache, holdout=0).open({"image": paths, "label": [0, 1]})
+    assert opened.facts.input_shape == (2, 3, 1)
+    (batch,) = take(opened.evaluate("train", 2), 1)
+    assert numbers(batch) == [3, 5]
+
+
+@either
+def test_bytes_of_a_stream_are_files_whatever_the_config_names(cache, tmp_path):
+    Image.fromarray(IMAGES[7, ..., 0]).save(tmp_path / "seven.png")
+    content = [(tmp_path / "seven.png").read_bytes()] * 2
+    stream = tensorflow().data.Dataset.from_tensor_slices({"image": content, "label": [0, 1]})
+    named = data(folder=str(tmp_path), height=2, width=3, cache=cache, holdout=0)
+    opened = named.open(stream)
+    assert opened.facts.input_shape == (2, 3, 3)
+    (batch,) = take(opened.evaluate("train", 2), 1)
+    assert numbers(batch) == [7, 7]
+
+
+@either
+def test_of_files_one_is_decoded_at_a_time(cache, tmp_path, held):
+    paths = [tmp_path / f"{number}.png" for number in range(4)]
+    for number, path in enumerate(paths):
+        Image.fromarray(IMAGES[number, ..., 0]).save(path)
+    opened = data(cache=cache, holdout=0).open({"image": paths, "label": [0, 1, 0, 1]})
+    (batch,) = take(opened.evaluate("train", 4), 1)
+    assert numbers(batch) == [0, 1, 2, 3]
+    assert max(held) <= 1
+
+
+def test_of_a_batch_to_be_cropped_one_file_is_decoded_at_a_time(tmp_path, held):
+    random = np.random.default_rng(0)
+    paths = [tmp_path / f"{number}.png" for number in range(4)]
+    for path in paths:
+        Image.fromarray(random.integers(0, 255, (9, 8, 3), np.uint8)).save(path)
+    augmentation = Augmentation(crop_area=0.2)
+    opened = data(height=4, width=4, cache=False, holdout=0, augment=augmentation).open(
+        {"image": paths, "label": [0, 1, 0, 1]}
+    )
+    found = opened._cropped(np.array(list(map(image_files.packed, paths))), generator(0, 0))
+    assert max(held) <= 1
+    prepare, random = ImagePreprocessing(**opened.facts.preprocessing), generator(0, 0)
+    expected = [prepare.cut(read(path), random_box(8, 9, 0.2, random)) for path in paths]
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.fixture
+def held(monkeypatch) -> list[int]:
+    """How many images that were read before are still there at each reading."""
+    there: weakref.WeakValueDictionary[int, Image.Image] = weakref.WeakValueDictionary()
+    found: list[int] = []
+
+    def counted(image):
+        found.append(len(there))
+        there[len(found)] = result = read(image)
+        return result
+
+    monkeypatch.setattr("zoo.preprocessing.read", counted)
+    return found
+
+
+def test_a_card_decides_what_the_config_leaves_open():
+    card = data().open(COLUMNS).facts.preprocessing
+    assert data().fitted(card) == data(height=2, width=3, channels=1)
+    assert data(height=5, channels=3).fitted(card) == data(height=5, width=3, channels=3)
+    assert data().fitted({}) == data()
+
+
 def test_images_of_several_sizes_need_one():
     several = [(np.zeros((size, 4), np.uint8), size) for size in (4, 5)]
     with pytest.raises(ConfigError) as error:
@@ -141,6 +240,9 @@ def test_images_of_several_sizes_need_one():
         "the images of the data have several sizes; set data.height, data.width and data.channels"
     )
     assert data(height=4, holdout=0).open(several).facts.input_shape == (4, 4, 1)
+    several = [(np.zeros((4, 4, *channels), np.uint8), "") for channels in ([], [3])]
+    with pytest.raises(ConfigError, match="the images of the data have several sizes; set"):
+        data().open(several)
 
 
 @either

@@ -513,6 +513,14 @@ def test_a_label_outside_the_range_is_named(source_of, value):
     )
 
 
+def test_numbers_are_no_places_among_labels_that_are_numbers(source_of):
+    source = source_of(label=[0, 1, 2])
+    assert message(LabelError, source.targets, "label", ("1", "2", "3")) == (
+        "rows: row 1 has the label '0', which is not one of the 3 classes '1', '2', '3'; the data "
+        "has '0', '1', '2'"
+    )
+
+
 def test_names_of_classes_that_the_model_does_not_know_are_refused_unread():
     source = sources.Source(where="rows", arrays={}, class_names={"label": ("neg", "pos")})
     assert message(LabelError, source.target_table, "label", ("bad", "good")) == (

@@ -44,6 +44,7 @@ def test_a_language_model_sees_each_sequence_twice_and_learns_the_second():
     config = CopyData(vocab_size=9, max_len=4, two_times=True)
     (batch,) = take(config.open().train(100, seed=0), 1)
     np.testing.assert_array_equal(batch["inputs"], batch["targets"])
+    assert config.open().facts.preprocessing == {"eos": False}
     for tokens, weights in zip(batch["inputs"], batch["weights"], strict=True):
         length = int(weights.sum())
         word = tokens[1 : length + 1].tolist()

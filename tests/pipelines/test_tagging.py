@@ -189,8 +189,10 @@ def test_the_last_tenth_is_the_test_where_a_file_has_none(write):
 
 
 def test_rows_that_are_handed_over_have_no_test():
-    opened = data(test_share=0.5, holdout=0.1).open(ROWS)
-    assert opened.facts.num_examples == {"train": 36, "validation": 4}
+    config = data(test_share=0.5, holdout=0.1)
+    assert config.open(ROWS).facts.num_examples == {"train": 36, "validation": 4}
+    one = config.open(ROWS[:1], labels=("B-geo", "O"))
+    assert one.facts.num_examples == {"train": 1}
 
 
 def test_an_unknown_split_lists_the_known_ones():

@@ -176,6 +176,7 @@ def test_rows_are_held_out_where_there_is_no_validation_split():
     held, trained = (set(zip(*opened.pairs(s), strict=True)) for s in ("validation", "train"))
     assert held | trained == set(ROWS)
     assert not held & trained
+    assert data(holdout=0.1).open(ROWS[:1]).facts.num_examples == {"train": 1}
 
 
 def test_rows_that_are_handed_over_are_neither_excluded_nor_made_unique(tmp_path):

@@ -203,6 +203,46 @@ def test_several_continuations_come_with_scores_of_the_whole_text(language_model
             assert answer.score == pytest.approx(whole, rel=1e-4)
 
 
+def test_a_continuation_that_fills_its_room_is_scored_without_an_end(language_model):
+    bias = language_model.variables["params"]["logits"]["bias"]
+    params = dict(language_model.variables["params"])
+    params["logits"] = dict(params["logits"], bias=bias.at[1].set(-1000.0))
+    goes_on = dataclasses.replace(language_model, variables={"params": params})
+    card = dataclasses.replace(goes_on.card, preprocessing={"eos": True})
+    knows_an_end = dataclasses.replace(goes_on, card=card)
+    options = {"max_new_tokens": 38, "scores": True}
+    assert knows_an_end.generate("ab", **options) == goes_on.generate("ab", **options)
+    assert goes_on.score("x" * 40) < 0
+    with pytest.raises(ValueError, match=r"^41 tokens are above this model's max_len=40; give a s"):
+        knows_an_end.score("x" * 40)
+
+
+def test_a_score_depends_on_no_padding_that_would_be_hashed(key):
+    from zoo import decoding
+    from zoo.models.reformer.lsh_attention import LSHAttentionConfig
+    from zoo.models.reformer.models import ReformerLMConfig
+
+    hashed = LSHAttentionConfig(chunk_len=4, num_buckets=4)
+    fields = {"num_layers": 1, "d_key": 8, "d_value": 8, "attention": (hashed,), "pad_id": None}
+    shape = {"axial_shape": (8, 5), "max_len": 2048}
+    config = ReformerLMConfig(**(SIZES | fields | shape), vocab_size=258)
+    model = make(config, "language_modeling", key, {"eos": False})
+    text = "a text of 19 letter"
+    ids = jnp.asarray([model.encode(text)])
+    logits = model.module.apply(model.variables, ids)
+    (expected,) = decoding.log_probabilities(logits, ids, jnp.ones(ids.shape))
+    assert model.score([text, "b"])[0] == pytest.approx(float(expected), rel=1e-4)
+    padded = jnp.pad(ids, ((0, 0), (0, 13)))
+    moved = model.module.apply(model.variables, padded)[:, : len(text)]
+    assert np.abs(moved - logits).max() > 1e-3
+    with pytest.raises(ValueError) as error:
+        model.score("x" * 41)
+    assert str(error.value) == (
+        "41 tokens are above this model's 40, the product of axial_shape=(8, 5); give a shorter "
+        "text"
+    )
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -67,3 +67,23 @@ def test_verify_measures_the_metric_where_the_data_is_there(recipe, rows, tmp_pa
         *_, metric = verification.verify(result.workdir)
         assert metric.holds is holds
         assert metric.detail.endswith(detail)
+
+
+def test_translations_are_judged_by_beams_unless_it_is_only_to_choose_by():
+    from types import SimpleNamespace
+
+    from zoo.train.tasks import Translation
+
+    asked = []
+
+    def translate(sentences, beam_size):
+        asked.append((len(sentences), beam_size))
+        return sentences
+
+    data = SimpleNamespace(pairs=lambda split: (["a b c d"] * 5, ["a b c d"] * 5))
+    task = Translation(bleu_sentences=2, beam_size=3)
+    for options in ({}, {"limit": 4}, {"quick": True}):
+        metrics, note = task.examine(lambda: translate, data, "train", **options)
+        assert metrics == {"bleu": pytest.approx(100)}
+        assert "version:" in note
+    assert asked == [(5, 3), (4, 3), (2, 1)]

@@ -36,6 +36,11 @@ def test_a_run_and_what_is_exported_of_it_read_image_files(
         Image.new("RGB", (9, 7), (value,) * 3).save(tmp_path / f"{name}.png")
     files = [str(tmp_path / "dark.png"), str(tmp_path / "bright.png")]
     expected = [prediction.label for prediction in zoo.load(result.workdir)(files)]
+    # Evaluation too sees them in the model's size, although the recipe says nothing of it.
+    predictions = zoo.load(result.workdir)(files)
+    losses = [-np.log(p.probabilities[str(n)]) for n, p in enumerate(predictions)]
+    metrics = zoo.evaluate(result.workdir, data={"image": files, "label": ["0", "1"]})
+    assert metrics["test/loss"] == pytest.approx(np.mean(losses), rel=1e-4)
     capsys.readouterr()
     assert main(["predict", str(tmp_path / "noise"), *files]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -44,6 +49,65 @@ def test_a_run_and_what_is_exported_of_it_read_image_files(
     assert expected == ["0", "1"]
     assert main(["predict", str(tmp_path / "noise"), str(tmp_path / "none.png")]) == 2
     assert capsys.readouterr().err == f"zoo: there is no image '{tmp_path}/none.png'\n"
+
+
+def test_a_run_goes_on_and_is_fine_tuned_with_the_images_of_its_card(
+    image_recipe, image_rows, tmp_path, monkeypatch
+):
+    from zoo.cards import RUN_CARD, Card
+    from zoo.pipelines.images import ImageClassificationData
+    from zoo.train import finetune, job
+
+    class Opened(Exception):
+        pass
+
+    def opened(config, rows=None, **options):
+        raise Opened(config.height, config.width, config.channels)
+
+    plan = image_recipe()
+    card = Card(
+        name="run",
+        task=plan.task.name,
+        config=plan.resolve(plan.data.open(image_rows).facts).model,
+        labels=("0", "1"),
+        preprocessing=plan.data.open(image_rows).facts.preprocessing,
+    )
+    card.save(tmp_path / RUN_CARD)
+    monkeypatch.setattr(ImageClassificationData, "open", opened)
+    with pytest.raises(Opened, match=r"^\(8, 8, 3\)$"):
+        job.assemble(plan, tmp_path, image_rows)
+    with pytest.raises(Opened, match=r"^\(8, 8, 3\)$"):
+        finetune.open_data(plan, finetune.Origin(card, {}, None, fresh_head=True), image_rows)
+
+
+def test_a_classifier_prepares_no_more_images_than_it_computes_at_once(monkeypatch):
+    from zoo.cards import Card
+    from zoo.predictors import ImageClassifier, classifiers
+    from zoo.preprocessing import ImagePreprocessing
+
+    prepared, seen = [], []
+
+    def probabilities(module, variables, rows):
+        seen.append(len(prepared))
+        return np.tile([0.25, 0.75], (len(rows), 1))
+
+    def prepare(self, image):
+        prepared.append(image)
+        return np.zeros((1, 1, 1), np.float32)
+
+    monkeypatch.setattr(classifiers, "probabilities", probabilities)
+    monkeypatch.setattr(ImagePreprocessing, "__call__", prepare)
+    card = Card(
+        name="toy",
+        task="image_classification",
+        config=None,
+        labels=("no", "yes"),
+        preprocessing={"height": 1, "width": 1, "channels": 1},
+    )
+    classify = ImageClassifier(module=None, variables={}, tokenizer=None, card=card)
+    assert [prediction.label for prediction in classify(["a"] * 70)] == ["yes"] * 70
+    assert seen == [32, 64, 70]
+    assert classify([]) == []
 
 
 def test_a_batch_of_one_image_trains_where_positions_are_left(image_recipe, image_rows, tmp_path):
@@ -61,22 +125,27 @@ def test_a_batch_of_one_image_trains_where_positions_are_left(image_recipe, imag
 
 
 def test_devices_that_cannot_share_a_batch_are_refused(image_recipe):
-    """Rows of padding would count in the batch's means."""
     from types import SimpleNamespace
 
     from zoo.config import ConfigError
     from zoo.train import job
 
     mesh = SimpleNamespace(devices=np.zeros(3))
-    state = SimpleNamespace(variables={"params": {}, "batch_stats": {}})
-    job._check_batch_size(image_recipe(batch_size=9), state, mesh)
-    job._check_batch_size(image_recipe(), SimpleNamespace(variables={"params": {}}), mesh)
-    with pytest.raises(ConfigError) as error:
-        job._check_batch_size(image_recipe(), state, mesh)
-    assert str(error.value) == (
-        "batch_size is 8, which 3 devices cannot share equally: the empty rows that fill it up "
-        "would count in the means of batch normalisation; take a multiple of 3"
-    )
+    plain = SimpleNamespace(variables={"params": {}}, carry=())
+    job._check_batch_size(image_recipe(), plain, mesh)
+    means = SimpleNamespace(variables={"params": {}, "batch_stats": {}}, carry=())
+    carried = SimpleNamespace(variables={"params": {}}, carry=(np.zeros(8),))
+    for state, why in (
+        (means, "the empty rows that fill it up would count in the means of batch normalisation"),
+        (carried, "the state that goes from batch to batch has nothing for the rows that fill it"),
+    ):
+        job._check_batch_size(image_recipe(batch_size=9), state, mesh)
+        with pytest.raises(ConfigError) as error:
+            job._check_batch_size(image_recipe(), state, mesh)
+        assert str(error.value).startswith(
+            f"batch_size is 8, which 3 devices cannot share equally: {why}"
+        )
+        assert str(error.value).endswith("; take a multiple of 3")
 
 
 def test_another_data_set_s_classes_are_refused_with_both_sides(image_recipe, image_rows, tmp_path):

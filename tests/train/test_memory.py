@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from types import SimpleNamespace
 
 import jax
 import pytest
@@ -84,6 +85,30 @@ def test_the_table_ends_with_the_largest_length_that_fits(reading, room):
     assert memory.describe(reading, found[:1]).endswith("take a smaller batch_size")
     room(None)
     assert memory.describe(reading, found).endswith("could not be found out")
+
+
+def test_what_is_fine_tuned_is_what_is_reckoned_with(reading, room, tmp_path):
+    room(10)
+    wide = zoo.override(reading, {"model.d_model": 64, "steps": 1, "data.holdout": 0.0})
+    source = zoo.fit(wide, tmp_path / "wide", quiet=True).workdir
+    tuned = dataclasses.replace(reading, init_from=zoo.train.InitFrom(source=str(source)))
+    alone, found = (next(memory.of_recipe(recipe)) for recipe in (reading, tuned))
+    assert found.variables > 4 * alone.variables
+
+
+def test_only_a_batch_larger_than_any_before_is_looked_at(monkeypatch):
+    looked = []
+
+    def of_step(train_step, state, window, batch):
+        looked.append(batch["inputs"].shape)
+        raise NotImplementedError
+
+    monkeypatch.setattr(memory, "of_step", of_step)
+    job = SimpleNamespace(_largest=0, state=None, mesh=None)
+    for length in (8, 4, 16, 8, 16):
+        batch = {"inputs": jax.ShapeDtypeStruct((2, length), int)}
+        zoo.train.job.Job.check_memory(job, None, None, batch, None)
+    assert looked == [(2, 8), (2, 16)]
 
 
 def test_images_have_no_length(room):

@@ -304,7 +304,7 @@ def lstm_lm_tiny() -> RecurrentLMConfig:
 @registry.models.register
 def gru_lm() -> RecurrentLMConfig:
     """trax's defaults of `GRULM`."""
-    return RecurrentLMConfig(cell="gru", num_layers=1)
+    return RecurrentLMConfig(cell="gru", num_layers=1, dropout_rate=0.0)
 
 
 @registry.models.register

@@ -217,6 +217,14 @@ class DataConfig(abc.ABC):
             if isinstance(value := getattr(self, name), str):
                 raise ConfigError(f"{name} is {value!r}; it is a tuple, as ({value!r},)")
 
+    def fitted(self, preprocessing: Mapping[str, Any]) -> DataConfig:
+        """This config, with what the card of a trained model decides where this leaves it open.
+
+        Args:
+          preprocessing: the card's, which were `Facts.preprocessing` when the model was trained.
+        """
+        return self
+
     @abc.abstractmethod
     def open(
         self,

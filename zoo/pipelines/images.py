@@ -4,9 +4,10 @@ Shapes: B examples in a batch, H height, W width, C channels, N classes. A batch
 float32 [B, H, W, C], `targets` int32 [B] and `weights` float32 [B]. Where training mixes images,
 its `targets` are shares of the classes: float32 [B, N].
 
-Images that all have one size are bytes in memory, or in a stream. Files (of a folder, or of a TFDS
-data set whose images have several sizes) are opened by Pillow, as a predictor does it: once, where
-`cache` keeps what comes of it, or else in every epoch, batch by batch.
+Images that all have one size are bytes in memory, or in a stream. Files (of a folder, of a TFDS
+data set whose images have several sizes, or the user's) are opened by Pillow, as a predictor does
+it: once, where `cache` keeps what comes of it, or else in every epoch, batch by batch. No more than
+one of them is held decoded, before it has its size. `image_files` says how a column has them.
 """
 
 from __future__ import annotations
@@ -14,16 +15,15 @@ from __future__ import annotations
 import dataclasses
 import functools
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from zoo import preprocessing
 from zoo.config import ConfigError
-from zoo.pipelines import augment, image_folders, ops, sources
+from zoo.pipelines import augment, image_files, ops, sources
 from zoo.pipelines.augment import Augmentation
 from zoo.pipelines.base import (
     Array,
@@ -36,7 +36,7 @@ from zoo.pipelines.base import (
 )
 from zoo.pipelines.rows import CachedRows, Splits, StreamedRows
 from zoo.pipelines.sources import Source
-from zoo.preprocessing import ImagePreprocessing
+from zoo.preprocessing import ImageLike, ImagePreprocessing
 from zoo.tokenizers import Tokenizer
 
 DIGITS = "digits"
@@ -68,21 +68,31 @@ class ImageClassificationData(DataConfig):
     labels: tuple[str, ...] | None = None
     """The classes in order; None: those of the data."""
     height: int | None = None
-    """Images are resized to this; None: the data's own, if all have the same."""
+    """Images are resized to this. None: what the model takes, if there is one already; else the
+    data's own, which all training images must share. Files in a stream need a number."""
     width: int | None = None
     """Likewise."""
     resize: int | None = None
     """In evaluation the shorter side is resized to this, and the centre cut out. None: the whole
     image is resized, whatever its shape."""
     channels: int | None = None
-    """1: grey, 3: colour; None: the data's own."""
+    """1: grey, 3: colour. None: likewise, but files of a folder or in a stream have 3."""
     mean: tuple[float, ...] = (0.5,)
     """Subtracted from values between 0 and 1: one number, or one for each channel."""
     std: tuple[float, ...] = (0.5,)
     """By what they are divided then, likewise."""
     augment: Augmentation = field(default_factory=Augmentation)
-    """What training does to images at random. `crop_area` cuts from the image in its file; with
-    `cache`, or where all have one size, from what evaluation sees."""
+    """What training does to images at random. `crop_area` cuts from the whole image where files are
+    opened in every epoch, else from what evaluation sees."""
+
+    def fitted(self, preprocessing: Mapping[str, Any]) -> ImageClassificationData:
+        """See `DataConfig.fitted`: the size and the channels."""
+        return dataclasses.replace(
+            self,
+            height=self.height or preprocessing.get("height"),
+            width=self.width or preprocessing.get("width"),
+            channels=self.channels or preprocessing.get("channels"),
+        )
 
     def open(
         self,
@@ -93,10 +103,13 @@ class ImageClassificationData(DataConfig):
     ) -> ImageData:
         """See `DataConfig.open`. Tuples are (image, class); a mapping has the columns by name.
 
-        What an image may be says `preprocessing.read`.
+        What an image may be says `preprocessing.read`; in a tf.data.Dataset it is the content of a
+        file, or an array.
         """
         found = self._sources(rows)
-        prepare = self._preprocessing(found["train"])
+        # Of what the config names, or a stream, the files are taken for colour, and not looked at.
+        own = rows is not None and found["train"].arrays is not None
+        prepare = self._preprocessing(found["train"], None if own else 3)
         found = {split: self._prepared(source, prepare) for split, source in found.items()}
         labels = labels or self.labels
         found, labels = sources.for_classes(found, self.label_column, labels, self)
@@ -114,45 +127,37 @@ class ImageClassificationData(DataConfig):
         if rows is not None:
             return {"train": sources.from_user(rows, columns, self._column).select(columns)}
         if self.folder is not None:
-            return image_folders.read(self.folder, *columns)
+            return image_files.read(self.folder, *columns)
         if self.name == DIGITS:
             return digits(*columns)
         splits = {"train": self.train, "validation": self.validation, "test": self.test}
         return sources.from_splits(self.name, splits, columns, self.data_dir, decode_all=False)
 
     def _column(self, name: str, values: Any) -> Any:
-        """The user's images as one array; another column as it is."""
-        if name != self.image_column or isinstance(values, np.ndarray):
-            return values
-        images = [preprocessing.read(image) for image in values]
-        shapes = {(image.height, image.width, len(image.getbands())) for image in images}
-        if not shapes:
-            return values
-        sizes = [set(axis) for axis in zip(*shapes, strict=True)]
-        common = [axis.pop() if len(axis) == 1 else None for axis in sizes]
-        prepare = self._sized("the data", *common)
-        return np.stack([prepare.pixels(image) for image in images])
+        return image_files.column(values) if name == self.image_column else values
 
-    def _preprocessing(self, source: Source) -> ImagePreprocessing:
-        """What is done to an image; sizes that the config leaves open are the data's own."""
+    def _preprocessing(self, source: Source, channels: int | None) -> ImagePreprocessing:
+        """What is done to an image; what the config leaves open of its shape is the data's own.
+
+        Args:
+          source: the training images.
+          channels: what files have unless the config says it; None: they are looked at.
+        """
         spec = source.dataset.element_spec[self.image_column]
         if spec.dtype == tensorflow().string:
-            return self._sized(source.where, None, None, 3)
-        if spec.shape.rank not in (2, 3):
+            shape = self._common(source, [self.height, self.width, self.channels or channels])
+        elif spec.shape.rank in (2, 3):
+            own = [*spec.shape, 1][:3]
+            shape = [self.height or own[0], self.width or own[1], self.channels or own[2]]
+        else:
             raise ConfigError(
                 f"{source.where}: column {self.image_column!r} has values of shape {spec.shape}; "
                 "an image has the shape [H, W] or [H, W, C]"
             )
-        return self._sized(source.where, *[*spec.shape, 1][:3])
-
-    def _sized(
-        self, where: str, height: int | None, width: int | None, channels: int | None
-    ) -> ImagePreprocessing:
-        height, width = self.height or height, self.width or width
-        channels = self.channels or channels
+        height, width, channels = shape
         if height is None or width is None or channels is None:
             raise ConfigError(
-                f"the images of {where} have several sizes; set data.height, data.width and "
+                f"the images of {source.where} have several sizes; set data.height, data.width and "
                 "data.channels"
             )
         return ImagePreprocessing(
@@ -163,6 +168,19 @@ class ImageClassificationData(DataConfig):
             std=self.std,
             resize=self.resize,
         )
+
+    def _common(self, source: Source, shape: Sequence[int | None]) -> Sequence[int | None]:
+        """The shape [H, W, C], with the files' own for each None if all of them agree on it."""
+        if source.arrays is None or None not in shape:
+            return shape
+        found: set[tuple[int, ...]] = set()
+        for value in source.arrays[self.image_column]:
+            image = preprocessing.read(image_files.unpacked(value))
+            own = (image.height, image.width, len(image.getbands()))
+            found.add(tuple(size or its for size, its in zip(shape, own, strict=True)))
+            if len(found) > 1:
+                return shape
+        return found.pop()
 
     def _prepared(self, source: Source, prepare: ImagePreprocessing) -> Source:
         """The source with images of one shape, uint8 [H, W, C], or files that are opened later."""
@@ -175,7 +193,8 @@ class ImageClassificationData(DataConfig):
                 return source
             source = source.cached()
         if source.arrays is not None:
-            images = np.stack([prepare.pixels(self.image(v)) for v in source.arrays[column]])
+            values = map(image_files.unpacked, source.arrays[column])
+            images = np.stack([prepare.pixels(image) for image in values])
             return dataclasses.replace(source, arrays={**source.arrays, column: images})
 
         def run(row: dict[str, Any]) -> dict[str, Any]:
@@ -183,13 +202,6 @@ class ImageClassificationData(DataConfig):
             return {**row, column: tf.ensure_shape(pixels, prepare.shape)}
 
         return dataclasses.replace(source, stream=source.stream.map(run))
-
-    def image(self, value: Any) -> preprocessing.ImageLike:
-        """What a row has in its column of images, as `preprocessing.read` takes it."""
-        if isinstance(value, bytes) and self.folder is not None:
-            return Path(value.decode())
-        image: preprocessing.ImageLike = value
-        return image
 
 
 class ImageData:
@@ -240,16 +252,21 @@ class ImageData:
         """Images of a batch as evaluation has them: uint8 [B, H, W, C]."""
         if images.dtype == np.uint8:
             return images
-        return np.stack([self._prepare.pixels(self._config.image(image)) for image in images])
+        return np.stack(
+            [self._prepare.pixels(image) for image in map(image_files.unpacked, images)]
+        )
 
     def _cropped(self, images: Array, random: np.random.Generator) -> Array:
         """Images of a batch, cut out at random if that is wanted: uint8 [B, H, W, C]."""
         area = self._config.augment.crop_area
         if area == 1:
             return self._opened(images)
-        read = [preprocessing.read(self._config.image(image)) for image in images]
-        boxes = [augment.random_box(*image.size, area, random) for image in read]
-        return np.stack([self._prepare.cut(*pair) for pair in zip(read, boxes, strict=True)])
+
+        def part(image: ImageLike) -> Array:
+            whole = preprocessing.read(image)
+            return self._prepare.cut(whole, augment.random_box(*whole.size, area, random))
+
+        return np.stack([part(image) for image in map(image_files.unpacked, images)])
 
     def _changed(
         self,

@@ -217,7 +217,8 @@ class Source:
 def held_out(rows: int, share: float) -> Array:
     """Which rows are held out for validation: bool [N], the same for every run.
 
-    The last `share` of the rows after a shuffle with a fixed seed, at least one row and never all.
+    The last `share` of the rows after a shuffle with a fixed seed; never all, and of two rows or
+    more at least one.
     """
     mask = np.zeros(rows, bool)
     if share > 0 and rows > 1:
@@ -233,8 +234,7 @@ def label_names(values: Iterable[Any]) -> tuple[str, ...]:
     ('9', '10')
     """
     names = set(map(_name, values))
-    numeric = all(re.fullmatch(r"-?\d+", name) for name in names)
-    return tuple(sorted(names, key=int if numeric else None))
+    return tuple(sorted(names, key=int if all(map(_is_number, names)) else None))
 
 
 def label_table(
@@ -244,8 +244,8 @@ def label_table(
 
     Args:
       values: of the rows in turn, or a range of all that may occur. Each is the name of a label or,
-        if it is a whole number that no label has as its name, an index into `labels`. With `names`
-        each is an index into these.
+        where no label is called by a number, an index into `labels`. With `names` each is an index
+        into these.
       labels: the classes.
       where: what the values come from, for the error message.
       names: the data's own names of its classes.
@@ -254,11 +254,12 @@ def label_table(
       LabelError: a value is neither.
     """
     table: dict[Any, int] = {}
+    numbers = names is None and not any(map(_is_number, labels))
     for value in dict.fromkeys(values):
         name = names[value] if names and 0 <= value < len(names) else _name(value)
         if name in labels:
             table[value] = labels.index(name)
-        elif names is None and isinstance(value, int) and 0 <= value < len(labels):
+        elif numbers and isinstance(value, int) and 0 <= value < len(labels):
             table[value] = value
         else:
             found = names or label_names(values)
@@ -268,6 +269,10 @@ def label_table(
                 f"classes {shown(labels)}; the data has {shown(found)}"
             )
     return table
+
+
+def _is_number(name: str) -> bool:
+    return re.fullmatch(r"-?\d+", name) is not None
 
 
 def _name(value: Any) -> str:
@@ -375,7 +380,7 @@ def for_classes(
     labels = labels or splits["train"].labels(column)
     for source in splits.values():
         source.target_table(column, labels)  # a wrong label is better found now than in evaluation
-    if "validation" not in splits and config.holdout:
+    if "validation" not in splits and config.holdout and splits["train"].count() > 1:
         splits["train"], splits["validation"] = splits["train"].split(config.holdout)
     return splits, labels
 

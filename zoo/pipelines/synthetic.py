@@ -77,6 +77,7 @@ class CopyData(DataConfig):
             tokenizer=tokenizer,
             vocab_size=tokenizer.vocab_size,
             num_examples=dict.fromkeys(SPLITS, self.num_examples),
+            preprocessing={"eos": not self.two_times},
         )
         return Sequences(self, facts)
 

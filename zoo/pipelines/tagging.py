@@ -136,7 +136,7 @@ class TaggingData(DataConfig):
         labels = labels or self.labels or names or _labels(found)
         for split, some in found.items():
             _check_labels(some, labels, f"the {split} split")
-        if "validation" not in found and self.holdout:
+        if "validation" not in found and self.holdout and len(found["train"]) > 1:
             mask = sources.held_out(len(found["train"]), self.holdout)
             found["validation"] = list(itertools.compress(found["train"], mask))
             found["train"] = list(itertools.compress(found["train"], ~mask))

@@ -143,7 +143,7 @@ class TranslationData(DataConfig):
             found["train"], left_out = self._cleaned(found["train"])
         else:
             found = {"train": _pairs(sources.from_user(rows, (SOURCE, TARGET)), SOURCE, TARGET)}
-        if "validation" not in found and self.holdout:
+        if "validation" not in found and self.holdout and len(found["train"][0]) > 1:
             held_out = sources.held_out(len(found["train"][0]), self.holdout)
             found["validation"] = _masked(found["train"], held_out)
             found["train"] = _masked(found["train"], ~held_out)

@@ -55,6 +55,11 @@ class Predictor(abc.ABC):
         return getattr(config, "longest", None) or getattr(config, "max_len", None) or UNLIMITED
 
     @property
+    def limit(self) -> str:
+        """What `max_len` follows from, for error messages."""
+        return getattr(self.card.config, "limit", f"max_len={self.max_len}")
+
+    @property
     def check_text(self) -> str:
         """A text that this model can read."""
         return CHECK_IDS if isinstance(self.tokenizer, IdTokenizer) else CHECK_TEXT

@@ -138,11 +138,13 @@ class ImageClassifier(_Classifier):
         An image is a path, the content of a file, a PIL image or an array [H, W] or [H, W,
         channels] of uint8; a list (or an array with one axis more) is several.
         """
-        single = isinstance(images, str | os.PathLike) or not _is_list(images)
-        predictions = self._predict(
-            [self._prepare(image) for image in ([images] if single else images)], top_k
-        )
-        return predictions[0] if single else predictions
+        if not _is_list(images):
+            return self._predict([self._prepare(images)], top_k)[0]
+        predictions: list[Prediction] = []
+        for start in range(0, len(images), ROWS):  # no more images than that are held at once
+            arrays = [self._prepare(image) for image in images[start : start + ROWS]]
+            predictions += self._predict(arrays, top_k)
+        return predictions
 
 
 def _is_list(images: Any) -> bool:

@@ -56,7 +56,7 @@ def padded(sequences: Sequence[Sequence[int]], rows: int, length: int) -> np.nda
     return array
 
 
-def batches(lengths: Sequence[int], longest: int) -> Iterator[Batch]:
+def batches(lengths: Sequence[int], longest: int, *, exact: bool = False) -> Iterator[Batch]:
     """Every item once, in batches of similar lengths and of a handful of shapes.
 
     Lengths are padded to powers of two, and rows to 1 or a power of two from `FEW_ROWS` to a full
@@ -66,13 +66,16 @@ def batches(lengths: Sequence[int], longest: int) -> Iterator[Batch]:
     Args:
       lengths: of the items.
       longest: that no padded length exceeds.
+      exact: do not pad lengths: for a model whose answers would change with it.
     """
     by_length: dict[int, list[int]] = {}
     for index in sorted(range(len(lengths)), key=lengths.__getitem__):
-        length = min(max(power_of_two(lengths[index]), SHORTEST), longest)
+        length = lengths[index]
+        if not exact:
+            length = min(max(power_of_two(length), SHORTEST), longest)
         by_length.setdefault(length, []).append(index)
     for length, indices in by_length.items():
-        most = min(max(TOKENS // length, 1), MOST_ROWS)
+        most = min(max(TOKENS // max(length, 1), 1), MOST_ROWS)
         while indices:
             rows = min(_rows(len(indices)), most)
             yield Batch(indices[:rows], rows, length)

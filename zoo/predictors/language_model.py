@@ -48,7 +48,7 @@ class LanguageModel(Predictor):
           num_return: continuations of each prompt; with several they come as `Scored`.
           seed: of the draw. Equal seeds give a prompt equal continuations, in any batch.
           scores: whether to give `Scored` instead of strings; a score is that of the prompt and
-            the continuation together.
+            the continuation together, and of the end where the model ended the text.
           stream: for one prompt: an iterator of pieces that join to the continuation.
 
         Raises:
@@ -73,7 +73,12 @@ class LanguageModel(Predictor):
         for start, answers in zip(ids, found, strict=True):
             texts: list[Any] = [self._decode(answer) for answer in answers]
             if scores or num_return > 1:
-                values = self._score([start + answer for answer in answers])
+                # A continuation that fills its room was cut off there: no end belongs to it.
+                whole = [
+                    start + (self._ended(answer) if len(answer) < max_new_tokens else answer)
+                    for answer in answers
+                ]
+                values = self._score(whole)
                 texts = list(map(Scored, texts, values))
             shown.append(texts if num_return > 1 else texts[0])
         return shown[0] if isinstance(prompt, str) else shown
@@ -91,7 +96,7 @@ class LanguageModel(Predictor):
           ValueError: a text is longer than the model's `max_len`.
         """
         several = [texts] if isinstance(texts, str) else list(texts)
-        scores = self._score([self._limited(self.encode(text), 1) for text in several])
+        scores = self._score([self._limited(self._ended(self.encode(text)), 0) for text in several])
         return scores[0] if isinstance(texts, str) else scores
 
     def check(self) -> dict[str, Any]:
@@ -163,12 +168,12 @@ class LanguageModel(Predictor):
                 shown = whole
 
     def _score(self, texts: list[Ids]) -> list[float]:
-        ended = [[*ids, EOS] if self._eos >= 0 else ids for ids in texts]
         scores = [0.0] * len(texts)
-        for batch in batches([len(ids) for ids in ended], self.max_len):
+        exact = getattr(self.module.config, "reads_padding", False)
+        for batch in batches([len(ids) for ids in texts], self.max_len, exact=exact):
             lengths = np.zeros(batch.rows, np.int32)
-            lengths[: len(batch.indices)] = [len(ended[index]) for index in batch.indices]
-            values = _scores(self.module, self.variables, batch.pad(ended), lengths)
+            lengths[: len(batch.indices)] = [len(texts[index]) for index in batch.indices]
+            values = _scores(self.module, self.variables, batch.pad(texts), lengths)
             for index, value in zip(batch.indices, np.asarray(values), strict=False):
                 scores[index] = float(value)
         return scores
@@ -178,6 +183,9 @@ class LanguageModel(Predictor):
         room = min(max(power_of_two(length), 64), self.max_len)
         state: Sampled = _begin(self.module, self.variables, rows=rows, length=room)
         return state
+
+    def _ended(self, ids: Ids) -> Ids:
+        return [*ids, EOS] if self._eos >= 0 else ids
 
     def _cut(self, tokens: np.ndarray[Any, Any]) -> Ids:
         return until_end(tokens) if self._eos >= 0 else tokens.tolist()
@@ -197,9 +205,10 @@ class LanguageModel(Predictor):
 
     def _limited(self, ids: Ids, more: int) -> Ids:
         if len(ids) + more > self.max_len:
+            wanted = f"{len(ids)} tokens and {more} more" if more else f"{len(ids)} tokens"
             raise ValueError(
-                f"{len(ids)} tokens and {more} more are above this model's max_len="
-                f"{self.max_len}; give a shorter text or fewer max_new_tokens"
+                f"{wanted} are above this model's {self.limit}; give a shorter text"
+                + (" or fewer max_new_tokens" if more else "")
             )
         return ids
 

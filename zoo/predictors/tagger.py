@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from zoo.predictors.base import Predictor, probabilities
-from zoo.predictors.generation import Batch, batches
+from zoo.predictors.generation import batches
 from zoo.tokenizers import IdTokenizer, WordTokenizer
 
 Sentence: TypeAlias = str | list[str] | tuple[str, ...]
@@ -83,41 +83,22 @@ class Tagger(Predictor):
         )
 
     def _tags(self, sentences: Sequence[list[str]]) -> list[list[Tag]]:
-        ids = [self._vocabulary.encode_words(words) for words in sentences]
+        real = [index for index, words in enumerate(sentences) if words]
+        ids = [self._vocabulary.encode_words(sentences[index]) for index in real]
         longest = max(map(len, ids), default=0)
         if longest > self.max_len:
             raise ValueError(
-                f"a sentence of {longest} words is longer than this model's max_len="
-                f"{self.max_len}; split it"
+                f"a sentence of {longest} words is longer than this model's {self.limit}; split it"
             )
         found: list[list[Tag]] = [[] for _ in sentences]
-        for batch in self._batches([len(row) for row in ids]):
+        config = self.module.config
+        # Without an id of padding, what runs backwards reads it as words.
+        exact = getattr(config, "pad_id", 0) is None and getattr(config, "bidirectional", True)
+        for batch in batches([len(row) for row in ids], self.max_len, exact=exact):
             answers = probabilities(self.module, self.variables, batch.pad(ids))
             for row, index in zip(np.asarray(answers), batch.indices, strict=False):
-                found[index] = self._named(sentences[index], row)
+                found[real[index]] = self._named(sentences[real[index]], row)
         return found
-
-    def _batches(self, lengths: Sequence[int]) -> Iterator[Batch]:
-        """The sentences that have words, in batches."""
-        if self._reads_padding:
-            # Only sentences of the same length go together: padding would change an answer.
-            by_length: dict[int, list[int]] = {}
-            for index, length in enumerate(lengths):
-                by_length.setdefault(length, []).append(index)
-            groups = [(indices, length) for length, indices in by_length.items()]
-        else:
-            groups = [([index for index, length in enumerate(lengths) if length], self.max_len)]
-        for indices, longest in groups:
-            if not longest:
-                continue
-            for batch in batches([lengths[index] for index in indices], longest):
-                yield batch._replace(indices=[indices[place] for place in batch.indices])
-
-    @property
-    def _reads_padding(self) -> bool:
-        """Whether what comes behind a sentence reaches its words: a state that runs backwards."""
-        config = self.module.config
-        return getattr(config, "pad_id", 0) is None and getattr(config, "bidirectional", True)
 
     def _named(self, words: Sequence[str], rows: np.ndarray[Any, Any]) -> list[Tag]:
         best = rows[: len(words)].argmax(axis=-1)

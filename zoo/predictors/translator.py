@@ -203,8 +203,8 @@ class Translator(Predictor):
     def _limited(self, ids: Ids, text: str, more: int) -> Ids:
         if len(ids) + more > self.max_len:
             raise ValueError(
-                f"a sentence of {len(ids)} tokens is longer than this model's max_len="
-                f"{self.max_len}: {text[:40]!r}…; split it into shorter ones"
+                f"a sentence of {len(ids)} tokens is longer than this model's {self.limit}: "
+                f"{text[:40]!r}…; split it into shorter ones"
             )
         return ids
 

@@ -76,6 +76,7 @@ def evaluate(
     if data_dir is not None:
         plan = recipe.with_data_dir(plan, data_dir)
     config = plan.data if data is None else dataclasses.replace(plan.data, holdout=0.0)
+    config = config.fitted(model.card.preprocessing)
     examples = config.open(data, tokenizer=model.tokenizer, labels=model.card.labels or None)
     plan = plan.resolve(examples.facts)
     available = examples.facts.num_examples

@@ -18,7 +18,7 @@ HEAD = "head/kernel"
 """The parameter whose last axis is the classes, in every classifier of the zoo."""
 
 
-FREE = ("dropout_rate", "dtype", "remat")
+FREE = ("dropout_rate", "dtype", "remat", "ff_chunk_len")
 """Fields of a model's config that no weight depends on."""
 
 
@@ -43,7 +43,7 @@ def open_source(init_from: InitFrom | None) -> Origin | None:
 
 
 def open_data(plan: Recipe, origin: Origin | None, rows: Any) -> Data:
-    """The recipe's data, with the vocabulary and the classes of the source, if there is one.
+    """The recipe's data, read as the source, if there is one, has it: vocabulary, classes, sizes.
 
     Raises:
       ConfigError: the data's classes are not those of the source, and its head is not left fresh.
@@ -51,8 +51,9 @@ def open_data(plan: Recipe, origin: Origin | None, rows: Any) -> Data:
     if origin is None:
         return plan.data.open(rows)
     labels = None if origin.fresh_head else origin.card.labels
+    config = plan.data.fitted(origin.card.preprocessing)
     try:
-        return plan.data.open(rows, tokenizer=origin.tokenizer, labels=labels)
+        return config.open(rows, tokenizer=origin.tokenizer, labels=labels)
     except LabelError as error:
         raise ConfigError(
             f"{error}. Those are the classes of {origin.card.name!r}; for others leave its head "

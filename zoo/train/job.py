@@ -64,6 +64,8 @@ class Job:
     state: TrainState
     progress: Progress
     _empty: Any = None
+    _largest: int = 0
+    """Size of the largest inputs whose memory was checked."""
 
     @property
     def validates(self) -> bool:
@@ -112,7 +114,8 @@ class Job:
             own = jax.tree.map(jax.numpy.asarray, jax.device_get(variables))
             return predictors.create(self.card, own, self.data.facts.tokenizer)
 
-        more, note = self.plan.task.examine(predictor, self.data, split)
+        quick = split != "test"
+        more, note = self.plan.task.examine(predictor, self.data, split, quick=quick)
         return reporting.prefixed(split, metrics | more), note
 
     def improved(self, measured: Mapping[str, float] | None) -> bool:
@@ -138,7 +141,14 @@ class Job:
         batch: dict[str, Any],
         reporter: reporting.Reporter,
     ) -> None:
-        """Says so before a step that this machine's memory will not do for."""
+        """Says so before a step that this machine's memory will not do for.
+
+        A batch is looked at if its inputs are larger than any before.
+        """
+        size = batch["inputs"].size
+        if size <= self._largest:
+            return
+        self._largest = size
         with contextlib.suppress(NotImplementedError):  # not every backend tells
             estimate = memory.of_step(train_step, self.state, window, batch)
             if text := memory.warning(estimate, self.mesh):
@@ -233,9 +243,10 @@ def assemble(plan: Recipe, path: Path, data: Any) -> Job:
     card = folder.earlier_card(path)
     if card is None:
         examples = finetune.open_data(plan, origin, data)
-    else:  # a run goes on with the vocabulary and the classes that it began with
+    else:  # a run goes on with the vocabulary, classes and sizes that it began with
         tokenizer = hub.load_tokenizer(card, path)
-        examples = plan.data.open(data, tokenizer=tokenizer, labels=card.labels or None)
+        config = plan.data.fitted(card.preprocessing)
+        examples = config.open(data, tokenizer=tokenizer, labels=card.labels or None)
     plan = finetune.adopt(plan, origin).resolve(examples.facts)
     folder.claim(path, plan)
     card = card or folder.write_card(path, plan, examples.facts)
@@ -276,12 +287,18 @@ def assemble(plan: Recipe, path: Path, data: Any) -> Job:
 
 def _check_batch_size(plan: Recipe, state: TrainState, mesh: Mesh) -> None:
     devices = mesh.devices.size
-    if "batch_stats" in state.variables and plan.batch_size % devices:
-        raise ConfigError(
-            f"batch_size is {plan.batch_size}, which {devices} devices cannot share equally: the "
-            "empty rows that fill it up would count in the means of batch normalisation; take a "
-            f"multiple of {devices}"
-        )
+    if plan.batch_size % devices == 0:
+        return
+    if "batch_stats" in state.variables:
+        why = "the empty rows that fill it up would count in the means of batch normalisation"
+    elif jax.tree.leaves(state.carry):
+        why = "the state that goes from batch to batch has nothing for the rows that fill it up"
+    else:
+        return
+    raise ConfigError(
+        f"batch_size is {plan.batch_size}, which {devices} devices cannot share equally: {why}; "
+        f"take a multiple of {devices}"
+    )
 
 
 def _restore(

@@ -111,8 +111,7 @@ def _train(job: Job, reporter: reporting.Reporter, callbacks: Sequence[Callback]
             with reporter.waiting():
                 batch = next(batches)
             window = window or job.empty_window(batch)
-            if progress.step == start:
-                job.check_memory(train_step, window, batch, reporter)
+            job.check_memory(train_step, window, batch, reporter)
             job.state, window = train_step(job.state, window, batch)
             progress.step += 1
             reporter.after_step(progress.step)

@@ -14,7 +14,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 
 from zoo.pipelines import base
-from zoo.train import sharding, step
+from zoo.train import finetune, sharding, step
 from zoo.train import state as states
 from zoo.train.recipe import Recipe
 from zoo.train.state import TrainState
@@ -120,8 +120,9 @@ def of_recipe(plan: Recipe) -> Iterator[Estimate]:
     Raises:
       OSError, LookupError, ConfigError: the data cannot be read here.
     """
-    data = plan.data.open()
-    plan = plan.resolve(data.facts)
+    origin = finetune.open_source(plan.init_from)
+    data = finetune.open_data(plan, origin, None)
+    plan = finetune.adopt(plan, origin).resolve(data.facts)
     mesh = sharding.make_mesh(plan.mesh)
     batches = base.arrays(data.train(plan.batch_size, seed=plan.seed).take(BATCHES))
     batch = max(batches, key=lambda batch: int(batch["inputs"].size))

@@ -74,6 +74,8 @@ class Task(abc.ABC):
         data: Data,
         split: str,
         limit: int | None = None,
+        *,
+        quick: bool = False,
     ) -> tuple[dict[str, float], str]:
         """Metrics that need finished answers, and a note on them for the log: here none.
 
@@ -82,6 +84,7 @@ class Task(abc.ABC):
           data: where the questions are.
           split: which of them.
           limit: about how many of them; None: all.
+          quick: whether the figure is only to choose a checkpoint by.
         """
         return {}, ""
 
@@ -218,7 +221,8 @@ class Translation(Tokens):
     bleu_sentences: int | None = None
     """Sentences of the validation split that are translated in training; None: all of them."""
     beam_size: int = 4
-    """For the test split. The validation split is translated greedily: it is only to choose by."""
+    """For the test split and in later evaluations. In training the validation split is translated
+    greedily: it is only to choose by."""
 
     def arguments(self, batch: Batch) -> tuple[Any, ...]:
         return batch["inputs"], batch["targets"]
@@ -229,12 +233,13 @@ class Translation(Tokens):
         data: Data,
         split: str,
         limit: int | None = None,
+        *,
+        quick: bool = False,
     ) -> tuple[dict[str, float], str]:
         """BLEU of the translations, with sacrebleu's signature as the note."""
         sources, references = data.pairs(split)  # type: ignore[attr-defined]  # parallel data
-        test = split == "test"
-        number = limit or (len(sources) if test else self.bleu_sentences)
-        answers = predictor()(sources[:number], beam_size=self.beam_size if test else 1)  # type: ignore[operator]
+        number = self.bleu_sentences if quick else limit
+        answers = predictor()(sources[:number], beam_size=1 if quick else self.beam_size)  # type: ignore[operator]
         score, signature = bleu.corpus_bleu(answers, references[:number])
         return {"bleu": score}, signature
 

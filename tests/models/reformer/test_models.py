@@ -147,6 +147,18 @@ def test_scores_in_pieces_are_those_of_all_logits(key):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, **EXACT), expected, found)
 
 
+def test_scores_in_pieces_take_no_more_than_the_text_and_know_no_other_token(key):
+    module, variables = start(language(kinds()[0]), key)
+    tokens = ids(key(), 1, 7)
+
+    def scores(tokens):
+        return module.apply(variables, tokens, 4096, method="scores").log_probability
+
+    assert "4096" not in str(jax.make_jaxpr(scores)(tokens))
+    found = np.isnan(jax.jit(scores)(tokens.at[0, 6].set(11)))
+    assert found.tolist() == [[False] * 6 + [True]]
+
+
 def test_rotations_are_given_or_drawn_or_always_the_same(key):
     full, _, hashed = kinds()
     module, variables = start(language(hashed, full, num_layers=4), key)
@@ -198,6 +210,18 @@ def test_steps_with_a_cache_are_the_whole_pass(key, which):
     for first, last in ((0, 4), (4, 5), (5, 6), (6, 11)):
         logits, cache = run(module, variables, given[:, None, first:last], cache, method="extend")
         np.testing.assert_allclose(logits[:, 0], expected[:, last - 1], **close)
+
+
+def test_a_step_depends_on_no_room_for_later_ones(key):
+    hashed = dataclasses.replace(kinds()[2], chunk_len=2, num_hashes=1, num_buckets=None)
+    module, variables = start(language(hashed), key)
+    tokens = ids(key(), 1, 1, 8)
+    small, large = (run(module, variables, 1, room, method="start") for room in (8, 24))
+    for place in range(8):
+        token = tokens[:, :, place, None]
+        one, small = run(module, variables, token, small, method="extend")
+        other, large = run(module, variables, token, large, method="extend")
+        np.testing.assert_allclose(one, other, **EXACT)
 
 
 def test_steps_of_a_translation_are_the_whole_pass(key):

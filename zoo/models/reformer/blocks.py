@@ -108,7 +108,10 @@ class AttentionLayer(nn.Module):
         rotations: Float[Array, "G K R F"] | None,
     ) -> tuple[Float[Array, "B N T D"], LayerCache]:
         """The next tokens, and the cache with them."""
-        extra = () if rotations is None else (rotations,)
+        extra: tuple[Any, ...] = ()
+        if isinstance(self.attention, LSHAttentionConfig):
+            # Those of the longest text: a token's hash depends on no text's length.
+            extra = rotations, self.attention.factors(self.config.longest, rotations)
         found, cache = self.heads.extend(self.norm(x), cache, length, *extra)
         return found, cache
 
@@ -335,7 +338,7 @@ class ReformerStack(nn.Module):
         return Cache(
             length=jnp.zeros((), jnp.int32),
             layers=tuple(empty_cache(kind, self.config.sizes, batch, length) for kind in kinds),
-            rotations=self.rotations(rotations, length, train=False),
+            rotations=self.rotations(rotations, self.config.longest, train=False),
             memory=remembered,
         )
 

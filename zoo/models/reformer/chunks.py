@@ -177,6 +177,7 @@ def in_pieces(
     more time. Positions must not depend on one another.
     """
     length = arrays[0].shape[1]
+    chunk_len = min(chunk_len, max(length, 1))
 
     def split(x: jax.Array) -> jax.Array:
         padding = [(0, 0), (0, -length % chunk_len), *[(0, 0)] * (x.ndim - 2)]

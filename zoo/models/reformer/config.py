@@ -121,13 +121,24 @@ class ReformerStackConfig(ModelConfig):
         """The greatest length of a sequence."""
         return math.prod(self.axial_shape) if self.axial_shape else self.max_len
 
+    @property
+    def limit(self) -> str:
+        """What `longest` follows from, for error messages."""
+        if self.axial_shape:
+            return f"{self.longest}, the product of axial_shape={self.axial_shape}"
+        return f"max_len={self.max_len}"
+
+    @property
+    def reads_padding(self) -> bool:
+        """Whether padding after a text changes what is computed for it: it is hashed with
+        the words, and moves their chunks."""
+        by_hashes = any(isinstance(kind, LSHAttentionConfig) for kind in self.attention)
+        return self.pad_id is None and by_hashes
+
     def check_length(self, length: int, what: str) -> None:
         """Raises ValueError where a sequence is longer than the positions go."""
         if length > self.longest:
-            limit = f"max_len={self.max_len}"
-            if self.axial_shape:
-                limit = f"{self.longest}, the product of axial_shape={self.axial_shape}"
-            raise ValueError(f"{what} of {length} positions is longer than {limit}")
+            raise ValueError(f"{what} of {length} positions is longer than {self.limit}")
 
     def cycle(self, num_layers: int) -> tuple[tuple[AttentionConfig, ...], int]:
         """The kinds of attention of the layers that are repeated, and how often they are."""

@@ -44,7 +44,8 @@ class LSHAttentionConfig:
     num_buckets: int | tuple[int, ...] | None = None
     """Values of a hash, even; or a factor for each of several hashes that make one together. None:
     two for each chunk of the input, so that with more padding there are more of them; give a number
-    where answers are not to depend on padding."""
+    where answers are not to depend on padding. In decoding the input is the longest that there may
+    be."""
     wrap_around: bool = False
     """Sort all rounds into one sequence, where the chunk before the first of a round is the last of
     the round before it, and before the very first the very last, as trax did."""

@@ -145,7 +145,7 @@ class ReformerLM(nn.Module):
         def piece(number: jax.Array, head: Any, x: jax.Array, tokens: jax.Array) -> Any:
             product = multiply(x.reshape(-1, x.shape[-1]), (head["kernel"],), self.config.dtype)
             logits = product.reshape(*tokens.shape, -1) + head["bias"][None, None]
-            own = jnp.take_along_axis(logits, tokens[..., None], axis=-1, mode="clip")[..., 0]
+            own = jnp.take_along_axis(logits, tokens[..., None], axis=-1)[..., 0]
             return own - jax.nn.logsumexp(logits, axis=-1), own >= logits.max(axis=-1)
 
         return Scores(*in_pieces(piece, chunk_len, self.logits.variables["params"], x, tokens))

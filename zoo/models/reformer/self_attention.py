@@ -53,8 +53,8 @@ class SelfAttentionConfig:
     use_bias: bool = False
     """Add a vector to queries, keys and values."""
     wrap_around: bool = False
-    """Let the chunk before the first be the last, and the one after the last the first, as in trax;
-    in a causal model that changes nothing."""
+    """Let the chunk before the first be the last, and the one after the last the first, as in trax.
+    In a causal model that changes nothing where there are more chunks than a position sees."""
     first_padding_visible: bool = False
     """Where padding is masked, leave it visible at the positions 0 and 1, as trax did."""
     decode_all: bool = False
@@ -258,6 +258,7 @@ class LSHSelfAttention(nn.Module):
         cache: LayerCache,
         length: Int[Array, ""],
         rotations: Float[Array, "G K R F"],
+        factors: tuple[int, ...],
     ) -> tuple[Float[Array, "B N T D"], LayerCache]:
         """What the next tokens find among their candidates, and the cache with them."""
         beams, config = x.shape[:2], self.config
@@ -266,7 +267,6 @@ class LSHSelfAttention(nn.Module):
             split_heads(flat, self.query, self.dtype),
             split_heads(flat, self.value, self.dtype),
         )
-        factors = config.factors(cache.keys.shape[3], rotations)
         if rotations.shape[0] != queries.shape[1]:
             rotations = _for_beams(rotations, *beams)
         new = _per_beam(hash_buckets(queries, rotations, factors), beams)

@@ -260,7 +260,7 @@ def reformer_copy() -> Recipe:
             max_len=128,
             dropout_rate=0.0,
             init_scale=16.0,
-            attention=(LSHAttentionConfig(chunk_len=16, num_hashes=4, num_buckets=16),),
+            attention=(LSHAttentionConfig(chunk_len=16, num_hashes=4),),
         ),
         data=CopyData(vocab_size=129, min_len=63, max_len=63, two_times=True),
         task=LanguageModeling(),

@@ -200,12 +200,12 @@ def lstm_imdb() -> Recipe:
 def text_classification() -> Recipe:
     """Any text data set of TFDS by its name, with any text classifier.
 
-    zoo train text_classification --data.name imdb_reviews --steps 1000
+    zoo train text_classification --data.name ag_news_subset --data.text-column title description
     """
     return Recipe(
         model=BagOfEmbeddingsConfig(d_model=64),
         data=TextClassificationData(
-            name="ag_news_subset",
+            name="imdb_reviews",
             tokenizer=TokenizerConfig(kind="words", lowercase=True),
             max_len=2048,
         ),

@@ -1,14 +1,17 @@
-"""Folders of images: what is found in them, what each epoch sees, and what is wrong with them."""
+"""Files of images: what is found in a folder, what each epoch sees, and what is wrong with them."""
 
 from __future__ import annotations
 
 import itertools
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from zoo.pipelines import base
+from zoo import preprocessing
+from zoo.pipelines import base, image_files
 from zoo.pipelines.augment import Augmentation
 from zoo.pipelines.base import LabelError
 from zoo.pipelines.images import ImageClassificationData
@@ -140,6 +143,40 @@ def test_a_broken_image_is_named_in_one_line(folder, cache):
         take(data(folder, cache=cache).open().evaluate("train", 8), 1)
     assert str(error.value).startswith(f"{path} cannot be read as an image: ")
     assert "\n" not in str(error.value)
+
+
+def test_the_size_that_all_files_of_a_folder_have_need_not_be_given(folder):
+    for file in folder.glob("*/*.*"):
+        Image.new("L", (7, 6)).save(file.with_suffix(".png"))
+        if file.suffix != ".png":
+            file.unlink()
+    opened = ImageClassificationData(folder=str(folder), holdout=0.0).open()
+    assert opened.facts.input_shape == (6, 7, 3)
+
+
+@either
+def test_a_path_need_not_be_unicode(folder, cache):
+    (folder / "cat" / "a.png").rename(folder / "cat" / os.fsdecode(b"caf\xe9.png"))
+    (batch,) = take(data(folder, cache=cache).open().evaluate("train", 5), 1)
+    assert batch["weights"].tolist() == [1] * 5
+
+
+def test_what_is_packed_is_unpacked_again(tmp_path):
+    assert image_files.unpacked(image_files.packed("a/b.png")) == Path("a/b.png")
+    content = b"\x89PNG\r\n\x1a\n\0"
+    assert image_files.unpacked(image_files.packed(content)) == content
+    grey = np.arange(6, dtype=np.uint8).reshape(2, 3)
+    image = Image.fromarray(np.repeat(grey[..., None], 3, axis=2))
+    image.info["icc_profile"] = b"of no use"
+    for given, mode in ((grey, "L"), (grey / 255, "L"), (image, "RGB")):
+        read = preprocessing.read(image_files.unpacked(image_files.packed(given)))
+        assert (read.mode, read.info) == (mode, {})
+        np.testing.assert_array_equal(read, preprocessing.read(given))
+
+
+def test_what_is_no_image_is_refused_in_a_list():
+    with pytest.raises(TypeError, match="an image is a path, a Pillow image or an array; got None"):
+        image_files.column(["a.png", None])
 
 
 def test_files_need_a_size(folder):

@@ -1,0 +1,139 @@
+"""Columns of image files: those of a folder, with a folder for each class, or the user's.
+
+A value of such a column is bytes, which `packed` makes and `unpacked` takes: until it is needed no
+image is larger in memory than its file.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from zoo import preprocessing
+from zoo.pipelines import sources
+from zoo.pipelines.base import Array, shown
+from zoo.pipelines.sources import Source
+from zoo.preprocessing import ImageLike
+
+PATH = b"path:"
+"""What stands before the path of a file. Other bytes are the content of one: no format of images
+begins like this."""
+
+SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
+"""Files with other names are passed over."""
+
+SPLITS = {"train": ("train",), "validation": ("validation", "val", "valid"), "test": ("test",)}
+"""What the folder of a split may be called."""
+
+
+def packed(image: ImageLike) -> bytes:
+    """An image as bytes: a path behind PATH, the content of a file as it is, all else as a PNG.
+
+    >>> packed("cat.jpg")
+    b'path:cat.jpg'
+
+    Raises:
+      ValueError, TypeError: as `preprocessing.read`; a file is not opened.
+    """
+    if isinstance(image, str | os.PathLike):
+        return PATH + os.fsencode(image)
+    if isinstance(image, bytes):
+        return bytes(image)
+    # The pixels alone: Pillow would write some of what it knows besides, as a colour profile.
+    pixels = Image.fromarray(np.asarray(preprocessing.read(image)))
+    content = io.BytesIO()
+    pixels.save(content, "png")
+    return content.getvalue()
+
+
+def unpacked(value: bytes | Array) -> ImageLike:
+    """What a row has for an image, as `preprocessing.read` takes it; an array is one already."""
+    if isinstance(value, bytes) and value.startswith(PATH):
+        return Path(os.fsdecode(value.removeprefix(PATH)))
+    return value
+
+
+def column(images: Any) -> Any:
+    """Images that someone hands over as a column for `sources.from_arrays`.
+
+    Args:
+      images: an array of numbers, which stays as it is, or a sequence of what `preprocessing.read`
+        takes.
+
+    Returns:
+      Where all are arrays or Pillow images of one shape, uint8 [N, H, W] or [N, H, W, C]; else each
+      is `packed`.
+
+    Raises:
+      ValueError, TypeError: as `preprocessing.read`; of files nothing is known yet.
+    """
+    if isinstance(images, np.ndarray) and np.issubdtype(images.dtype, np.number):
+        return images
+    images = list(images)
+    if not any(isinstance(image, str | os.PathLike | bytes) for image in images):
+        # Found one by one: only those of one shape are to be held all at once.
+        shapes = {np.asarray(preprocessing.read(image)).shape for image in images}
+        if len(shapes) == 1:
+            return np.stack([np.asarray(preprocessing.read(image)) for image in images])
+    return [packed(image) for image in images]
+
+
+def read(folder: str | Path, image: str, label: str) -> dict[str, Source]:
+    """The files of `FOLDER/CLASS/*.jpg`, or of `FOLDER/train/CLASS/*.jpg` and the other splits.
+
+    Args:
+      folder: where they are.
+      image: the column for the files, `packed`.
+      label: that for its class, the name of the folder it is in.
+
+    Raises:
+      FileNotFoundError: there is no such folder, or there are no classes in it.
+      ValueError: a class has no images.
+    """
+    root = Path(folder).expanduser()
+    found = {
+        split: path
+        for split, names in SPLITS.items()
+        for path in (root / name for name in names)
+        if path.is_dir() and _folders(path)
+    }
+    if "train" not in found:
+        found = {"train": root}
+    return {split: _split(path, image, label) for split, path in found.items()}
+
+
+def _split(folder: Path, image: str, label: str) -> Source:
+    if not folder.is_dir():
+        raise FileNotFoundError(f"there is no folder {str(folder)!r}")
+    files = {
+        path.name: [file for file in sorted(path.iterdir()) if file.suffix.lower() in SUFFIXES]
+        for path in _folders(folder)
+    }
+    if not files:
+        raise FileNotFoundError(
+            f"{folder} has no folders in it; it should have one for each class, with its images"
+        )
+    empty = [name for name, images in files.items() if not images]
+    if empty:
+        raise ValueError(
+            f"{folder}: no images ({', '.join(SUFFIXES)}) of the class(es) {shown(empty)}; add "
+            "some, or remove the folder(s)"
+        )
+    return sources.from_arrays(
+        {
+            image: [packed(file) for images in files.values() for file in images],
+            label: [name for name, images in files.items() for _ in images],
+        },
+        str(folder),
+    )
+
+
+def _folders(folder: Path) -> list[Path]:
+    return sorted(
+        path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")
+    )
