@@ -5,6 +5,7 @@
     python benchmarks/reformer.py layers
     python benchmarks/reformer.py times
     python benchmarks/reformer.py peers
+    python benchmarks/reformer.py rounds --run runs/reformer_copy
 
 * `lengths`, `layers`: the memory of a training step with Adam on one text, as XLA plans it
   (`zoo.train.memory`); nothing is run, so that what does not fit has a figure too. 6 layers of
@@ -15,6 +16,8 @@
 * `peers`: tokens a second through loss and gradients of one text of 4,096, 6 layers, without
   dropout, beside `ReformerModelWithLMHead` of Hugging Face in eager PyTorch, both in float32 and in
   bfloat16 (theirs by autocast). `torch.compile` does not take its custom backward pass.
+* `rounds`: the metrics of a run on its test split, with other numbers of rounds than it was trained
+  with, and with full attention (Kitaev et al. 2020, table 2).
 """
 
 from __future__ import annotations
@@ -269,12 +272,40 @@ def peers(rounds: int, threads: int, length: int = 4096, layers: int = 6) -> Non
     timing.print_rates(f"forward and backward pass, {length:,} tokens", length, seconds, theirs)
 
 
+def by_rounds(run: str) -> None:
+    """The table of the metrics by the number of rounds."""
+    from zoo import hub
+    from zoo.models.reformer.lsh_attention import LSHAttentionConfig
+    from zoo.models.reformer.self_attention import SelfAttentionConfig
+    from zoo.pipelines import base
+    from zoo.train import evaluation, sharding
+
+    model = hub.open_model(run)
+    plan = evaluation.recipe_of(model.card, model.folder)
+    examples = plan.data.open(tokenizer=model.tokenizer)
+    mesh = sharding.make_mesh(sharding.MeshConfig(data=1))
+    variables = sharding.replicate(model.variables, mesh)
+    (trained,) = model.card.config.attention
+    kinds: dict[str, LSHAttentionConfig | SelfAttentionConfig] = {
+        f"{rounds} round(s)": dataclasses.replace(trained, num_hashes=rounds)
+        for rounds in (1, 2, 4, 8)
+    }
+    kinds["full attention"] = SelfAttentionConfig(share_qk=True)
+    print("\n| evaluated with | accuracy | loss |\n|---|---:|---:|")
+    for name, kind in kinds.items():
+        config = dataclasses.replace(model.card.config, attention=(kind,))
+        evaluate = evaluation.Evaluator(config.build(), plan.task, mesh)
+        found = evaluate(variables, base.arrays(examples.evaluate("test", plan.batch_size)))
+        print(f"| {name} | {found['accuracy']:.4f} | {found['loss']:.4f} |", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__.partition("\n")[0],
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("table", choices=("lengths", "layers", "times", "peers"))
+    parser.add_argument("table", choices=("lengths", "layers", "times", "peers", "rounds"))
+    parser.add_argument("--run", default="runs/reformer_copy", help="of `rounds`: the run's folder")
     parser.add_argument("--rounds", type=int, default=3, help="timed runs of each system")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     options = parser.parse_args()
@@ -284,6 +315,7 @@ def main() -> None:
         "layers": by_layers,
         "times": functools.partial(times, options.rounds),
         "peers": functools.partial(peers, options.rounds, options.threads),
+        "rounds": functools.partial(by_rounds, options.run),
     }
     tables[options.table]()
 

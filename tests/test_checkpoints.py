@@ -97,13 +97,28 @@ def test_a_half_written_checkpoint_is_put_aside_and_the_one_before_is_used(store
     truncate(store.folder / "2")
     with pytest.warns(
         CheckpointWarning,
-        match="the checkpoint of step 2 in .* cannot be read .*; trying an older one",
+        match="the checkpoint of step 2 in .* cannot be read ",
     ):
         step, *_ = store.restore(variables=target(), optimizer=(jnp.ones(3),))
     assert step == 1
     assert (store.folder / "2.unreadable").is_dir()
     save(store, 2, 0.6)
     assert store.steps() == (1, 2)
+    truncate(store.folder / "2")
+    with pytest.warns(CheckpointWarning):
+        store.restore(variables=target(), optimizer=(jnp.ones(3),))
+    assert (store.folder / "2.unreadable.2").is_dir()
+
+
+def test_where_no_checkpoint_can_be_read_all_stay_and_nothing_starts_afresh(store):
+    save(store, 1, 0.5)
+    truncate(store.folder / "1")
+    with (
+        pytest.warns(CheckpointWarning),
+        pytest.raises(OSError, match=r"of the checkpoints in .* \(step 1\) none can be read; on"),
+    ):
+        store.restore(variables=target(), optimizer=(jnp.ones(3),))
+    assert store.steps() == (1,)
 
 
 def test_no_checkpoint_restores_nothing_and_no_readable_one_is_an_error(store):

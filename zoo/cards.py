@@ -26,6 +26,10 @@ NONE = "None"
 """How a None is written: TOML has none, and leaving it out would mean the field's default."""
 
 
+OWN_ROWS = "rows that were handed over"
+"""What a run's card says of its data if it was not what the recipe names."""
+
+
 class CardError(ValueError):
     """A card that is broken, or whose files are; the message names the card and the entry."""
 
@@ -64,7 +68,7 @@ class Card:
     licence: str = ""
     """Of the weights."""
     data: str = ""
-    """What it was trained on, with the data's licence."""
+    """What it was trained on, with the data's licence; of a run OWN_ROWS or nothing."""
     limitations: str = ""
     """What it is not good for."""
     labels: tuple[str, ...] = ()
@@ -119,7 +123,7 @@ class Card:
         from zoo.models.base import ModelConfig
 
         try:
-            content = _with_none(tomllib.loads(path.read_text(encoding="utf-8")))
+            content = tomllib.loads(path.read_text(encoding="utf-8"))
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise CardError(f"{path} is not a TOML card: {error}") from error
         known = {item.name for item in dataclasses.fields(cls)}
@@ -132,6 +136,8 @@ class Card:
             if key not in content:
                 raise CardError(f"{path}: the entry {key!r} is missing")
         models.import_families()
+        for key in ("config", "tokenizer", "preprocessing"):  # elsewhere it may be a word
+            content[key] = _with_none(content.get(key, {}))
         try:
             content["config"] = configs.from_dict(cast(Any, ModelConfig), content["config"])
             content["files"] = tuple(

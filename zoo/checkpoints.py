@@ -9,16 +9,18 @@ the one before it untouched.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import shutil
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import jax
 import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
 from orbax.checkpoint.checkpoint_managers import preservation_policy as policies
 
 FOLDER = "checkpoints"
@@ -158,23 +160,43 @@ class Checkpoints:
             to restore, and where to.
 
         Returns:
-          step, variables, optimizer state, progress. A checkpoint that cannot be read is renamed to
-          `STEP.unreadable`, with a warning, so that the run can save that step again.
+          step, variables, optimizer state, progress. Later ones, which cannot be read, are renamed
+          to `STEP.unreadable`, with a warning, so that the run can save those steps again.
+
+        Raises:
+          OSError: there are checkpoints, and none can be read.
         """
         args = ocp.args.Composite(
             variables=ocp.args.StandardRestore(_abstract(variables)),
             optimizer=ocp.args.StandardRestore(_abstract(optimizer)),
             progress=ocp.args.JsonRestore(),
         )
-        for step in reversed(self.steps()):
+        steps = self.steps()
+        for step in reversed(steps):
             restored = self._try(step, args)
             if restored is not None:
+                self._set_aside([later for later in steps if later > step])
                 return step, restored["variables"], restored["optimizer"], restored["progress"]
-            aside = self.folder / f"{step}.unreadable"
-            shutil.rmtree(aside, ignore_errors=True)
-            (self.folder / str(step)).rename(aside)
-            self._manager.reload()
+        if steps:
+            raise OSError(
+                f"of the checkpoints in {self.folder} (step {_listed(steps)}) none can be read; "
+                "once what hinders it is mended the same command goes on from there; to start "
+                "afresh use another workdir"
+            )
         return None
+
+    def _set_aside(self, steps: Sequence[int]) -> None:
+        """Renames checkpoints, which no process reads any more."""
+        if not steps:
+            return
+        multihost_utils.sync_global_devices("checkpoints are read")
+        if jax.process_index() == 0:
+            for step in steps:
+                names = itertools.chain([""], (f".{number}" for number in itertools.count(2)))
+                aside = (self.folder / f"{step}.unreadable{suffix}" for suffix in names)
+                (self.folder / str(step)).rename(next(path for path in aside if not path.exists()))
+        multihost_utils.sync_global_devices("checkpoints are set aside")
+        self._manager.reload()
 
     def variables(self, target: Any, step: Step = "best") -> tuple[int, Any]:
         """The variables of one checkpoint for a predictor: the best, the latest, or that of a step.
@@ -216,8 +238,7 @@ class Checkpoints:
                 return self._manager.restore(step, args=args)
         except Exception as error:  # half-written files raise whatever their reader raises
             warnings.warn(
-                f"the checkpoint of step {step} in {self.folder} cannot be read "
-                f"({_reason(error)}); trying an older one",
+                f"the checkpoint of step {step} in {self.folder} cannot be read ({_reason(error)})",
                 CheckpointWarning,
                 stacklevel=3,
             )
@@ -254,6 +275,11 @@ def _is_write_error(error: BaseException) -> bool:
         or "File too large" in text
         or "quota" in text
     )
+
+
+def any_in(folder: Path) -> bool:
+    """Whether a folder has a complete checkpoint."""
+    return any(path.name.isdigit() for path in folder.glob("*"))
 
 
 @contextlib.contextmanager

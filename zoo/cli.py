@@ -176,8 +176,9 @@ def _recipe(words: list[str], command: str) -> tuple[Recipe, TrainOptions]:
     if source.endswith(".json"):
         recipe = recipes.get(source)
     else:
-        recipe, rest = _parse(recipes.find(source), rest, prog=prog, return_unknown_args=True)
-        recipe = recipes.named(recipe, recipes.find(source))
+        function = recipes.find(source)
+        recipe, rest = _parse(function, rest, prog=prog, return_unknown_args=True)
+        recipe = recipes.named(recipe, function)
     if options.model:
         recipe = dataclasses.replace(recipe, model=registered_model(options.model))
     if asks_help:
@@ -192,6 +193,8 @@ def _recipe(words: list[str], command: str) -> tuple[Recipe, TrainOptions]:
         default=recipe,
         config=(tyro.conf.AvoidSubcommands,),
     )
+    if options.skip and not options.init_from:
+        raise ValueError("--skip goes with --init-from, whose parameters it leaves out")
     if options.init_from:
         init_from = InitFrom(source=options.init_from, skip=options.skip)
         recipe = dataclasses.replace(recipe, init_from=init_from)

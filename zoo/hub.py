@@ -266,10 +266,12 @@ def export(
     """
     model = open_model(run, step, "float32")
     original = model.card
+    if model.step is not None and step != "best":  # these weights were not judged
+        original = dataclasses.replace(original, metrics={}, command="")
     card = dataclasses.replace(
         original,
         best={},
-        command=original.command and f"zoo eval {Path(folder).name}",
+        command=original.command and f"zoo eval {Path(folder).resolve().name}",
         description=description or original.description,
         licence=licence or original.licence,
         data=data or original.data,
@@ -312,7 +314,7 @@ def write_model(
 
     if dtype not in ("float32", "bfloat16"):
         raise ValueError(f"dtype is {dtype!r}; weights are written as float32 or bfloat16")
-    name = folder.name
+    name = folder.resolve().name
     others = [path.name for path in folder.glob("*.toml") if path.stem != name]
     if others:
         raise FileExistsError(

@@ -110,7 +110,7 @@ def import_trax(
     elif task == "tagging":
         details["labels"] = _labels(config.required("num_classes"), "tags", tags)
     card = Card(
-        name=folder.name,
+        name=folder.resolve().name,
         task=task,
         config=config,
         description=f"Imported from {file.name}, a checkpoint of trax.",

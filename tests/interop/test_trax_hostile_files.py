@@ -284,6 +284,16 @@ BY_HAND = {
 }  # fmt: skip
 
 
+def test_a_history_that_repeats_itself_is_refused(write):
+    reports = [(1, 1.0)] * 1000
+    metrics = {str(number): reports for number in range(1000)}
+    history = {"_values": {str(number): metrics for number in range(1000)}}
+    file = {"flat_weights": [], "step": 1, "history": history}
+    path = write(pickle.dumps(file, protocol=4))
+    assert path.stat().st_size < 50_000
+    assert refused(path) == ": it has a history of more than 1,000,000 reports"
+
+
 @pytest.mark.parametrize("packed", [True, False], ids=["gzip", "plain"])
 @pytest.mark.parametrize("case", BY_HAND)
 def test_a_pickle_written_by_hand_is_refused(write, case, packed, monkeypatch):

@@ -217,6 +217,55 @@ def test_a_continuation_that_fills_its_room_is_scored_without_an_end(language_mo
         knows_an_end.score("x" * 40)
 
 
+def test_a_translation_that_fills_its_room_is_scored_without_an_end(translator):
+    params = dict(translator.variables["params"])
+    bias = params["logits"]["bias"].at[1].set(-1000.0)
+    params["logits"] = dict(params["logits"], bias=bias)
+    goes_on = dataclasses.replace(translator, variables={"params": params})
+    whole = goes_on("abc", beam_size=1, scores=True)
+    assert whole.score > -1000
+    short = goes_on("abc", beam_size=1, max_new_tokens=3, scores=True)
+    (wide,) = goes_on(["abc"], beam_size=2, max_new_tokens=3, scores=True)
+    assert -100 < short.score <= wide.score + 1e-4
+
+
+def test_a_prefix_is_never_cut(translator):
+    answer = translator("a", prefix="x" * 30, beam_size=1)
+    assert answer.startswith("x" * 30)
+    with pytest.raises(ValueError) as error:
+        translator("a", prefix="xyz", max_new_tokens=3)
+    assert str(error.value) == (
+        "a prefix of 3 tokens leaves nothing to write in a translation of 3; give a shorter one, "
+        "or more max_new_tokens"
+    )
+
+
+def test_what_stands_between_a_prompt_and_its_continuation_is_kept(key):
+    from zoo.models.transformer import TransformerLMConfig
+    from zoo.tokenizers import IdTokenizer
+
+    config = TransformerLMConfig(**SIZES, vocab_size=11, num_layers=1)
+    model = make(config, "language_modeling", key, {"eos": False}, IdTokenizer(11))
+    whole = model.generate("", max_new_tokens=6, temperature=0.0)
+    prompt = model.tokenizer.decode(model.encode(whole)[:2])
+    answer = model.generate(prompt, max_new_tokens=4, temperature=0.0)
+    assert answer[0] == " "
+    assert prompt + answer == whole
+    pieces = model.generate(prompt, max_new_tokens=20, temperature=0.0, stream=True)
+    assert "".join(pieces) == model.generate(prompt, max_new_tokens=20, temperature=0.0)
+
+
+def test_rows_that_fill_a_batch_up_repeat_the_first():
+    from zoo.predictors.generation import batches
+
+    sequences = [[5, 6, 7], [8]]
+    (batch,) = batches([3, 1], 40)
+    assert batch.rows == 8
+    rows = batch.pad(sequences)
+    assert batch.lengths(sequences).tolist() == [1, 3, *[1] * 6]
+    assert (rows[2:] == rows[0]).all() and rows[0, :2].tolist() == [8, 0]
+
+
 def test_a_score_depends_on_no_padding_that_would_be_hashed(key):
     from zoo import decoding
     from zoo.models.reformer.lsh_attention import LSHAttentionConfig

@@ -87,3 +87,27 @@ def test_translations_are_judged_by_beams_unless_it_is_only_to_choose_by():
         assert metrics == {"bleu": pytest.approx(100)}
         assert "version:" in note
     assert asked == [(5, 3), (4, 3), (2, 1)]
+
+
+def test_rows_that_are_handed_over_are_all_evaluated_however_long(run, rows):
+    import zoo
+
+    workdir = run(data__holdout=0.0, data__max_len=4, data__overlong="drop").workdir
+    classify = zoo.load(workdir)
+    accuracy = np.mean([classify(text).label == label for text, label in rows])
+    assert zoo.evaluate(workdir, data=rows)["test/accuracy"] == pytest.approx(accuracy)
+
+
+def test_a_class_may_be_called_none_and_a_folder_by_a_dot(recipe, rows, tmp_path, monkeypatch):
+    import zoo
+
+    monkeypatch.chdir(tmp_path)
+    others = [(text, "None" if label == "sky" else label) for text, label in rows]
+    zoo.fit(recipe(), ".", data=others, quiet=True)
+    classify = zoo.load(".")
+    assert classify.card.name == tmp_path.name
+    assert classify.card.labels == ("None", "sea")
+    assert "test/accuracy" in zoo.evaluate(".", data=others)
+    latest = zoo.export(".", tmp_path / "latest", step="latest")
+    assert (dict(latest.metrics), latest.command) == ({}, "")
+    assert zoo.export(".", tmp_path / "best").metrics

@@ -77,6 +77,21 @@ def test_a_head_that_is_named_starts_afresh_with_the_new_classes(run):
     )
 
 
+def test_a_pattern_that_leaves_nothing_out_is_refused(run):
+    from zoo.config import ConfigError
+    from zoo.train import InitFrom
+
+    source = str(run("source").workdir)
+    with pytest.raises(ConfigError) as error:
+        run("tuned", init_from=InitFrom(source=source, skip=("haed/.*",)))
+    assert str(error.value) == (
+        "skip has 'haed/.*', which matches no parameter; they are embedding/embedding, head/bias, "
+        "head/kernel"
+    )
+    with pytest.raises(ConfigError, match=r"skip has '\*', which is no regular expression \(noth"):
+        InitFrom(source=source, skip=("*",))
+
+
 def test_the_architecture_comes_from_the_source(run):
     source = run("source", model__d_model=4)
     tuned = run("tuned", init_from=str(source.workdir), model__dropout_rate=0.0)

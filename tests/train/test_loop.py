@@ -141,9 +141,64 @@ def test_the_same_command_after_the_end_does_nothing(run, capsys):
     assert (first.workdir / "card.toml").read_text() == before
 
 
-def test_more_steps_go_on_from_the_last_one(run):
-    run(steps=2)
+def test_more_steps_go_on_from_the_last_one(run, monkeypatch):
+    from zoo.cards import Card
+    from zoo.train.job import Job
+
+    card = run(steps=2).workdir / "card.toml"
+    assert Card.read(card).training["steps"] == 2
+    with monkeypatch.context() as patch:
+        patch.delattr(Job, "conclude")  # killed at the very end
+        with pytest.raises(AttributeError):
+            run(steps=4)
+    assert not Card.read(card).metrics
     assert run(steps=4).state.step == 4
+    assert Card.read(card).training["steps"] == 4
+
+
+def test_of_several_processes_one_signal_ends_all_after_the_same_step(monkeypatch):
+    import threading
+    from types import SimpleNamespace
+
+    from zoo.train import loop
+
+    event, asked = threading.Event(), []
+
+    def gather(own):
+        asked.append(bool(own))
+        return np.array([own, True])
+
+    job = SimpleNamespace(due=lambda every: every == due, plan=SimpleNamespace(log_every=5))
+    due = 7
+    assert not loop._interrupted(event, job)
+    monkeypatch.setattr(loop.jax, "process_count", lambda: 2)
+    monkeypatch.setattr(loop.multihost_utils, "process_allgather", gather)
+    event.set()
+    assert not loop._interrupted(event, job)
+    due = 5
+    event.clear()
+    assert loop._interrupted(event, job)
+    assert asked == [False]
+
+
+def test_a_split_that_the_model_cannot_read_is_refused_before_the_first_step():
+    from types import SimpleNamespace
+
+    from zoo.config import ConfigError
+    from zoo.pipelines.base import Facts
+    from zoo.train import job
+
+    facts = Facts(num_examples={"train": 1, "test": 1})
+    examples = SimpleNamespace(facts=facts, longest={"train": 99, "test": 12}.get)
+    plan = SimpleNamespace(model=SimpleNamespace(max_len=12))
+    job._check_lengths(plan, examples)
+    plan.model.max_len = 11
+    with pytest.raises(ConfigError) as error:
+        job._check_lengths(plan, examples)
+    assert str(error.value) == (
+        "the test split has a sentence of 12 tokens, and the model reads up to 11; raise "
+        "model.max_len, or take data without such sentences"
+    )
 
 
 def test_another_recipe_in_the_same_folder_is_refused_with_the_differences(run):
@@ -153,11 +208,31 @@ def test_another_recipe_in_the_same_folder_is_refused_with_the_differences(run):
     with pytest.raises(ConfigError) as error:
         run(optimizer__learning_rate=0.1, batch_size=2)
     assert str(error.value) == (
-        f"{workdir} holds a run of another recipe, so it cannot be resumed with this one:\n"
-        "  optimizer.learning_rate: 0.05 there, 0.1 now\n"
-        "  batch_size: 4 there, 2 now\n"
-        "use another workdir, or the recipe of the run"
+        f"{workdir} holds a run of another recipe, so it cannot be resumed with this one: "
+        "optimizer.learning_rate is 0.05 there, 0.1 now; batch_size is 4 there, 2 now; use "
+        "another workdir, or the recipe of the run"
     )
+
+
+def test_a_run_that_never_saved_leaves_its_folder_to_another_recipe(run):
+    from zoo.config import ConfigError
+
+    with pytest.raises(ConfigError, match="matches no parameter"):
+        run(optimizer__freeze=("nothing",))
+    assert run().state.step == 4
+
+
+def test_a_run_belongs_to_the_rows_that_it_began_with(run, recipe):
+    import zoo
+    from zoo.cards import Card
+    from zoo.config import ConfigError
+
+    workdir = run(steps=2).workdir
+    assert Card.read(workdir / "card.toml").command == ""
+    with pytest.raises(ConfigError, match=r"began with rows and cannot go on with the recipe's da"):
+        zoo.fit(recipe(), workdir, quiet=True)
+    with pytest.raises(ValueError, match=r"was trained on rows that were handed over, and its rec"):
+        zoo.evaluate(workdir)
 
 
 def test_of_two_runs_in_one_folder_the_second_is_refused_and_the_first_goes_on(run):
@@ -218,6 +293,8 @@ def test_callbacks_see_the_metrics_and_can_end_the_run(run):
     ]
     assert result.state.step == 2
     assert run(steps=9).state.step == 2, "a run that was ended stays ended"
+    other = run("other", steps=9, eval_every=9, callbacks=[stop_at(3, lambda: True)])
+    assert "validation/accuracy" in other.metrics
 
 
 def test_patience_ends_a_run_that_gets_no_better(run):

@@ -33,6 +33,10 @@ MOST_NODES = 100_000
 """Of a tree in a checkpoint: one that holds itself, or one part many times, has no end."""
 
 
+MOST_REPORTS = 1_000_000
+"""Of a history."""
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """A checkpoint of trax: arrays without names, in the order of the layers that own them."""
@@ -182,6 +186,10 @@ def _weight(leaf: Any) -> Array:
 
 def _history(value: Any) -> dict[str, dict[str, list[tuple[int, float]]]]:
     modes = (value or {}).get("_values", {})
+    # Counted first: parts that are shared are small in the file, and large once written out.
+    lengths = (1 + len(reports) for metrics in modes.values() for reports in metrics.values())
+    if any(total > MOST_REPORTS for total in itertools.accumulate(lengths)):
+        raise CheckpointError(f"it has a history of more than {MOST_REPORTS:,} reports")
     return {
         mode: {
             metric: [(int(_number(step)), _number(number)) for step, number in reports]

@@ -22,6 +22,7 @@ import abc
 import atexit
 import collections
 import contextlib
+import dataclasses
 import functools
 import importlib
 import os
@@ -224,6 +225,10 @@ class DataConfig(abc.ABC):
           preprocessing: the card's, which were `Facts.preprocessing` when the model was trained.
         """
         return self
+
+    def whole(self) -> DataConfig:
+        """This config for rows that are all to be read: none is held out, none left out."""
+        return dataclasses.replace(self, holdout=0.0)
 
     @abc.abstractmethod
     def open(

@@ -268,10 +268,13 @@ class Aligned:
         """All rows once, those of similar lengths together; rows without weights fill batches up.
 
         Args:
-          lengths: to pad to, rising. For longer rows there are more of them.
+          lengths: to pad to, rising. For longer rows there are more of them, the last one theirs.
           batch_size: rows of each batch.
         """
-        lengths += tuple(length for length in ops.ladder(LONGEST) if length > lengths[-1])
+        longest = int(self.lengths.max(initial=0))
+        between = [length for length in ops.ladder(LONGEST) if lengths[-1] < length < longest]
+        lengths = tuple(min(length, max(longest, 1)) for length in (*lengths, *between, longest))
+        lengths = tuple(dict.fromkeys(lengths))
         batches = self.some(np.arange(len(self.lengths)), lengths, [batch_size] * len(lengths))
         return ops.pipe(batches, ops.pad_last_batch(batch_size), ops.prefetch)
 

@@ -255,6 +255,10 @@ class TaggedSentences:
         """See `Data.evaluate`. The sentences of a batch have similar lengths."""
         return self._encoded[split].all(self._config.lengths, batch_size)
 
+    def longest(self, split: str) -> int:
+        """The words of the longest sentence of a split, whose length a model must reach."""
+        return int(self._encoded[split].lengths.max(initial=0))
+
     def _drop_words(self, batches: Dataset, seed: int, start: int) -> Dataset:
         """Batches whose rare words are replaced at random, by (seed, number of the batch)."""
         unknown = self._unknown_id()

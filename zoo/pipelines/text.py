@@ -6,6 +6,7 @@ Shapes: B examples in a batch, L length. A batch has `inputs` int32 [B, L], `tar
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -75,6 +76,16 @@ class TextClassificationData(DataConfig):
                 f"which is {self.min_len}"
             )
         ops.check_buckets(self.boundaries, self.batch_sizes)
+        if self.max_len is not None and self.boundaries and self.overlong != "drop":
+            if self.boundaries[-1] > self.max_len:
+                raise ConfigError(
+                    f"boundaries end with {self.boundaries[-1]}, but max_len is {self.max_len}; "
+                    "no text is that long"
+                )
+
+    def whole(self) -> TextClassificationData:
+        """See `DataConfig.whole`."""
+        return dataclasses.replace(self, holdout=0.0, min_len=0, overlong="truncate")
 
     def open(
         self,

@@ -257,6 +257,10 @@ class ParallelData:
         """See `Data.evaluate`. The pairs of a batch have similar lengths."""
         return self._encoded[split].all(self._config.lengths, batch_size)
 
+    def longest(self, split: str) -> int:
+        """The tokens of the longest side of a split, whose length a model must reach."""
+        return int(self._encoded[split].lengths.max(initial=0))
+
     def _encode(self, split: str) -> Aligned:
         sources, targets = self._pairs[split]
         encode = self._tokenizer.encode

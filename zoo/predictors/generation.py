@@ -39,20 +39,29 @@ class Batch(NamedTuple):
 
     indices: list[int]
     rows: int
-    """Rows of the batch, of which those after the items are padding."""
+    """Rows of the batch, of which those after the items repeat the first."""
     length: int
     """Padded length."""
 
     def pad(self, sequences: Sequence[Sequence[int]]) -> np.ndarray[Any, Any]:
-        """The sequences of the items, int32 [rows, length], with zeros around."""
+        """The sequences of the items, int32 [rows, length]; see `padded`."""
         return padded([sequences[index] for index in self.indices], self.rows, self.length)
+
+    def lengths(self, sequences: Sequence[Sequence[int]]) -> np.ndarray[Any, Any]:
+        """How much of each row of `pad` is the sequence: int32 [rows]."""
+        own = [len(sequences[index]) for index in self.indices]
+        return np.array(own + own[:1] * (self.rows - len(own)), np.int32)
 
 
 def padded(sequences: Sequence[Sequence[int]], rows: int, length: int) -> np.ndarray[Any, Any]:
-    """Sequences as an array int32 [rows, length], with zeros around."""
+    """Sequences as an array int32 [rows, length], with zeros behind each.
+
+    Further rows repeat the first one, so that decoding ends with the others.
+    """
     array = np.zeros((rows, length), np.int32)
     for row, sequence in zip(array, sequences, strict=False):
         row[: len(sequence)] = sequence
+    array[len(sequences) :] = array[0]
     return array
 
 
@@ -98,8 +107,8 @@ def prefixes(sequences: Sequence[Sequence[int]], rows: int, each: int) -> Prefix
     longest = max(map(len, sequences))
     if not longest:
         return None
-    lengths = np.zeros(rows, np.int32)
-    lengths[: len(sequences)] = [len(sequence) for sequence in sequences]
+    own = [len(sequence) for sequence in sequences]
+    lengths = np.array(own + own[:1] * (rows - len(own)), np.int32)
     tokens = padded(sequences, rows, max(power_of_two(longest), SHORTEST))
     return Prefix(jnp.asarray(tokens.repeat(each, axis=0)), jnp.asarray(lengths.repeat(each)))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Iterator
 from typing import Any, overload
 
@@ -71,7 +72,7 @@ class LanguageModel(Predictor):
         found = self._generate(ids, how, max_new_tokens, num_return, seed)
         shown: list[Any] = []
         for start, answers in zip(ids, found, strict=True):
-            texts: list[Any] = [self._decode(answer) for answer in answers]
+            texts: list[Any] = [self._continuation(start, answer) for answer in answers]
             if scores or num_return > 1:
                 # A continuation that fills its room was cut off there: no end belongs to it.
                 whole = [
@@ -158,9 +159,10 @@ class LanguageModel(Predictor):
                 eos_id=self._eos,
             )
             # After the end of the sequence there are zeros; `_cut` ends before it.
-            whole = self._decode(self._cut(np.asarray(state.tokens)[0, len(prompt) : until]))
-            # A character of several tokens may still be incomplete.
-            ready = whole.rstrip("\N{REPLACEMENT CHARACTER}")
+            answer = self._cut(np.asarray(state.tokens)[0, len(prompt) : until])
+            whole = self._continuation(prompt, answer)
+            # A character of several tokens, or the number that stands for one, may be incomplete.
+            ready = re.sub(r"(\N{REPLACEMENT CHARACTER}+|\\\d*)\Z", "", whole)
             if until < last and not bool(state.done.all()):
                 whole = ready
             if len(whole) > len(shown):
@@ -171,9 +173,8 @@ class LanguageModel(Predictor):
         scores = [0.0] * len(texts)
         exact = getattr(self.module.config, "reads_padding", False)
         for batch in batches([len(ids) for ids in texts], self.max_len, exact=exact):
-            lengths = np.zeros(batch.rows, np.int32)
-            lengths[: len(batch.indices)] = [len(texts[index]) for index in batch.indices]
-            values = _scores(self.module, self.variables, batch.pad(texts), lengths)
+            sizes = batch.lengths(texts)
+            values = _scores(self.module, self.variables, batch.pad(texts), sizes)
             for index, value in zip(batch.indices, np.asarray(values), strict=False):
                 scores[index] = float(value)
         return scores
@@ -189,6 +190,12 @@ class LanguageModel(Predictor):
 
     def _cut(self, tokens: np.ndarray[Any, Any]) -> Ids:
         return until_end(tokens) if self._eos >= 0 else tokens.tolist()
+
+    def _continuation(self, prompt: Ids, answer: Ids) -> str:
+        """The text of an answer, with what stands between it and the prompt, as a space."""
+        before, whole = self._decode(prompt), self._decode(prompt + answer)
+        # A character or an escape that the prompt ends in the middle of changes what was before.
+        return whole[len(before) :] if whole.startswith(before) else self._decode(answer)
 
     def _decode(self, ids: Ids) -> str:
         if self.tokenizer is None:

@@ -51,7 +51,8 @@ class Translator(Predictor):
           temperature: above 0 draws translations at random instead, see `decoding.Sampling`.
           top_k, top_p: what they are drawn from.
           seed: of the draw. Equal seeds give a sentence equal translations, in any batch.
-          max_new_tokens: longest translation, in tokens; by default more than twice the source.
+          max_new_tokens: longest translation, in tokens; by default more than twice the source, up
+            to the model's `max_len`.
           prefix: what the translation must begin with; a list has one for each sentence.
           scores: whether to give `Scored` instead of strings.
 
@@ -60,7 +61,8 @@ class Translator(Predictor):
           For a list of sentences a list of these.
 
         Raises:
-          ValueError: a sentence is longer than the model's `max_len`, or an option does not fit.
+          ValueError: a sentence is longer than the model's `max_len`, a prefix than the translation
+            may be, or an option does not fit.
         """
         method = _method(beam_size, length_penalty, num_return, temperature, top_k, top_p)
         single = isinstance(sources, str)
@@ -96,13 +98,14 @@ class Translator(Predictor):
         if isinstance(sources, str) or isinstance(targets, str):
             if not (isinstance(sources, str) and isinstance(targets, str)):
                 raise TypeError("score takes two strings or two lists of strings, not one of each")
-            return self._score([self._source(sources)], [self._target(targets)])[0]
+            return self._score([self._source(sources)], [[*self._target(targets), EOS]])[0]
         if len(sources) != len(targets):
             raise ValueError(
                 f"{len(sources)} sources and {len(targets)} targets; give one target for each"
             )
         return self._score(
-            [self._source(text) for text in sources], [self._target(text) for text in targets]
+            [self._source(text) for text in sources],
+            [[*self._target(text), EOS] for text in targets],
         )
 
     def check(self) -> dict[str, Any]:
@@ -129,11 +132,17 @@ class Translator(Predictor):
             raise ValueError(f"max_new_tokens is {max_new_tokens}; it is 1 or more")
         found: list[list[tuple[Ids, float]]] = [[([], 0.0)] * num_return for _ in sources]
         real = [index for index, ids in enumerate(sources) if ids]
-        for batch in batches([len(sources[index]) for index in real], self.max_len):
+        lengths = [max(len(sources[index]), len(prefixes[index])) for index in real]
+        for batch in batches(lengths, self.max_len):
             items = [real[index] for index in batch.indices]
             inputs = padded([sources[item] for item in items], batch.rows, batch.length)
             starts = [prefixes[item] for item in items]
             length = min(max_new_tokens or 2 * batch.length + 16, self.max_len)
+            if max(map(len, starts)) >= length:
+                raise ValueError(
+                    f"a prefix of {max(map(len, starts))} tokens leaves nothing to write in a "
+                    f"translation of {length}; give a shorter one, or more max_new_tokens"
+                )
             if isinstance(method, Beam):
                 prefix = generation.prefixes(starts, batch.rows, 1)
                 tokens, totals = _beam(
@@ -148,7 +157,9 @@ class Translator(Predictor):
                 if values is not None:
                     own = values[row]
                 elif scores:
-                    own = self._score([sources[item]] * num_return, ids)
+                    # One that fills its room was cut off there: no end belongs to it.
+                    whole = [[*answer, EOS] if len(answer) < length else answer for answer in ids]
+                    own = self._score([sources[item]] * num_return, whole)
                 else:
                     own = [0.0] * num_return
                 found[item] = list(zip(ids, own, strict=True))
@@ -175,10 +186,11 @@ class Translator(Predictor):
 
     def _score(self, sources: list[Ids], targets: list[Ids]) -> list[float]:
         scores = [0.0] * len(sources)
-        ended = [[*target, EOS] for target in targets]
-        lengths = [max(len(s), len(t)) for s, t in zip(sources, ended, strict=True)]
+        lengths = [max(len(s), len(t)) for s, t in zip(sources, targets, strict=True)]
         for batch in batches(lengths, self.max_len):
-            values = _scores(self.module, self.variables, batch.pad(sources), batch.pad(ended))
+            sizes = batch.lengths(targets)
+            inputs, outputs = batch.pad(sources), batch.pad(targets)
+            values = _scores(self.module, self.variables, inputs, outputs, sizes)
             for index, value in zip(batch.indices, np.asarray(values), strict=False):
                 scores[index] = float(value)
         return scores
@@ -286,10 +298,13 @@ def _beam(
 
 
 @functools.partial(jax.jit, static_argnames="module")
-def _scores(module: nn.Module, variables: Any, inputs: jax.Array, targets: jax.Array) -> jax.Array:
+def _scores(
+    module: nn.Module,
+    variables: Any,
+    inputs: jax.Array,
+    targets: jax.Array,
+    lengths: jax.Array,
+) -> jax.Array:
     logits = module.apply(variables, inputs, targets, train=False)
-    # The end is 1 and padding behind it 0; a real 0 inside a target counts.
-    position = jnp.arange(targets.shape[1])[None]
-    last = jnp.max(position * (targets == EOS), axis=1, keepdims=True)
-    weights = (position <= last).astype(jnp.float32)
+    weights = (jnp.arange(targets.shape[1])[None] < lengths[:, None]).astype(jnp.float32)
     return decoding.log_probabilities(jnp.asarray(logits), targets, weights)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -13,9 +12,10 @@ from flax import linen as nn
 from jax.sharding import Mesh
 
 from zoo import hub, predictors
-from zoo.cards import Card
+from zoo.cards import OWN_ROWS, Card
 from zoo.models.dense import Precision
 from zoo.pipelines import base
+from zoo.tokenizers import read_lines
 from zoo.train import bleu, recipe, sharding, step
 from zoo.train.recipe import Recipe
 from zoo.train.reporting import prefixed
@@ -73,9 +73,14 @@ def evaluate(
     """
     model = hub.open_model(source, step, dtype)
     plan = recipe_of(model.card, model.folder)
+    if data is None and model.card.data == OWN_ROWS:
+        raise ValueError(
+            f"{source} was trained on {OWN_ROWS}, and its recipe names other data; hand over what "
+            "to evaluate on: zoo.evaluate(…, data=…)"
+        )
     if data_dir is not None:
         plan = recipe.with_data_dir(plan, data_dir)
-    config = plan.data if data is None else dataclasses.replace(plan.data, holdout=0.0)
+    config = plan.data if data is None else plan.data.whole()
     config = config.fitted(model.card.preprocessing)
     examples = config.open(data, tokenizer=model.tokenizer, labels=model.card.labels or None)
     plan = plan.resolve(examples.facts)
@@ -86,7 +91,7 @@ def evaluate(
         chosen = split or ("test" if "test" in available else "validation")
     if chosen not in available:
         raise LookupError(f"the data has no split {chosen!r}; it has {', '.join(available)}")
-    mesh = sharding.make_mesh(plan.mesh)
+    mesh = sharding.make_mesh(sharding.MeshConfig())  # whatever devices the run had
     evaluator = Evaluator(model.card.config.build(), plan.task, mesh)
     variables = sharding.replicate(jax.device_get(model.variables), mesh)
     batches = examples.evaluate(chosen, plan.batch_size)
@@ -118,7 +123,7 @@ def evaluate_files(
     predictor = hub.load(source, dtype=dtype, step=step)
     if not isinstance(predictor, predictors.Translator):
         raise ValueError(f"{source} is a model of {predictor.card.task}, not of translation")
-    lines = [path.read_text(encoding="utf-8").splitlines() for path in (texts, references)]
+    lines = [list(read_lines([path])) for path in (texts, references)]
     if len(lines[0]) != len(lines[1]):
         raise ValueError(
             f"{texts} has {len(lines[0])} lines and {references} {len(lines[1])}; "

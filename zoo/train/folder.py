@@ -14,7 +14,7 @@ import jax
 
 from zoo import config as configs
 from zoo import tokenizers
-from zoo.cards import RUN_CARD, Card
+from zoo.cards import OWN_ROWS, RUN_CARD, Card
 from zoo.config import ConfigError
 from zoo.files import replacing
 from zoo.pipelines.base import Facts
@@ -47,36 +47,60 @@ def held(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def claim(folder: Path, recipe: Recipe) -> None:
-    """Writes the recipe into a new folder, or checks that the run in it was made by the same one.
+def claim(folder: Path, recipe: Recipe, *, goes_on: bool) -> None:
+    """Writes the recipe into the folder; if a run `goes_on`, checks that the same one began it.
 
     Raises:
       ConfigError: the folder holds a run of another recipe; the message lists the differences.
     """
     path = folder / FILE
-    if path.is_file():
+    if goes_on and path.is_file():
         changed = differences(read(path), recipe)
         if changed:
-            lines = [
-                f"  {name}: {old!r} there, {new!r} now" for name, (old, new) in changed.items()
+            listed = [
+                f"{name} is {old!r} there, {new!r} now" for name, (old, new) in changed.items()
             ]
             raise ConfigError(
-                f"{folder} holds a run of another recipe, so it cannot be resumed with this one:\n"
-                + "\n".join(lines)
-                + "\nuse another workdir, or the recipe of the run"
+                f"{folder} holds a run of another recipe, so it cannot be resumed with this one: "
+                f"{'; '.join(listed)}; use another workdir, or the recipe of the run"
             )
     if _writes():
         with replacing(path) as temporary:
             temporary.write_text(configs.to_json(recipe), encoding="utf-8")
 
 
-def earlier_card(folder: Path) -> Card | None:
-    """The card that an earlier session of the run left."""
+def earlier_card(folder: Path, own_rows: bool) -> Card | None:
+    """The card that an earlier session of the run left.
+
+    Raises:
+      ConfigError: that session had rows handed over, and this one has `own_rows` not, or the other
+        way about.
+    """
     path = folder / RUN_CARD
-    return Card.read(path) if path.is_file() else None
+    if not path.is_file():
+        return None
+    card = Card.read(path)
+    if own_rows != (card.data == OWN_ROWS):
+        began, now = ("the recipe's data", "rows") if own_rows else ("rows", "the recipe's data")
+        raise ConfigError(
+            f"the run in {folder} began with {began} and cannot go on with {now}: "
+            + ("leave out `data`" if own_rows else "hand the rows over again, zoo.fit(…, data=…)")
+            + ", or use another workdir"
+        )
+    return card
 
 
-def write_card(folder: Path, recipe: Recipe, facts: Facts) -> Card:
+def unfinished(folder: Path, card: Card) -> Card:
+    """The card of a run that goes on: what an earlier end of it reached is true no longer."""
+    if not card.training:
+        return card
+    card = dataclasses.replace(card, metrics={}, training={}, command="")
+    if _writes():
+        card.save(folder / RUN_CARD)
+    return card
+
+
+def write_card(folder: Path, recipe: Recipe, facts: Facts, *, own_rows: bool) -> Card:
     """Writes `card.toml` and the vocabulary, before the first step."""
     described: dict[str, Any] = {}
     if facts.tokenizer is not None:
@@ -87,8 +111,9 @@ def write_card(folder: Path, recipe: Recipe, facts: Facts) -> Card:
             if _writes():
                 facts.tokenizer.save(folder / described["file"])
     card = Card(
-        name=folder.name,
+        name=folder.resolve().name,
         task=recipe.task.name,
+        data=OWN_ROWS if own_rows else "",
         config=recipe.model,
         recipe=recipe.name,
         labels=facts.labels,
@@ -119,9 +144,8 @@ def finish(
         "python": platform.python_version(),
     }
     rounded = {name: round(value, 5) for name, value in metrics.items()}
-    finished = dataclasses.replace(
-        card, metrics=rounded, training=training, command=f"zoo eval {folder}"
-    )
+    command = "" if card.data == OWN_ROWS else f"zoo eval {folder}"
+    finished = dataclasses.replace(card, metrics=rounded, training=training, command=command)
     if _writes():
         finished.save(folder / RUN_CARD)
 

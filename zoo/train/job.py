@@ -14,7 +14,7 @@ import numpy as np
 from flax import linen as nn
 from jax.sharding import Mesh
 
-from zoo import hub, predictors, weights
+from zoo import checkpoints, hub, predictors, weights
 from zoo.cards import Card
 from zoo.checkpoints import FOLDER, Checkpoints
 from zoo.config import ConfigError
@@ -79,7 +79,7 @@ class Job:
 
     def due(self, every: int) -> bool:
         """Whether something that happens every so many steps, and at the end, happens now."""
-        return self.progress.step % every == 0 or self.progress.step == self.plan.steps
+        return self.progress.step % every == 0 or self.finished
 
     def batches(self) -> Iterator[Mapping[str, Any]]:
         """The training batches from the current step on."""
@@ -200,7 +200,8 @@ class Job:
 
     def conclude(self, reporter: reporting.Reporter, *, trained: bool) -> dict[str, float]:
         """Reads the test split once with the weights `zoo.load` takes, and completes the folder."""
-        if not trained and self.card.metrics:
+        judged = self.card.training.get("steps") == self.progress.step
+        if not trained and judged and self.card.metrics:
             reporter.say(
                 f"{self.workdir} is finished already (step {self.progress.step}); nothing to do"
             )
@@ -240,7 +241,8 @@ def assemble(plan: Recipe, path: Path, data: Any) -> Job:
     # Data first: it decides what the model's config leaves open. What is fine-tuned brings
     # its own reading of text.
     origin = finetune.open_source(plan.init_from)
-    card = folder.earlier_card(path)
+    goes_on = checkpoints.any_in(path / FOLDER)
+    card = folder.earlier_card(path, data is not None) if goes_on else None
     if card is None:
         examples = finetune.open_data(plan, origin, data)
     else:  # a run goes on with the vocabulary, classes and sizes that it began with
@@ -248,8 +250,9 @@ def assemble(plan: Recipe, path: Path, data: Any) -> Job:
         config = plan.data.fitted(card.preprocessing)
         examples = config.open(data, tokenizer=tokenizer, labels=card.labels or None)
     plan = finetune.adopt(plan, origin).resolve(examples.facts)
-    folder.claim(path, plan)
-    card = card or folder.write_card(path, plan, examples.facts)
+    _check_lengths(plan, examples)
+    folder.claim(path, plan, goes_on=goes_on)
+    card = card or folder.write_card(path, plan, examples.facts, own_rows=data is not None)
 
     # Weights, then the optimizer, then whatever an earlier session saved.
     mesh = sharding.make_mesh(plan.mesh)
@@ -267,8 +270,10 @@ def assemble(plan: Recipe, path: Path, data: Any) -> Job:
     )
     _check_batch_size(plan, state, mesh)
     best = plan.task.best if "validation" in examples.facts.num_examples else None
-    checkpoints = Checkpoints(path / FOLDER, best, latest=plan.keep_checkpoints)
-    state, progress = _restore(checkpoints, state, mesh)
+    store = Checkpoints(path / FOLDER, best, latest=plan.keep_checkpoints)
+    state, progress = _restore(store, state, mesh)
+    if progress.step < plan.steps and not progress.stopped:
+        card = folder.unfinished(path, card)
     evaluator = Evaluator(module, plan.task, mesh)
     return Job(
         plan,
@@ -279,10 +284,24 @@ def assemble(plan: Recipe, path: Path, data: Any) -> Job:
         module,
         transformation,
         evaluator,
-        checkpoints,
+        store,
         state,
         progress,
     )
+
+
+def _check_lengths(plan: Recipe, examples: Data) -> None:
+    """Refuses now what evaluation, which leaves no example out, would stumble over at the end."""
+    limit = getattr(plan.model, "longest", None) or getattr(plan.model, "max_len", None)
+    if limit is None or not hasattr(examples, "longest"):
+        return
+    for split in examples.facts.num_examples:
+        longest = examples.longest(split)
+        if split != "train" and longest > limit:
+            raise ConfigError(
+                f"the {split} split has a sentence of {longest} tokens, and the model reads up to "
+                f"{limit}; raise model.max_len, or take data without such sentences"
+            )
 
 
 def _check_batch_size(plan: Recipe, state: TrainState, mesh: Mesh) -> None:
@@ -301,12 +320,8 @@ def _check_batch_size(plan: Recipe, state: TrainState, mesh: Mesh) -> None:
     )
 
 
-def _restore(
-    checkpoints: Checkpoints, state: TrainState, mesh: Mesh
-) -> tuple[TrainState, Progress]:
-    restored = checkpoints.restore(
-        variables=state.variables, optimizer=(state.optimizer, state.carry)
-    )
+def _restore(store: Checkpoints, state: TrainState, mesh: Mesh) -> tuple[TrainState, Progress]:
+    restored = store.restore(variables=state.variables, optimizer=(state.optimizer, state.carry))
     if restored is None:
         return state, Progress()
     number, variables, (optimizer, carry), progress = restored

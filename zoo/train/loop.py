@@ -11,6 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
 from zoo.train import folder, heap, reporting, sharding, step
 from zoo.train.job import Job, assemble, plan_of
 from zoo.train.recipe import InitFrom, Recipe
@@ -126,6 +130,7 @@ def _train(job: Job, reporter: reporting.Reporter, callbacks: Sequence[Callback]
                 _call(callbacks, Report(progress.step, metrics, job.state), job)
                 window = None
 
+            stop = _interrupted(interrupted, job)
             measured = None
             if job.validates and job.due(plan.eval_every):
                 job.check_finite(window)
@@ -137,17 +142,12 @@ def _train(job: Job, reporter: reporting.Reporter, callbacks: Sequence[Callback]
                 job.note(measured)
                 _call(callbacks, Report(progress.step, measured, job.state), job)
 
-            if (
-                job.improved(measured)
-                or job.finished
-                or interrupted.is_set()
-                or job.due(plan.checkpoint_every)
-            ):
+            if job.improved(measured) or job.finished or stop or job.due(plan.checkpoint_every):
                 with reporter.pause():
                     job.check_finite(window, job.state.variables)
                     progress.seconds = time.monotonic() - began
                     job.save(measured)
-            if interrupted.is_set() and not job.finished:
+            if stop and not job.finished:
                 raise Interrupted(
                     f"interrupted at step {progress.step} of {plan.steps}; saved to {job.workdir}. "
                     "The same command again goes on from there"
@@ -161,6 +161,18 @@ def _call(callbacks: Sequence[Callback], report: Report, job: Job) -> None:
     for callback in callbacks:
         if callback(report):
             job.progress.stopped = "a callback ended the run"
+
+
+def _interrupted(event: threading.Event, job: Job) -> bool:
+    """Whether this run is to end: of several processes they all must, after the same step.
+
+    They ask one another when reports are due: each step would be too often.
+    """
+    if jax.process_count() == 1:
+        return event.is_set()
+    if not job.due(job.plan.log_every):
+        return False
+    return bool(multihost_utils.process_allgather(np.array(event.is_set())).any())
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -28,6 +29,16 @@ class InitFrom:
     """A published name, a run's or exported folder. Gives architecture, tokenizer, labels too."""
     skip: tuple[str, ...] = ()
     """Patterns of parameters to leave fresh, as `head/.*` (regexes on slash paths, whole match)."""
+
+    def __post_init__(self) -> None:
+        for pattern in self.skip:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ConfigError(
+                    f"skip has {pattern!r}, which is no regular expression ({error}); 'head/.*' is "
+                    "one"
+                ) from error
 
 
 @dataclass(frozen=True, kw_only=True)

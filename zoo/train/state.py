@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import jax
@@ -12,6 +13,7 @@ from flax import struct
 from jax.sharding import Mesh
 
 from zoo import weights
+from zoo.config import ConfigError
 from zoo.models.base import ModelConfig
 from zoo.train.sharding import replicate, replicated
 
@@ -52,6 +54,10 @@ def create(
 
     Weights come before the optimizer, whose state may depend on them. `source` replaces the random
     ones, save the parameters that `skip` names (patterns on the paths below `params`).
+
+    Raises:
+      ConfigError: a pattern of `skip` matches none of them.
+      ValueError: the weights do not fit; the message lists both sides.
     """
 
     def initialise() -> tuple[jax.Array, Any, jax.Array]:
@@ -62,6 +68,13 @@ def create(
     step, variables, key = jax.jit(initialise, out_shardings=replicated(mesh))()
     if source is not None:
         patterns = [f"params/{pattern}" for pattern in skip]
+        names = [*weights.flatten(variables), *weights.flatten(source)]
+        for given, pattern in zip(skip, patterns, strict=True):
+            if not any(re.fullmatch(pattern, name) for name in names):
+                raise ConfigError(
+                    f"skip has {given!r}, which matches no parameter; they are "
+                    f"{', '.join(dict.fromkeys(name.removeprefix('params/') for name in names))}"
+                )
         merged = weights.merge(variables, jax.device_get(source), skip=patterns)
         variables = replicate(merged, mesh)
     optimizer = jax.jit(transformation.init, out_shardings=replicated(mesh))(variables["params"])

@@ -259,7 +259,7 @@ def reformer_copy() -> Recipe:
             num_layers=1,
             max_len=128,
             dropout_rate=0.0,
-            init_scale=16.0,
+            init_scale=4.0,
             attention=(LSHAttentionConfig(chunk_len=16, num_hashes=4),),
         ),
         data=CopyData(vocab_size=129, min_len=63, max_len=63, two_times=True),
@@ -267,10 +267,10 @@ def reformer_copy() -> Recipe:
         optimizer=Adam(
             learning_rate=1e-3, b2=0.98, clip_norm=1.0, schedule=Linear(warmup_steps=200)
         ),
-        steps=10_000,
+        steps=2_000,
         batch_size=32,
-        eval_every=1_000,
-        checkpoint_every=1_000,
+        eval_every=500,
+        checkpoint_every=500,
     )
 
 

@@ -169,8 +169,8 @@ def transformer_wmt_ende() -> Recipe:
 
     zoo train transformer_wmt_ende --workdir runs/wmt
 
-    Parallel text files serve as well: --data.name None --data.train corpus.{en,de}
-    --data.validation newstest2013/newstest2013.{en,de} …
+    Parallel text files serve as well: --data.name None --data.train 'corpus.{en,de}'
+    --data.validation 'newstest2013/newstest2013.{en,de}' …
 
     Not run yet: the training data could not be had; the recipe was tested on a small set of its
     schema.
