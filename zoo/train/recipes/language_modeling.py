@@ -249,7 +249,11 @@ def reformer_copy() -> Recipe:
     One layer of 256 that attends by hashes in four rounds; 63 symbols of 127, twice. The paper has
     511 symbols, and 150,000 steps: --data.min-len 511 --data.max-len 511 --model.max-len 1024
 
-    Not run yet.
+    Reached: 99.93 % of the second half's symbols in 500 texts; 100.00 % with eight rounds in
+    evaluation, 95.1 % with two, 71.2 % with one (`benchmarks/reformer.py rounds`). 11 minutes on 2
+    cores of an EPYC, with tests beside it; the loss falls from that of chance within a hundred
+    steps around the 550th. The first embeddings are small, a quarter of the usual: what a query
+    looks for here is a place, and large ones lead it to the same symbol instead.
     """
     return Recipe(
         model=ReformerLMConfig(
