@@ -92,6 +92,10 @@ def toy_tagger() -> type:
         bidirectional: bool = True
         pad_id: int | None = 0
 
+        @property
+        def reads_padding(self) -> bool:
+            return self.pad_id is None and self.bidirectional
+
         def build(self) -> nn.Module:
             return ToyTagger(self)
 

@@ -25,3 +25,16 @@ def test_the_digest_is_that_of_sha256sum(tmp_path):
     (tmp_path / "abc").write_bytes(b"abc")
     expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-2
     assert sha256(tmp_path / "abc") == expected
+
+
+def test_a_folder_has_a_name_however_it_is_given(tmp_path, monkeypatch):
+    from pathlib import Path
+
+    from zoo.files import name_of
+
+    (tmp_path / "m7").mkdir()
+    (tmp_path / "out").symlink_to(tmp_path / "m7")
+    monkeypatch.chdir(tmp_path / "m7")
+    assert name_of(Path(".")) == "m7"
+    assert name_of(Path("..")) == tmp_path.name
+    assert name_of(tmp_path / "out") == "out"

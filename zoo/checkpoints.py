@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 from orbax.checkpoint.checkpoint_managers import preservation_policy as policies
@@ -174,7 +175,8 @@ class Checkpoints:
         steps = self.steps()
         for step in reversed(steps):
             restored = self._try(step, args)
-            if restored is not None:
+            # Of several processes all go on from the same one.
+            if multihost_utils.process_allgather(np.array(restored is not None)).all():
                 self._set_aside([later for later in steps if later > step])
                 return step, restored["variables"], restored["optimizer"], restored["progress"]
         if steps:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,3 +28,8 @@ def sha256(path: Path) -> str:
     """Hexadecimal digest of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def name_of(folder: Path) -> str:
+    """What a folder is called, if it is given as `.` too; a link has a name of its own."""
+    return os.path.basename(os.path.abspath(folder))

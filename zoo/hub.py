@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 from zoo import fetching
-from zoo.cards import RUN_CARD, File
+from zoo.cards import OWN_ROWS, RUN_CARD, File
 from zoo.cards import Card as Card  # `zoo.hub.Card` too is its name
-from zoo.files import sha256
+from zoo.files import name_of, sha256
 from zoo.registry import UnknownNameError
 
 if TYPE_CHECKING:
@@ -271,7 +271,9 @@ def export(
     card = dataclasses.replace(
         original,
         best={},
-        command=original.command and f"zoo eval {Path(folder).resolve().name}",
+        # Its data were other than the recipe's, which is therefore not what to evaluate on.
+        recipe="" if original.data == OWN_ROWS else original.recipe,
+        command=original.command and f"zoo eval {name_of(Path(folder))}",
         description=description or original.description,
         licence=licence or original.licence,
         data=data or original.data,
@@ -314,7 +316,7 @@ def write_model(
 
     if dtype not in ("float32", "bfloat16"):
         raise ValueError(f"dtype is {dtype!r}; weights are written as float32 or bfloat16")
-    name = folder.resolve().name
+    name = name_of(folder)
     others = [path.name for path in folder.glob("*.toml") if path.stem != name]
     if others:
         raise FileExistsError(

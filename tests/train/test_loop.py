@@ -224,6 +224,7 @@ def test_a_run_that_never_saved_leaves_its_folder_to_another_recipe(run):
 
 def test_a_run_belongs_to_the_rows_that_it_began_with(run, recipe):
     import zoo
+    from zoo import verification
     from zoo.cards import Card
     from zoo.config import ConfigError
 
@@ -231,8 +232,11 @@ def test_a_run_belongs_to_the_rows_that_it_began_with(run, recipe):
     assert Card.read(workdir / "card.toml").command == ""
     with pytest.raises(ConfigError, match=r"began with rows and cannot go on with the recipe's da"):
         zoo.fit(recipe(), workdir, quiet=True)
-    with pytest.raises(ValueError, match=r"was trained on rows that were handed over, and its rec"):
+    with pytest.raises(ConfigError, match=r"was trained on rows that were handed over, and its re"):
         zoo.evaluate(workdir)
+    *_, metric = verification.verify(workdir)
+    assert "rows that were handed over" in metric.detail
+    assert zoo.export(workdir, workdir.parent / "out", data="My own.").recipe == ""
 
 
 def test_of_two_runs_in_one_folder_the_second_is_refused_and_the_first_goes_on(run):

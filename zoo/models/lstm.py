@@ -90,6 +90,11 @@ class LSTMTaggerConfig(RecurrentConfig):
     """The id of padding, which changes no answer; None for none, as in trax's taggers, where 0 is
     a word."""
 
+    @property
+    def reads_padding(self) -> bool:
+        """Whether padding after a sentence reaches its words: by a state that runs backwards."""
+        return self.pad_id is None and self.bidirectional
+
     def build(self) -> LSTMTagger:
         return LSTMTagger(self)
 

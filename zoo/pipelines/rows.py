@@ -273,7 +273,8 @@ class Aligned:
         """
         longest = int(self.lengths.max(initial=0))
         between = [length for length in ops.ladder(LONGEST) if lengths[-1] < length < longest]
-        lengths = tuple(min(length, max(longest, 1)) for length in (*lengths, *between, longest))
+        longest = max(longest, 1)
+        lengths = tuple(min(length, longest) for length in (*lengths, *between, longest))
         lengths = tuple(dict.fromkeys(lengths))
         batches = self.some(np.arange(len(self.lengths)), lengths, [batch_size] * len(lengths))
         return ops.pipe(batches, ops.pad_last_batch(batch_size), ops.prefetch)

@@ -76,12 +76,6 @@ class TextClassificationData(DataConfig):
                 f"which is {self.min_len}"
             )
         ops.check_buckets(self.boundaries, self.batch_sizes)
-        if self.max_len is not None and self.boundaries and self.overlong != "drop":
-            if self.boundaries[-1] > self.max_len:
-                raise ConfigError(
-                    f"boundaries end with {self.boundaries[-1]}, but max_len is {self.max_len}; "
-                    "no text is that long"
-                )
 
     def whole(self) -> TextClassificationData:
         """See `DataConfig.whole`."""
@@ -154,7 +148,7 @@ class TextData:
                 f"max_len={config.max_len} tokens"
             )
         sizes = config.batch_sizes or [batch_size] * (len(config.boundaries) + 1)
-        batches = rows.grouped(config.boundaries, sizes, self._limits, seed, start)
+        batches = rows.grouped(self._boundaries, sizes, self._limits, seed, start)
         return ops.pipe(batches, ops.add_weights(), ops.prefetch)
 
     def evaluate(self, split: str, batch_size: int) -> Dataset:
@@ -166,9 +160,17 @@ class TextData:
         return ops.pipe(batches, ops.add_weights(), fill, ops.prefetch)
 
     @property
+    def _boundaries(self) -> tuple[int, ...]:
+        """Those of the config, but none above the length to which texts are cut."""
+        config = self._config
+        if config.max_len is None or config.overlong == "drop":
+            return config.boundaries
+        return tuple(min(boundary, config.max_len) for boundary in config.boundaries)
+
+    @property
     def _lengths(self) -> tuple[int, ...]:
         """The lengths that batches are padded to: the boundaries, then powers of two."""
-        lengths = list(self._config.boundaries)
+        lengths = list(dict.fromkeys(self._boundaries))
         longest = self._config.max_len or LONGEST
         while (last := lengths[-1] if lengths else 0) < longest:
             lengths.append(min(max(1 << last.bit_length(), SHORTEST), longest))

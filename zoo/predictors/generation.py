@@ -28,7 +28,7 @@ SHORTEST = 16
 
 @dataclass(frozen=True)
 class Scored:
-    """A text and its score: the sum of its tokens' log-probabilities, end of sequence included."""
+    """A text and its score: the sum of its tokens' log-probabilities, its end, if any, included."""
 
     text: str
     score: float

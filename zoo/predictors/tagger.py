@@ -91,9 +91,7 @@ class Tagger(Predictor):
                 f"a sentence of {longest} words is longer than this model's {self.limit}; split it"
             )
         found: list[list[Tag]] = [[] for _ in sentences]
-        config = self.module.config
-        # Without an id of padding, what runs backwards reads it as words.
-        exact = getattr(config, "pad_id", 0) is None and getattr(config, "bidirectional", True)
+        exact = getattr(self.module.config, "reads_padding", False)
         for batch in batches([len(row) for row in ids], self.max_len, exact=exact):
             answers = probabilities(self.module, self.variables, batch.pad(ids))
             for row, index in zip(np.asarray(answers), batch.indices, strict=False):

@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 
 from zoo import hub, predictors
 from zoo.cards import OWN_ROWS, Card
+from zoo.config import ConfigError
 from zoo.models.dense import Precision
 from zoo.pipelines import base
 from zoo.tokenizers import read_lines
@@ -74,7 +75,7 @@ def evaluate(
     model = hub.open_model(source, step, dtype)
     plan = recipe_of(model.card, model.folder)
     if data is None and model.card.data == OWN_ROWS:
-        raise ValueError(
+        raise ConfigError(
             f"{source} was trained on {OWN_ROWS}, and its recipe names other data; hand over what "
             "to evaluate on: zoo.evaluate(…, data=…)"
         )

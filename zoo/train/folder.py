@@ -16,7 +16,7 @@ from zoo import config as configs
 from zoo import tokenizers
 from zoo.cards import OWN_ROWS, RUN_CARD, Card
 from zoo.config import ConfigError
-from zoo.files import replacing
+from zoo.files import name_of, replacing
 from zoo.pipelines.base import Facts
 from zoo.train.recipe import FILE, Recipe, differences, read
 
@@ -111,7 +111,7 @@ def write_card(folder: Path, recipe: Recipe, facts: Facts, *, own_rows: bool) ->
             if _writes():
                 facts.tokenizer.save(folder / described["file"])
     card = Card(
-        name=folder.resolve().name,
+        name=name_of(folder),
         task=recipe.task.name,
         data=OWN_ROWS if own_rows else "",
         config=recipe.model,

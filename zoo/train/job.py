@@ -250,7 +250,8 @@ def assemble(plan: Recipe, path: Path, data: Any) -> Job:
         config = plan.data.fitted(card.preprocessing)
         examples = config.open(data, tokenizer=tokenizer, labels=card.labels or None)
     plan = finetune.adopt(plan, origin).resolve(examples.facts)
-    _check_lengths(plan, examples)
+    if not goes_on:
+        _check_lengths(plan, examples)
     folder.claim(path, plan, goes_on=goes_on)
     card = card or folder.write_card(path, plan, examples.facts, own_rows=data is not None)
 
@@ -295,9 +296,9 @@ def _check_lengths(plan: Recipe, examples: Data) -> None:
     limit = getattr(plan.model, "longest", None) or getattr(plan.model, "max_len", None)
     if limit is None or not hasattr(examples, "longest"):
         return
-    for split in examples.facts.num_examples:
+    for split in examples.facts.num_examples.keys() - {"train"}:
         longest = examples.longest(split)
-        if split != "train" and longest > limit:
+        if longest > limit:
             raise ConfigError(
                 f"the {split} split has a sentence of {longest} tokens, and the model reads up to "
                 f"{limit}; raise model.max_len, or take data without such sentences"

@@ -79,7 +79,7 @@ def run(
       Interrupted: on Ctrl-C or SIGTERM, after saving.
       ConfigError: the folder holds a run of another recipe, another process trains in it, or the
         recipe does not fit the data.
-      OSError: a checkpoint could not be written; the one before stays.
+      OSError: a checkpoint could not be written; the one before stays. Or none can be read.
     """
     heap.keep()
     plan = plan_of(source, init_from)
@@ -130,7 +130,6 @@ def _train(job: Job, reporter: reporting.Reporter, callbacks: Sequence[Callback]
                 _call(callbacks, Report(progress.step, metrics, job.state), job)
                 window = None
 
-            stop = _interrupted(interrupted, job)
             measured = None
             if job.validates and job.due(plan.eval_every):
                 job.check_finite(window)
@@ -142,6 +141,7 @@ def _train(job: Job, reporter: reporting.Reporter, callbacks: Sequence[Callback]
                 job.note(measured)
                 _call(callbacks, Report(progress.step, measured, job.state), job)
 
+            stop = _interrupted(interrupted, job)
             if job.improved(measured) or job.finished or stop or job.due(plan.checkpoint_every):
                 with reporter.pause():
                     job.check_finite(window, job.state.variables)

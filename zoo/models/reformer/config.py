@@ -130,10 +130,13 @@ class ReformerStackConfig(ModelConfig):
 
     @property
     def reads_padding(self) -> bool:
-        """Whether padding after a text changes what is computed for it: it is hashed with
-        the words, and moves their chunks."""
-        by_hashes = any(isinstance(kind, LSHAttentionConfig) for kind in self.attention)
-        return self.pad_id is None and by_hashes
+        """Whether padding after a text changes what is computed for it.
+
+        Without an id of its own it is hashed with the words and moves their chunks; and the longer
+        input has more buckets, where the length decides how many there are.
+        """
+        by_hashes = [kind for kind in self.attention if isinstance(kind, LSHAttentionConfig)]
+        return any(self.pad_id is None or kind.num_buckets is None for kind in by_hashes)
 
     def check_length(self, length: int, what: str) -> None:
         """Raises ValueError where a sequence is longer than the positions go."""

@@ -76,6 +76,11 @@ class ReformerTaggerConfig(ReformerStackConfig):
     num_classes: int | None = None
     """Number of tags."""
 
+    @property
+    def reads_padding(self) -> bool:
+        """See `ReformerStackConfig`. What reads both ways takes padding without an id for words."""
+        return self.pad_id is None or super().reads_padding
+
     def build(self) -> ReformerTagger:
         return ReformerTagger(self)
 
