@@ -198,6 +198,13 @@ def test_batches_are_padded_to_few_lengths(cache):
 
 
 @either
+def test_no_batch_is_longer_than_what_texts_are_cut_to(cache):
+    opened = data(cache=cache, holdout=0, boundaries=(8, 16), max_len=12).open(ROWS)
+    for batches in (opened.train(2, seed=0), opened.evaluate("train", 2)):
+        assert max(batch["inputs"].shape[1] for batch in take(batches, 40)) == 12
+
+
+@either
 def test_buckets_have_their_own_batch_sizes(cache):
     config = data(cache=cache, holdout=0, boundaries=(8, 16), batch_sizes=(4, 3, 2))
     shapes = {batch["inputs"].shape for batch in take(config.open(ROWS).train(99, seed=0), 40)}

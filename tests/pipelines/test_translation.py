@@ -123,6 +123,14 @@ def test_pairs_that_are_too_long_or_have_an_empty_side_are_not_trained_on(caplog
     ]
 
 
+def test_what_is_longer_than_all_boundaries_is_evaluated_at_its_own_length():
+    opened = data(max_len=8).open([*ROWS, ("s" * 70, "t")])
+    widths = [batch["inputs"].shape[1] for batch in take(opened.evaluate("train", 8))]
+    assert set(widths) == {8, 12, 16, 24, 32, 48, 70}
+    assert opened.longest("train") == 70
+    assert data(max_len=64).open(ROWS).longest("train") == 48
+
+
 def test_the_end_of_sequence_counts():
     assert pairs_in(take(data(max_len=3).open([ROWS[1]]).train(1, seed=0), 1)) == [2]
     with pytest.raises(ConfigError, match="no training pair"):
@@ -144,7 +152,7 @@ def test_evaluation_sees_every_pair_once_however_long(batch_size):
     batches = take(opened.evaluate("train", batch_size))
     assert sorted(pairs_in(batches)) == list(range(1, 41))
     assert {len(batch["inputs"]) for batch in batches} == {batch_size}
-    assert {batch["inputs"].shape[1] for batch in batches} <= {8, 12, 16, 24, 32, 48}
+    assert {batch["inputs"].shape[1] for batch in batches} <= {8, 12, 16, 24, 32, 40}
 
 
 def test_evaluation_keeps_pairs_with_an_empty_side():

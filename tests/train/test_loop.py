@@ -196,8 +196,8 @@ def test_a_split_that_the_model_cannot_read_is_refused_before_the_first_step():
     with pytest.raises(ConfigError) as error:
         job._check_lengths(plan, examples)
     assert str(error.value) == (
-        "the test split has a sentence of 12 tokens, and the model reads up to 11; raise "
-        "model.max_len, or take data without such sentences"
+        "the test split has a sentence that is padded to 12 tokens, and the model reads up to 11; "
+        "raise model.max_len, or take data without such sentences"
     )
 
 

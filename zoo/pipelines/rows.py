@@ -268,16 +268,25 @@ class Aligned:
         """All rows once, those of similar lengths together; rows without weights fill batches up.
 
         Args:
-          lengths: to pad to, rising. For longer rows there are more of them, the last one theirs.
+          lengths: to pad to, rising; `reaching` the longest row.
           batch_size: rows of each batch.
         """
-        longest = int(self.lengths.max(initial=0))
-        between = [length for length in ops.ladder(LONGEST) if lengths[-1] < length < longest]
-        longest = max(longest, 1)
-        lengths = tuple(min(length, longest) for length in (*lengths, *between, longest))
-        lengths = tuple(dict.fromkeys(lengths))
+        lengths = self.reaching(lengths)
         batches = self.some(np.arange(len(self.lengths)), lengths, [batch_size] * len(lengths))
         return ops.pipe(batches, ops.pad_last_batch(batch_size), ops.prefetch)
+
+    def reaching(self, lengths: tuple[int, ...]) -> tuple[int, ...]:
+        """The lengths to pad to, and more of them where a row is longer, the last one its own."""
+        longest = int(self.lengths.max(initial=0))
+        if longest <= lengths[-1]:
+            return lengths
+        between = [length for length in ops.ladder(LONGEST) if lengths[-1] < length < longest]
+        return (*lengths, *between, longest)
+
+    def longest(self, lengths: tuple[int, ...]) -> int:
+        """What the longest row is padded to, by `all`."""
+        reaching = self.reaching(lengths)
+        return ops.boundary_of(int(self.lengths.max(initial=0)), reaching) or reaching[-1]
 
 
 def row_order(rows: int, seed: int | None) -> Callable[[int, int], Array]:

@@ -256,8 +256,8 @@ class TaggedSentences:
         return self._encoded[split].all(self._config.lengths, batch_size)
 
     def longest(self, split: str) -> int:
-        """The words of the longest sentence of a split, whose length a model must reach."""
-        return int(self._encoded[split].lengths.max(initial=0))
+        """What evaluation pads the longest sentence of a split to: a model must reach it."""
+        return self._encoded[split].longest(self._config.lengths)
 
     def _drop_words(self, batches: Dataset, seed: int, start: int) -> Dataset:
         """Batches whose rare words are replaced at random, by (seed, number of the batch)."""

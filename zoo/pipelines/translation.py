@@ -258,8 +258,8 @@ class ParallelData:
         return self._encoded[split].all(self._config.lengths, batch_size)
 
     def longest(self, split: str) -> int:
-        """The tokens of the longest side of a split, whose length a model must reach."""
-        return int(self._encoded[split].lengths.max(initial=0))
+        """What evaluation pads the longest side of a split to: a model must reach it."""
+        return self._encoded[split].longest(self._config.lengths)
 
     def _encode(self, split: str) -> Aligned:
         sources, targets = self._pairs[split]

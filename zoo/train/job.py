@@ -300,8 +300,9 @@ def _check_lengths(plan: Recipe, examples: Data) -> None:
         longest = examples.longest(split)
         if longest > limit:
             raise ConfigError(
-                f"the {split} split has a sentence of {longest} tokens, and the model reads up to "
-                f"{limit}; raise model.max_len, or take data without such sentences"
+                f"the {split} split has a sentence that is padded to {longest} tokens, and the "
+                f"model reads up to {limit}; raise model.max_len, or take data without such "
+                "sentences"
             )
 
 
