@@ -54,7 +54,8 @@ def test_a_run_and_what_is_exported_of_it_read_image_files(
 def test_a_run_goes_on_and_is_fine_tuned_with_the_images_of_its_card(
     image_recipe, image_rows, tmp_path, monkeypatch
 ):
-    from zoo.cards import RUN_CARD, Card
+    from zoo.cards import OWN_ROWS, RUN_CARD, Card
+    from zoo.checkpoints import FOLDER
     from zoo.pipelines.images import ImageClassificationData
     from zoo.train import finetune, job
 
@@ -69,10 +70,12 @@ def test_a_run_goes_on_and_is_fine_tuned_with_the_images_of_its_card(
         name="run",
         task=plan.task.name,
         config=plan.resolve(plan.data.open(image_rows).facts).model,
+        data=OWN_ROWS,
         labels=("0", "1"),
         preprocessing=plan.data.open(image_rows).facts.preprocessing,
     )
     card.save(tmp_path / RUN_CARD)
+    (tmp_path / FOLDER / "1").mkdir(parents=True)
     monkeypatch.setattr(ImageClassificationData, "open", opened)
     with pytest.raises(Opened, match=r"^\(8, 8, 3\)$"):
         job.assemble(plan, tmp_path, image_rows)
