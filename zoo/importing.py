@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from zoo import hub, tokenizers
-from zoo.files import name_of
 from zoo.hub import Card
 from zoo.interop import trax
 from zoo.models.base import ModelConfig
@@ -111,7 +110,7 @@ def import_trax(
     elif task == "tagging":
         details["labels"] = _labels(config.required("num_classes"), "tags", tags)
     card = Card(
-        name=name_of(folder),
+        name=folder.name,
         task=task,
         config=config,
         description=f"Imported from {file.name}, a checkpoint of trax.",
