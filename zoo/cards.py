@@ -25,7 +25,6 @@ RUN_CARD = "card.toml"
 NONE = "None"
 """How a None is written: TOML has none, and leaving it out would mean the field's default."""
 
-
 OWN_ROWS = "rows that were handed over"
 """What a run's card says of its data if it was not what the recipe names."""
 

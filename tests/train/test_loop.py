@@ -190,9 +190,9 @@ def test_a_split_that_the_model_cannot_read_is_refused_before_the_first_step():
 
     facts = Facts(num_examples={"train": 1, "test": 1})
     examples = SimpleNamespace(facts=facts, longest={"train": 99, "test": 12}.get)
-    plan = SimpleNamespace(model=SimpleNamespace(max_len=12))
+    plan = SimpleNamespace(model=SimpleNamespace(longest=12))
     job._check_lengths(plan, examples)
-    plan.model.max_len = 11
+    plan.model.longest = 11
     with pytest.raises(ConfigError) as error:
         job._check_lengths(plan, examples)
     assert str(error.value) == (

@@ -32,7 +32,6 @@ Array = np.ndarray[Any, Any]
 MOST_NODES = 100_000
 """Of a tree in a checkpoint: one that holds itself, or one part many times, has no end."""
 
-
 MOST_REPORTS = 1_000_000
 """Of a history."""
 

@@ -53,6 +53,16 @@ class ModelConfig(abc.ABC):
             raise ConfigError(f"dtype is {dtype!r}; it is one of {', '.join(get_args(Precision))}")
         return dataclasses.replace(self, **{"dtype": dtype})
 
+    @property
+    def longest(self) -> int | None:
+        """The most positions of a sequence; None: as many as there are."""
+        return getattr(self, "max_len", None)
+
+    @property
+    def limit(self) -> str:
+        """What `longest` follows from, for error messages."""
+        return f"max_len={self.longest}"
+
     def reaching(self, length: int) -> ModelConfig:
         """This config with positions for sequences of a length, or itself if it has them."""
         if getattr(self, "max_len", length) >= length:

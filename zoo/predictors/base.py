@@ -50,14 +50,12 @@ class Predictor(abc.ABC):
     @property
     def max_len(self) -> int:
         """The most tokens that the model takes."""
-        config = self.card.config
-        # A Reformer's axial positions have a limit of their own.
-        return getattr(config, "longest", None) or getattr(config, "max_len", None) or UNLIMITED
+        return self.card.config.longest or UNLIMITED
 
     @property
     def limit(self) -> str:
         """What `max_len` follows from, for error messages."""
-        return getattr(self.card.config, "limit", f"max_len={self.max_len}")
+        return self.card.config.limit
 
     @property
     def check_text(self) -> str:

@@ -293,7 +293,7 @@ def assemble(plan: Recipe, path: Path, data: Any) -> Job:
 
 def _check_lengths(plan: Recipe, examples: Data) -> None:
     """Refuses now what evaluation, which leaves no example out, would stumble over at the end."""
-    limit = getattr(plan.model, "longest", None) or getattr(plan.model, "max_len", None)
+    limit = plan.model.longest
     if limit is None or not hasattr(examples, "longest"):
         return
     for split in examples.facts.num_examples.keys() - {"train"}:

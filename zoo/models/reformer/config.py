@@ -118,15 +118,13 @@ class ReformerStackConfig(ModelConfig):
 
     @property
     def longest(self) -> int:
-        """The greatest length of a sequence."""
         return math.prod(self.axial_shape) if self.axial_shape else self.max_len
 
     @property
     def limit(self) -> str:
-        """What `longest` follows from, for error messages."""
         if self.axial_shape:
             return f"{self.longest}, the product of axial_shape={self.axial_shape}"
-        return f"max_len={self.max_len}"
+        return super().limit
 
     @property
     def reads_padding(self) -> bool:
