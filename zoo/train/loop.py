@@ -90,7 +90,6 @@ def run(
             path,
             start=job.progress.step,
             steps=plan.steps,
-            log_every=plan.log_every,
             profile_at=profile_at,
             quiet=quiet,
         )

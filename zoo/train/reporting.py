@@ -1,6 +1,6 @@
 """What a run says at work: event files, `metrics.jsonl`, lines on the terminal, a learning curve.
 
-CLU's writers, progress report and profiler are used here and nowhere else.
+CLU's writer and profiler are used here and nowhere else.
 """
 
 from __future__ import annotations
@@ -32,7 +32,6 @@ class Reporter:
         *,
         start: int,
         steps: int,
-        log_every: int,
         profile_at: int | None,
         quiet: bool,
     ) -> None:
@@ -46,23 +45,16 @@ class Reporter:
             quiet or not writes,
             writes,
         )
-        self._rate = _Rate()
-        self._waited = 0.0
-        self._since = time.monotonic()
-        self._actions: list[Any] = [
-            periodic_actions.ReportProgress(
-                num_train_steps=steps, writer=self._rate, every_steps=log_every, every_secs=None
-            )
-        ]
+        self._start = self._since_step = start
+        self._since, self._waited = time.monotonic(), 0.0
+        self._profile: Any = None
         if profile_at is not None:
-            self._actions.append(
-                periodic_actions.Profile(
-                    logdir=str(folder),
-                    first_profile=profile_at,
-                    num_profile_steps=5,
-                    profile_duration_ms=None,
-                    every_secs=None,
-                )
+            self._profile = periodic_actions.Profile(
+                logdir=str(folder),
+                first_profile=profile_at,
+                num_profile_steps=5,
+                profile_duration_ms=None,
+                every_secs=None,
             )
         self._events: Any = metric_writers.SummaryWriter(str(folder)) if writes else None
         if writes:
@@ -100,27 +92,24 @@ class Reporter:
 
     def after_step(self, step: int) -> None:
         """To be called after every step."""
-        for action in self._actions:
-            action(step)
+        if step == self._start + 1:  # its program is compiled only now, and has begun
+            self._since, self._waited = time.monotonic(), 0.0
+        if self._profile:
+            self._profile(step)
         if self._bar:
             self._bar.update(self._bar_task, completed=step)
 
     def train(self, step: int, metrics: Metrics, learning_rate: float) -> None:
         """The metrics since the last call, with speed, time left and the share spent on waiting."""
         now = time.monotonic()
-        share = self._waited / max(now - self._since, 1e-9)
-        self._waited, self._since = 0.0, now
-        speed = {"steps_per_second": self._rate.steps_per_second, "data_wait": share}
-        self._write(
-            step, {**metrics, "train/learning_rate": learning_rate, **prefixed("train", speed)}
-        )
-        left = (
-            (self._steps - step) / speed["steps_per_second"] if speed["steps_per_second"] else 0.0
-        )
-        note = (
-            f"{speed['steps_per_second']:.1f} steps/s, {share:.0%} waiting for data, "
-            f"{_clock(left)} left"
-        )
+        seconds = max(now - self._since, 1e-9)
+        rate = (step - self._since_step) / seconds
+        share = self._waited / seconds
+        self._waited, self._since, self._since_step = 0.0, now, step
+        speed = {"learning_rate": learning_rate, "steps_per_second": rate, "data_wait": share}
+        self._write(step, {**metrics, **prefixed("train", speed)})
+        left = _clock((self._steps - step) / rate)
+        note = f"{rate:.1f} steps/s, {share:.0%} waiting for data, {left} left"
         self.say(_line(step, self._steps, metrics, note))
 
     def evaluation(self, step: int, metrics: Metrics, note: str = "") -> None:
@@ -152,15 +141,6 @@ class Reporter:
             self._bar.stop()
         if self._events is not None:
             self._events.close()
-
-
-class _Rate:
-    """All that CLU's progress report uses of a writer: it hands over the steps per second."""
-
-    steps_per_second = 0.0
-
-    def write_scalars(self, step: int, scalars: Metrics) -> None:
-        self.steps_per_second = scalars.get("steps_per_sec", self.steps_per_second)
 
 
 def prefixed(split: str, metrics: Metrics) -> dict[str, float]:

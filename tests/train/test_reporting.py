@@ -1,0 +1,51 @@
+"""What a run says about its speed."""
+
+from __future__ import annotations
+
+import pytest
+
+from zoo.train import reporting
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that the test turns."""
+
+    class Clock:
+        now = 100.0
+
+        def monotonic(self):
+            return self.now
+
+    clock = Clock()
+    monkeypatch.setattr(reporting, "time", clock)
+    return clock
+
+
+@pytest.fixture
+def reporter(tmp_path, clock):
+    reporter = reporting.Reporter(tmp_path, start=1697, steps=2000, profile_at=None, quiet=True)
+    yield reporter
+    reporter.close()
+
+
+def test_the_speed_is_that_of_the_steps_alone(reporter, clock, tmp_path):
+    clock.now += 60  # the first step is compiled
+    reporter.after_step(1698)
+    with reporter.waiting():
+        clock.now += 1
+    clock.now += 5
+    reporter.train(1700, {"train/loss": 1.0}, 0.1)
+    with reporter.pause():  # an evaluation
+        clock.now += 1000
+    clock.now += 200
+    reporter.train(1800, {"train/loss": 1.0}, 0.1)
+    first, second = reporting.read_metrics(tmp_path / reporting.METRICS)
+    assert (first["train/steps_per_second"], first["train/data_wait"]) == (
+        0.5,
+        pytest.approx(1 / 6),
+    )
+    assert (second["train/steps_per_second"], second["train/data_wait"]) == (0.5, 0)
+    log = (tmp_path / reporting.LOG).read_text().splitlines()
+    assert log[0].endswith("0.5 steps/s, 17% waiting for data, 0:10:00 left")
+    assert log[1].endswith("0.5 steps/s, 0% waiting for data, 0:06:40 left")
