@@ -310,6 +310,7 @@ def test_check_values_repeat(translator, language_model):
     for predictor in (translator, language_model):
         assert predictor.check() == predictor.check()
         assert set(predictor.check()) == {"input", "output", "score"}
+    assert language_model.check()["input"] == "It is nice to learn "  # half of what it takes
 
 
 def test_batches_have_few_shapes_and_every_item_once():

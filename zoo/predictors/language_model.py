@@ -16,6 +16,7 @@ from zoo import decoding
 from zoo.decoding import Prefix, Sampled, Sampling
 from zoo.predictors.base import Predictor, power_of_two
 from zoo.predictors.generation import EOS, Scored, batches, prefixes, row_keys, until_end
+from zoo.tokenizers import ByteTokenizer
 
 PIECE = 8
 """Tokens between two pieces of a stream."""
@@ -111,6 +112,8 @@ class LanguageModel(Predictor):
 
     def _check_prompt(self) -> str:
         """A text of tokens from the middle of the vocabulary, whatever that is."""
+        if isinstance(self.tokenizer, ByteTokenizer):  # those in the middle are no characters
+            return self.check_text[: self.max_len // 2]
         size = self.module.config.vocab_size
         return self._decode([size // 2, size // 2 + 1, size // 2 + 2])
 

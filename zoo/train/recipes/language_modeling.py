@@ -155,7 +155,9 @@ def reformer_shakespeare() -> Recipe:
 
     zoo train reformer_shakespeare --workdir runs/reformer_shakespeare
 
-    Not run yet.
+    Reached (seed 0): a validation loss of 1.577 nats a byte on the last 10 %, in the steps and the
+    batches in which `transformer_shakespeare` reaches 1.620; 83 minutes on 2 cores of an EPYC with
+    other work beside it. Published as `reformer_shakespeare`.
     """
     same: Recipe = transformer_shakespeare()
     return dataclasses.replace(
