@@ -315,13 +315,17 @@ def resnet152() -> ResNetConfig:
 
 
 def _for_cifar(blocks: int) -> ResNetConfig:
-    """He et al. 2015, section 4.2: three stages of so many blocks, 6 · blocks + 2 layers."""
+    """He et al. 2015, section 4.2: three stages of so many blocks, 6 · blocks + 2 layers.
+
+    As there, no scale begins at 0: networks as flat as these train without that.
+    """
     return ResNetConfig(
         block="basic",
         stage_sizes=(blocks, blocks, blocks),
         width=16,
         stem="3x3",
         shortcut="padding",
+        zero_init=False,
     )
 
 
