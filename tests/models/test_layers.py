@@ -39,3 +39,23 @@ def test_activations_are_trax_s():
     assert float(ACTIVATIONS["gelu"](1.0)) == pytest.approx(0.8413447)  # x Φ(x), the erf form
     assert float(ACTIVATIONS["gelu_tanh"](1.0)) == pytest.approx(0.8411920)
     np.testing.assert_allclose(ACTIVATIONS["swish"](x), x / (1 + np.exp(-x)), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(7, 8), (2, 3, 8), (2, 0, 8)])
+def test_a_layer_norm_is_linen_s_and_so_are_its_gradients(key, shape):
+    from flax import linen as nn
+
+    from zoo.models.layers import LayerNorm
+
+    x, gradient = 2 + 3 * jax.random.normal(key(), shape), jax.random.normal(key(), shape)
+    scale, bias = jax.random.normal(key(), (8,)), jax.random.normal(key(), (8,))
+    variables = {"params": {"scale": scale, "bias": bias}}
+
+    def both(module):
+        result, pull = jax.vjp(module.apply, variables, x)
+        return result, pull(gradient)
+
+    found, expected = both(LayerNorm()), both(nn.LayerNorm(1e-6, use_fast_variance=False))
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), found, expected
+    )

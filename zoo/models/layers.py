@@ -43,6 +43,65 @@ class Embedding(nn.Module):
         return jnp.take(table, ids, axis=0, mode="clip")
 
 
+class LayerNorm(nn.Module):
+    """Each vector with mean 0 and variance 1, then scaled and shifted (Ba et al. 2016).
+
+    As in trax, the variance is the mean of the squared deviations. Parameters: `scale`, `bias` [D].
+    """
+
+    epsilon: float = 1e-6
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "... D"]) -> Float[Array, "... D"]:
+        scale = self.param("scale", nn.initializers.ones, x.shape[-1:])
+        bias = self.param("bias", nn.initializers.zeros, x.shape[-1:])
+        return normalise(x, scale, bias, self.epsilon)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+def normalise(
+    x: Float[Array, "... D"], scale: Float[Array, "D"], bias: Float[Array, "D"], epsilon: float
+) -> Float[Array, "... D"]:
+    """What `LayerNorm` computes.
+
+    The gradients have their sums of products as products of vectors, and those of scale and bias as
+    sums over rows: a CPU takes ten times as long for what JAX would make of them, a tenth of a step
+    of a Reformer.
+    """
+    return _normalise(x, scale, bias, epsilon)[0]
+
+
+def _normalise(
+    x: Array, scale: Array, bias: Array, epsilon: float
+) -> tuple[Array, tuple[Array, ...]]:
+    centred = x - jnp.mean(x, axis=-1, keepdims=True)
+    inverse = jax.lax.rsqrt(jnp.mean(jnp.square(centred), axis=-1, keepdims=True) + epsilon)
+    standard = centred * inverse
+    result = standard * _for_rows(scale, x) + _for_rows(bias, x)
+    return result, (standard, inverse, scale)
+
+
+def _normalise_backward(
+    epsilon: float, saved: tuple[Array, ...], gradient: Array
+) -> tuple[Array, Array, Array]:
+    standard, inverse, scale = saved
+    width = scale.shape[0]
+    change = gradient * _for_rows(scale, gradient)
+    mean = jnp.mean(change, axis=-1, keepdims=True)
+    along = jnp.einsum("...d,...d->...", change, standard, precision="highest")[..., None] / width
+    of_x = (change - mean - standard * along) * inverse
+    rows, standard = gradient.reshape(-1, width), standard.reshape(-1, width)
+    return of_x, (rows * standard).sum(axis=0), rows.sum(axis=0)
+
+
+normalise.defvjp(_normalise, _normalise_backward)
+
+
+def _for_rows(values: Array, rows: Array) -> Array:
+    """Numbers [D] with as many axes as rows [... D] have."""
+    return values.reshape(*(1,) * (rows.ndim - 1), -1)
+
+
 def shift_right(tokens: Int[Array, "B T"]) -> Int[Array, "B T"]:
     """The tokens before each one; the first has a 0 before it."""
     return jnp.pad(tokens, ((0, 0), (1, 0)))[:, :-1]

@@ -23,7 +23,7 @@ from zoo.config import ConfigError
 from zoo.models.attention import Attention
 from zoo.models.base import ModelConfig
 from zoo.models.dense import Dense, Precision
-from zoo.models.layers import ACTIVATIONS, Activation, Dropout
+from zoo.models.layers import ACTIVATIONS, Activation, Dropout, LayerNorm
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +56,7 @@ class StackConfig(ModelConfig):
     """Compute each block's activations anew in the backward pass instead of keeping them."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.d_model % self.num_heads or self.d_model % 2:
             raise ConfigError(
                 f"d_model={self.d_model} must be even and a multiple of num_heads={self.num_heads}"
@@ -127,7 +128,7 @@ class Stack(nn.Module):
         self.block = [
             block(config, self.reads_source, self.attention_dropout) for _ in range(self.num_layers)
         ]
-        self.norm = layer_norm()
+        self.norm = LayerNorm()
 
     def __call__(
         self,
@@ -223,12 +224,12 @@ class Block(nn.Module):
     def setup(self) -> None:
         config = self.config
         rate, sizes = config.dropout_rate, (config.d_model, config.num_heads)
-        self.attention_norm = layer_norm()
+        self.attention_norm = LayerNorm()
         self.attention = Attention(*sizes, rate if self.attention_dropout else 0.0, config.dtype)
         if self.reads_source:
-            self.cross_attention_norm = layer_norm()
+            self.cross_attention_norm = LayerNorm()
             self.cross_attention = Attention(*sizes, rate, config.dtype)
-        self.mlp_norm = layer_norm()
+        self.mlp_norm = LayerNorm()
         self.mlp = FeedForward(config)
         self.dropout = Dropout(rate)
 
@@ -288,11 +289,6 @@ class FeedForward(nn.Module):
         x = ACTIVATIONS[config.activation](Dense(config.d_ff, config.dtype, name="up")(x))
         x = Dropout(config.dropout_rate)(x, train=train)
         return Dense(config.d_model, config.dtype, name="down")(x)
-
-
-def layer_norm() -> nn.LayerNorm:
-    """trax's: the variance is the mean of squared deviations."""
-    return nn.LayerNorm(epsilon=1e-6, use_fast_variance=False)
 
 
 def sinusoids(key: Any, shape: tuple[int, int], dtype: Any = jnp.float32) -> Float[Array, "L D"]:

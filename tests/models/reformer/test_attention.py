@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 
 import jax
 import jax.numpy as jnp
@@ -142,8 +143,9 @@ def lsh(**changes):
 def by_hashes(config, queries, values, rotations, mask=None, causal=False):
     from zoo.models.reformer.lsh_attention import hash_buckets, lsh_attention, sort_by_bucket
 
-    buckets = hash_buckets(queries, rotations, config.factors(queries.shape[2], rotations), mask)
-    sorting = sort_by_bucket(buckets)
+    factors = config.factors(queries.shape[2], rotations)
+    buckets = hash_buckets(queries, rotations, factors, mask)
+    sorting = sort_by_bucket(buckets, math.prod(factors))
     return lsh_attention(queries, values, sorting, mask, config, causal=causal)
 
 
@@ -189,7 +191,7 @@ def test_no_position_sees_what_comes_after_it(key):
 
     config = lsh()
     queries, values, rotations = arrays_of(key, config, 14)
-    sorting = sort_by_bucket(hash_buckets(queries, rotations, (6,)))
+    sorting = sort_by_bucket(hash_buckets(queries, rotations, (6,)), 6)
 
     @jax.jit
     def of(values, queries):
@@ -199,6 +201,30 @@ def test_no_position_sees_what_comes_after_it(key):
     expected = of(values, queries)
     np.testing.assert_array_equal(changed[:, :, :8], expected[:, :, :8])
     assert np.abs(changed[:, :, 8:] - expected[:, :, 8:]).max() > 1e-3
+
+
+@pytest.mark.parametrize("number", [4, 2**31])  # the second leaves no room for the position
+def test_positions_are_sorted_by_bucket_and_then_as_they_stood(key, number):
+    from zoo.models.reformer.lsh_attention import sort_by_bucket
+
+    buckets = jax.random.randint(key(), (2, 3, 2, 30), 0, 5)
+    sorting = sort_by_bucket(buckets, number)
+    order = np.argsort(buckets, axis=-1, kind="stable")
+    np.testing.assert_array_equal(sorting.order, order)
+    np.testing.assert_array_equal(sorting.inverse, np.argsort(order, axis=-1))
+
+
+def test_gradients_of_scaled_vectors(key):
+    from zoo.models.reformer.chunks import scaled
+
+    x, factors = jax.random.normal(key(), (2, 5, 3)), jax.random.normal(key(), (2, 5))
+    gradient = jax.random.normal(key(), x.shape)
+    found, pull = jax.vjp(scaled, x, factors)
+    expected, plain = jax.vjp(lambda x, f: x * f[..., None], x, factors)
+    np.testing.assert_array_equal(found, expected)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, **CLOSE), pull(gradient), plain(gradient)
+    )
 
 
 @pytest.mark.parametrize("wrap_around", [False, True])

@@ -295,9 +295,37 @@ def test_padding_changes_no_tag_and_may_be_all_there_is(key):
     assert np.isfinite(run(module, variables, jnp.zeros((1, 10), jnp.int32))).all()
 
 
-def test_a_text_may_have_one_token_or_none(key):
+@pytest.mark.parametrize("make", [tagger, translation])
+def test_whoever_pads_is_told_where_padding_would_be_read(key, make):
+    full, near, hashed = kinds()
+    around = dataclasses.replace(near, chunk_len=2, wrap_around=True)
+    rounds = dataclasses.replace(hashed, chunk_len=2, wrap_around=True)
+    visible = dataclasses.replace(full, first_padding_visible=True)
+    by_length = dataclasses.replace(hashed, num_buckets=None, chunk_len=2)
+    for kind in (full, near, hashed):
+        assert not make(attention=(kind,)).reads_padding
+        assert make(attention=(kind,), pad_id=None).reads_padding
+    for kind in (around, rounds, visible, by_length):
+        assert make(attention=(kind,)).reads_padding
+    if make is tagger:
+        for kind in (around, rounds):
+            module, variables = start(tagger(kind), key)
+            tokens = ids(key(), 2, 6)
+            padded = run(module, variables, jnp.pad(tokens, ((0, 0), (0, 8))))[:, :6]
+            assert np.abs(padded - run(module, variables, tokens)).max() > 1e-3
+
+
+def test_a_text_to_be_continued_may_be_all_padding(key):
+    module, variables = start(language(), key)
+    answer = run(module, variables, jnp.zeros((1, 10), jnp.int32))
+    assert np.isfinite(answer).all()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_text_may_have_one_token_or_none(key, dtype):
     near, hashed = kinds()[1:]
     for config in (language(near, hashed), translation(), tagger(hashed)):
+        config = dataclasses.replace(config, dtype=dtype)
         module, variables = start(config, key)
         for length in (0, 1):
             inputs = [ids(key(), 2, length)] * len(config.example_inputs(2))

@@ -22,7 +22,7 @@ from flax import struct
 from jaxtyping import Array, Bool, Float, Int
 
 from zoo.models.dense import Dense
-from zoo.models.layers import ACTIVATIONS, Dropout
+from zoo.models.layers import ACTIVATIONS, Dropout, LayerNorm
 from zoo.models.reformer.chunks import in_pieces
 from zoo.models.reformer.config import ReformerStackConfig
 from zoo.models.reformer.lsh_attention import LSHAttentionConfig, draw_rotations
@@ -35,7 +35,7 @@ from zoo.models.reformer.self_attention import (
     SelfAttention,
     empty_cache,
 )
-from zoo.models.stack import layer_norm, sinusoids
+from zoo.models.stack import sinusoids
 
 Rotations = Sequence[Any]
 """An array [G, K, R, F] for each layer that attends by hashes, in order; see `hash_buckets`."""
@@ -84,7 +84,7 @@ class AttentionLayer(nn.Module):
     def setup(self) -> None:
         config = self.config
         how = config.sizes, self.causal, config.dropout_rate, config.dtype
-        self.norm = layer_norm()
+        self.norm = LayerNorm()
         if isinstance(self.attention, LSHAttentionConfig):
             self.heads: Any = LSHSelfAttention(self.attention, *how)
         else:
@@ -124,7 +124,7 @@ class SourceLayer(nn.Module):
 
     def setup(self) -> None:
         config = self.config
-        self.norm = layer_norm()
+        self.norm = LayerNorm()
         self.heads = CrossAttention(
             config.sizes, config.dropout_rate, config.dtype, self.sum_values
         )
@@ -158,7 +158,7 @@ class FeedForwardLayer(nn.Module):
 
     def setup(self) -> None:
         config = self.config
-        self.norm = layer_norm()
+        self.norm = LayerNorm()
         self.up = Dense(config.d_ff, config.dtype)
         self.down = Dense(config.d_model, config.dtype)
         self.dropout = Dropout(config.dropout_rate)

@@ -100,8 +100,33 @@ softmax.defvjp(_softmax_forward, _softmax_backward)
 
 def shared_keys(queries: Float[Array, "*b K"]) -> Float[Array, "*b K"]:
     """Queries as keys: of length √K (section 2, "shared-QK"), and scaled by 1/√K."""
-    mean_square = jnp.mean(jnp.square(queries), axis=-1, keepdims=True)
-    return queries / jnp.sqrt(mean_square + 1e-6) / math.sqrt(queries.shape[-1])
+    width = queries.shape[-1]
+    mean_square = jnp.einsum("...k,...k->...", queries, queries, precision="highest") / width
+    return scaled(queries, 1 / (jnp.sqrt(mean_square + 1e-6) * math.sqrt(width)))
+
+
+@jax.custom_vjp
+def scaled(x: Float[Array, "*b F"], factors: Float[Array, "*b"]) -> Float[Array, "*b F"]:
+    """Each vector times its own number.
+
+    The gradient of the number is a product of vectors, written as one: as the sum of a product, a
+    CPU takes seven times as long for it.
+    """
+    return x * factors[..., None]
+
+
+def _scaled_forward(x: Array, factors: Array) -> tuple[Array, tuple[Array, Array]]:
+    return scaled(x, factors), (x, factors)
+
+
+def _scaled_backward(saved: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
+    x, factors = saved
+    return gradient * factors[..., None], jnp.einsum(
+        "...f,...f->...", gradient, x, precision="highest"
+    )
+
+
+scaled.defvjp(_scaled_forward, _scaled_backward)
 
 
 def attend_in_chunks(

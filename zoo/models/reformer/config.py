@@ -60,6 +60,7 @@ class ReformerStackConfig(ModelConfig):
     """
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.attention:
             raise ConfigError("attention is empty; it is one kind of attention or more")
         if self.ff_chunk_len is not None and self.ff_chunk_len < 1:
@@ -128,13 +129,26 @@ class ReformerStackConfig(ModelConfig):
 
     @property
     def reads_padding(self) -> bool:
-        """Whether padding after a text changes what is computed for it.
+        """See `ModelConfig`.
 
-        Without an id of its own it is hashed with the words and moves their chunks; and the longer
-        input has more buckets, where the length decides how many there are.
+        Without an id of its own padding is hashed with the words and moves their chunks; the longer
+        input has more buckets, where the length decides how many there are; and all rounds in one
+        sequence have padding between them.
         """
-        by_hashes = [kind for kind in self.attention if isinstance(kind, LSHAttentionConfig)]
-        return any(self.pad_id is None or kind.num_buckets is None for kind in by_hashes)
+        return any(
+            self.pad_id is None or kind.num_buckets is None or kind.wrap_around
+            for kind in self.attention
+            if isinstance(kind, LSHAttentionConfig)
+        )
+
+    @property
+    def finds_padding(self) -> bool:
+        """Whether a position that looks both ways finds padding, or it where another word stood."""
+        return self.pad_id is None or any(
+            kind.wrap_around or kind.first_padding_visible
+            for kind in self.attention
+            if isinstance(kind, SelfAttentionConfig)
+        )
 
     def check_length(self, length: int, what: str) -> None:
         """Raises ValueError where a sequence is longer than the positions go."""

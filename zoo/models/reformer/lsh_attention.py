@@ -23,7 +23,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from zoo.config import ConfigError
-from zoo.models.reformer.chunks import attend_in_chunks, key_positions, shared_keys
+from zoo.models.reformer.chunks import attend_in_chunks, key_positions, scaled, shared_keys
 
 MOST_BUCKETS = 128
 """More than these are numbered by two hashes, of the square root's size (section 2, "LSH
@@ -176,12 +176,29 @@ class Sorting(NamedTuple):
         return Sorting(*(x.astype(jnp.int32) for x in self))
 
 
-def sort_by_bucket(buckets: Int[Array, "B H R T"]) -> Sorting:
-    """Positions by (bucket, position) (section 2, "chunks")."""
-    positions = jax.lax.broadcasted_iota(jnp.int32, buckets.shape, 3)
-    _, order = jax.lax.sort((buckets, positions), dimension=3, is_stable=True, num_keys=1)
-    _, inverse = jax.lax.sort((order, positions), dimension=3, num_keys=1)
-    return Sorting(order, inverse)
+def sort_by_bucket(buckets: Int[Array, "B H R T"], number: int) -> Sorting:
+    """Positions by (bucket, position) (section 2, "chunks").
+
+    Args:
+      buckets: from 0 to `number`, which is that of padding.
+      number: of buckets.
+    """
+    order = _places(buckets, number + 1)
+    return Sorting(order, _places(order, order.shape[-1]))
+
+
+def _places(keys: Int[Array, "B H R T"], number: int) -> Int[Array, "B H R T"]:
+    """Where the smallest key stands, and so on; of equal keys the first is first.
+
+    Where key and position fit into one integer, that is sorted: in a fifth of the time on a CPU.
+    """
+    length = keys.shape[-1]
+    positions = jax.lax.broadcasted_iota(jnp.uint32, keys.shape, keys.ndim - 1)
+    if number * length <= 2**32:
+        both = jax.lax.sort(keys.astype(jnp.uint32) * length + positions, is_stable=False)
+        return (both % length).astype(jnp.int32)
+    _, places = jax.lax.sort((keys, positions), is_stable=True, num_keys=1)
+    return places.astype(jnp.int32)
 
 
 @jax.custom_vjp
@@ -229,12 +246,14 @@ from_sorted.defvjp(_from_sorted_forward, _from_sorted_backward)
 def _take(x: Array, order: Array) -> Array:
     """Rows of [B, H, T, F] by [B, H, R, T]."""
     flat = jax.lax.collapse(order, 2, 4)[..., None]
-    return jnp.take_along_axis(x, flat, axis=2).reshape(*order.shape, x.shape[-1])
+    return jnp.take_along_axis(x, flat, axis=2, mode="promise_in_bounds").reshape(
+        *order.shape, x.shape[-1]
+    )
 
 
 def _take_each(x: Array, order: Array) -> Array:
     """Rows of [B, H, R, T, F] by [B, H, R, T]."""
-    return jnp.take_along_axis(x, order[..., None], axis=3)
+    return jnp.take_along_axis(x, order[..., None], axis=3, mode="promise_in_bounds")
 
 
 def lsh_attention(
@@ -287,7 +306,7 @@ def combine_rounds(
     if found.shape[2] == 1:
         return found[:, :, 0]
     total = jax.nn.logsumexp(normaliser, axis=2, keepdims=True)
-    return _over_rounds(found * jnp.exp(normaliser - total))
+    return _over_rounds(scaled(found, jnp.exp(normaliser - total)[..., 0]))
 
 
 def _over_rounds(x: Float[Array, "B H R T F"]) -> Float[Array, "B H T F"]:

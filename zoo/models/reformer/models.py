@@ -24,13 +24,12 @@ from jaxtyping import Array, Bool, Float, Int
 from zoo import registry
 from zoo.models.base import Scores
 from zoo.models.dense import Dense, multiply
-from zoo.models.layers import Dropout, Embedding, shift_right
+from zoo.models.layers import Dropout, Embedding, LayerNorm, shift_right
 from zoo.models.reformer.blocks import Cache, Masks, ReformerStack, Rotations
 from zoo.models.reformer.chunks import in_pieces
 from zoo.models.reformer.config import ReformerStackConfig
 from zoo.models.reformer.lsh_attention import LSHAttentionConfig
 from zoo.models.reformer.self_attention import SelfAttentionConfig
-from zoo.models.stack import layer_norm
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +59,10 @@ class ReformerConfig(ReformerStackConfig):
     """Let the decoder see the sum of all that the source offers, whatever it asks for, as trax did
     by mistake."""
 
+    @property
+    def reads_padding(self) -> bool:
+        return self.finds_padding or super().reads_padding
+
     def build(self) -> Reformer:
         return Reformer(self)
 
@@ -78,8 +81,7 @@ class ReformerTaggerConfig(ReformerStackConfig):
 
     @property
     def reads_padding(self) -> bool:
-        """See `ReformerStackConfig`. What reads both ways takes padding without an id for words."""
-        return self.pad_id is None or super().reads_padding
+        return self.finds_padding or super().reads_padding
 
     def build(self) -> ReformerTagger:
         return ReformerTagger(self)
@@ -98,7 +100,7 @@ class ReformerLM(nn.Module):
         self.embedding = _embedding(config, config.required("vocab_size"))
         self.dropout = Dropout(config.dropout_rate)
         self.decoder = ReformerStack(config, config.num_layers, causal=True)
-        self.norm = layer_norm()
+        self.norm = LayerNorm()
         self.logits = Dense(config.required("vocab_size"), config.dtype)
 
     def __call__(
@@ -194,7 +196,7 @@ class Reformer(nn.Module):
             self.target_embedding = _embedding(config, size)
         self.dropout = Dropout(config.dropout_rate)
         self.encoder = ReformerStack(config, config.num_encoder_layers, causal=False)
-        self.encoder_norm = layer_norm()
+        self.encoder_norm = LayerNorm()
         self.decoder = ReformerStack(
             config,
             config.num_decoder_layers,
@@ -202,7 +204,7 @@ class Reformer(nn.Module):
             reads_source=True,
             sum_values=config.sum_source,
         )
-        self.decoder_norm = layer_norm()
+        self.decoder_norm = LayerNorm()
         self.logits = Dense(size, config.dtype)
 
     def __call__(
@@ -250,7 +252,7 @@ class ReformerTagger(nn.Module):
         self.embedding = _embedding(config, config.required("vocab_size"))
         self.dropout = Dropout(config.dropout_rate)
         self.encoder = ReformerStack(config, config.num_layers, causal=False)
-        self.norm = layer_norm()
+        self.norm = LayerNorm()
         self.head = Dense(config.required("num_classes"), config.dtype)
 
     def __call__(

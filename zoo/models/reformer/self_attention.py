@@ -247,7 +247,9 @@ class LSHSelfAttention(nn.Module):
         )
         if sorting is None:
             factors = self.config.factors(x.shape[1], rotations)
-            sorting = sort_by_bucket(hash_buckets(queries, rotations, factors, mask))
+            sorting = sort_by_bucket(
+                hash_buckets(queries, rotations, factors, mask), math.prod(factors)
+            )
         sorting = sorting.wide()
         found = lsh_attention(queries, values, sorting, mask, self.config, causal=self.causal)
         return self.dropout(join_heads(found, self.out, self.dtype), train=train), sorting.narrow()
