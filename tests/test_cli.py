@@ -110,6 +110,20 @@ def test_a_recipe_of_one_s_own_and_a_run_s_json_are_recipes_too(
     assert (code, err) == (0, "")
 
 
+def test_a_run_is_fine_tuned_for_other_classes(zoo_command, trained, tmp_path):
+    other = tmp_path / "other.csv"
+    other.write_text(CSV.replace(",sea", ",water").replace(",sky", ",air"))
+    words = ("train", "bag_of_embeddings_file", "--data.train", other, "--steps", "2", "--quiet")
+    words += ("--init-from", trained, "--workdir", tmp_path / "tuned")
+    code, _, err = zoo_command(*words)
+    assert code == 2
+    assert "leave its head fresh" in err and "--skip 'head/.*'" in err
+    code, _, err = zoo_command(*words, "--skip", "head/.*")
+    assert (code, err) == (0, "")
+    code, out, _ = zoo_command("predict", tmp_path / "tuned", "the ship sails")
+    assert out.split()[0] in ("water", "air")
+
+
 def test_show_memory_takes_the_flags_of_train(zoo_command, monkeypatch):
     from zoo.train import memory
 
@@ -256,6 +270,10 @@ MISTAKES = [
         ("train", "nothing.py:recipe"),
         "nothing.py does not exist; a recipe of your own is given as FILE.py:FUNCTION",
     ),
+    (
+        ("train", "mlp_digits", "--skip", "head/.*"),
+        "--skip goes with --init-from, whose parameters",
+    ),
     (("predict", "nothing", "text"), "no published model or run folder named 'nothing'"),
     (("eval", "nothing"), "no published model or run folder named 'nothing'"),
     (
@@ -278,6 +296,30 @@ def test_a_mistake_is_one_line_and_exit_code_2(zoo_command, words, message):
     assert code == 2
     assert err.startswith("zoo: ")
     assert message in err
+    assert len(err.splitlines()) == 1
+
+
+OWN_MISTAKES = {
+    "a line that is no Python": ("def small(:", 1, "SyntaxError: invalid syntax"),
+    "a module that is not there": ("\nimport no_such", 2, "ModuleNotFoundError: No module named"),
+    "a mistake in the function": (
+        "def small():\n    return nothing",
+        2,
+        "NameError: name 'nothing'",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", OWN_MISTAKES)
+def test_a_mistake_in_a_recipe_of_one_s_own_is_one_line_that_says_where(
+    zoo_command, tmp_path, case
+):
+    text, line, message = OWN_MISTAKES[case]
+    own = tmp_path / "mine.py"
+    own.write_text(text)
+    code, _, err = zoo_command("train", f"{own}:small")
+    assert code == 2
+    assert err.startswith(f"zoo: {own}:{line}: {message}")
     assert len(err.splitlines()) == 1
 
 

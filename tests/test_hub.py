@@ -46,6 +46,12 @@ def test_every_published_card_can_be_read():
         assert bool(card.alternative) == fetched, "what is fetched names a model that need not be"
 
 
+def test_published_weights_are_small_enough_to_be_installed():
+    sizes = [path.stat().st_size for path in (CHECKOUT / "pretrained").iterdir() if path.is_file()]
+    assert max(sizes) <= 20e6
+    assert sum(sizes) <= 60e6
+
+
 @pytest.fixture
 def compilation_cache():
     """A process in which JAX has no folder for what it compiles, and leaves the next test none."""

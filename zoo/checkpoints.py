@@ -34,7 +34,7 @@ class CheckpointWarning(UserWarning):
 
 Step: TypeAlias = int | Literal["best", "latest", "average"]
 """Which checkpoint of a run: the best (the latest where it keeps none), the latest, the mean of all
-that are kept, or a number."""
+that are kept (`Recipe.keep_checkpoints`), or a number."""
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,12 @@ class ConfigError(ValueError):
     """A configuration that does not exist or fit; the message names the field and what it takes."""
 
 
+def check_share(name: str, value: float) -> None:
+    """Raises ConfigError for what is no share below the whole: dropout's rates and the like."""
+    if not 0 <= value < 1:
+        raise ConfigError(f"{name} is {value}; it is a share, of 0 or more and below 1")
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The clause `; did you mean 'x'?` for the closest of `known`, or nothing when none is close.
 

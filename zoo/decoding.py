@@ -10,6 +10,7 @@ Shapes: `B` batch, `N` beams, `V` vocabulary, `L` the most new tokens, `P` lengt
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -44,7 +45,7 @@ class Sampling:
     """Draw from the smallest set of tokens that has this probability (Holtzman et al. 2020)."""
 
     def __post_init__(self) -> None:
-        if not self.temperature >= 0:
+        if not 0 <= self.temperature < math.inf:
             raise ConfigError(f"temperature is {self.temperature}; it is 0 (greedy) or more")
         if self.top_k is not None and self.top_k < 1:
             raise ConfigError(f"top_k is {self.top_k}; it is a number of tokens, 1 or more")
@@ -73,7 +74,7 @@ class Beam:
     def __post_init__(self) -> None:
         if self.size < 1:
             raise ConfigError(f"beam_size is {self.size}; it is 1 or more")
-        if not self.length_penalty >= 0:
+        if not 0 <= self.length_penalty < math.inf:
             raise ConfigError(f"length_penalty is {self.length_penalty}; it is 0 or more")
 
 

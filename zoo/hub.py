@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from zoo import fetching
 from zoo.cards import OWN_ROWS, RUN_CARD, File
@@ -18,14 +18,11 @@ from zoo.files import name_of, sha256
 from zoo.registry import UnknownNameError
 
 if TYPE_CHECKING:
+    from zoo.checkpoints import Step
     from zoo.models.dense import Precision
     from zoo.predictors import Predictor
     from zoo.tokenizers import Tokenizer
     from zoo.weights import Tree
-
-Step: TypeAlias = int | Literal["best", "latest", "average"]
-"""Which checkpoint of a run: the best (the latest where it keeps none), the latest, the mean of all
-that are kept (`Recipe.keep_checkpoints`), or a number."""
 
 COMPILE_TIME = 0.5
 """Seconds of compilation from which on the result is kept for the next process."""
@@ -213,6 +210,7 @@ def load(source: str | Path, *, dtype: Precision | None = None, step: Step = "be
       HubError: a file that the card names is not there and cannot be fetched.
       FileNotFoundError: the run has no checkpoint, or not of that step.
       CardError: the card is broken.
+      ValueError: the weights are not those of the card's config.
     """
     from zoo import predictors
 

@@ -340,4 +340,8 @@ def test_a_checkpoint_that_strangers_trained_is_read(shared):
     checkpoint = trax.read(shared / "golden" / "open" / "real_soccer_ner" / "model.pkl.gz")
     assert checkpoint.step == 1000
     assert [signature.shape for signature in checkpoint.input_signature] == [(64, 50)]
+    # Adam's two means of each of the weights: embedding, two of the LSTM, two of the head.
+    weights = [array.shape for array in checkpoint.weights]
+    assert len(weights) == 5
+    assert [slot.shape for slot in checkpoint.slots] == [s for s in weights for _ in range(2)]
     assert checkpoint.history["train"]["metrics/CrossEntropyLoss"][0] == (1, 2.0298988819122314)

@@ -171,19 +171,20 @@ def test_dropout_is_for_training_alone_and_its_key_decides(key):
     )
 
 
-def loss(module, variables, source, target):
-    logits = module.apply(variables, source, target)
+def loss(module, variables, source, target, train=False):
+    rngs = {"dropout": jax.random.key(0)}
+    logits = module.apply(variables, source, target, train=train, rngs=rngs)
     return -jnp.mean(jnp.take_along_axis(jax.nn.log_softmax(logits), target[..., None], axis=-1))
 
 
-gradient = jax.jit(jax.grad(loss, argnums=1), static_argnums=0)
+gradient = jax.jit(jax.grad(loss, argnums=1), static_argnums=(0, 4))
 
 
 def test_rematerialisation_gives_the_same_gradients(key):
     module, variables = start(translation(), key)
     again = dataclasses.replace(module.config, remat=True).build()
     source, target = ids(key(), 2, 5), ids(key(), 2, 5)
-    expected, found = (gradient(m, variables, source, target) for m in (module, again))
+    expected, found = (gradient(m, variables, source, target, True) for m in (module, again))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, **EXACT), expected, found)
 
 
@@ -262,6 +263,31 @@ def test_what_does_not_fit_is_said(key):
         run(module, variables, jnp.zeros((1, 13), jnp.int32))
     with pytest.raises(ValueError, match=r"a cache of 13 positions is longer than max_len=12"):
         run(module, variables, 1, 13, method="start")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(jax.default_backend() != "gpu", reason="cuDNN is for GPUs of NVIDIA")
+def test_fused_attention_gives_what_plain_attention_gives(key, monkeypatch):
+    from zoo.models import attention
+
+    module = attention.Attention(num_heads=2, d_model=128, dtype="bfloat16")
+    x = jax.random.normal(key(), (3, 8, 128))
+    mask = jnp.arange(8)[None, None, None] < jnp.array([8, 5, 0])[:, None, None, None]
+
+    def answer(variables, x):
+        memory = module.apply(variables, x, method="keys_values")
+        return module.apply(variables, x, *memory, mask, train=False)
+
+    def begin(module, x):
+        return module(x, *module.keys_values(x), mask, train=False)
+
+    variables = module.init(key(), x, method=begin)
+    results = []
+    for fused in (True, False):
+        monkeypatch.setattr(attention.Attention, "_has_flash", lambda *_, fused=fused: fused)
+        found, pull = jax.vjp(answer, variables, x)
+        results.append((found, pull(jnp.cos(jnp.arange(found.size)).reshape(found.shape))))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=0.05), *results)
 
 
 def test_fused_attention_is_asked_for_what_it_takes(monkeypatch):

@@ -292,6 +292,32 @@ def test_a_score_depends_on_no_padding_that_would_be_hashed(key):
     )
 
 
+def test_neither_target_nor_prefix_reaches_a_source_whose_padding_would_be_read(key):
+    from zoo.models.reformer.lsh_attention import LSHAttentionConfig
+    from zoo.models.reformer.models import ReformerConfig
+
+    # The number of buckets follows from the length.
+    hashed = LSHAttentionConfig(chunk_len=2, num_hashes=2)
+    config = ReformerConfig(
+        **{**SIZES, "max_len": 64, "d_key": 8, "d_value": 8},
+        vocab_size=258,
+        num_encoder_layers=1,
+        num_decoder_layers=1,
+        attention=(hashed,),
+    )
+    assert config.reads_padding
+    translator = make(config, "translation", key)
+    ids = jnp.array([translator.encode("a ship")])
+    target = jnp.array([[*translator.encode("b" * 20), 1]])
+    logits = np.asarray(translator.module.apply(translator.variables, ids, target), np.float64)
+    total = np.log(np.exp(logits).sum(-1))
+    expected = (np.take_along_axis(logits, target[..., None], -1)[..., 0] - total).sum()
+    assert translator.score("a ship", "b" * 20) == pytest.approx(expected, abs=1e-2)
+    assert translator.score(["a ship", "x"], ["b" * 20, "y"])[0] == pytest.approx(
+        expected, abs=1e-2
+    )
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

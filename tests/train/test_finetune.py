@@ -99,6 +99,17 @@ def test_the_architecture_comes_from_the_source(run):
     assert (written["d_model"], written["dropout_rate"]) == (4, 0.0)
 
 
+def test_what_no_weight_depends_on_is_the_recipe_s_own():
+    """Every field that says how to compute, and none that says what there is to be learnt."""
+    from zoo import registry
+    from zoo.train import finetune
+
+    for name in registry.list_models():
+        fields = {field for field in vars(registry.models.get(name)())}
+        own = {f for f in fields if f.endswith(("_rate", "_momentum")) or f in ("dtype", "remat")}
+        assert own <= set(finetune.FREE), name
+
+
 def test_another_family_is_refused(run, recipe, rows, tmp_path):
     import dataclasses
 

@@ -127,24 +127,24 @@ def test_a_batch_of_one_image_trains_where_positions_are_left(image_recipe, imag
         zoo.fit(image_recipe(batch_size=1, steps=2), tmp_path / "small", data=rows, quiet=True)
 
 
-def test_devices_that_cannot_share_a_batch_are_refused(image_recipe):
+def test_devices_that_cannot_share_a_batch_are_refused():
     from types import SimpleNamespace
 
     from zoo.config import ConfigError
-    from zoo.train import job
+    from zoo.train import state as states
 
     mesh = SimpleNamespace(devices=np.zeros(3))
     plain = SimpleNamespace(variables={"params": {}}, carry=())
-    job._check_batch_size(image_recipe(), plain, mesh)
+    states.check_batch_size(8, plain, mesh)
     means = SimpleNamespace(variables={"params": {}, "batch_stats": {}}, carry=())
     carried = SimpleNamespace(variables={"params": {}}, carry=(np.zeros(8),))
     for state, why in (
         (means, "the empty rows that fill it up would count in the means of batch normalisation"),
         (carried, "the state that goes from batch to batch has nothing for the rows that fill it"),
     ):
-        job._check_batch_size(image_recipe(batch_size=9), state, mesh)
+        states.check_batch_size(9, state, mesh)
         with pytest.raises(ConfigError) as error:
-            job._check_batch_size(image_recipe(), state, mesh)
+            states.check_batch_size(8, state, mesh)
         assert str(error.value).startswith(
             f"batch_size is 8, which 3 devices cannot share equally: {why}"
         )
@@ -171,8 +171,8 @@ RECIPES = (
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_a_recipe_fits_its_model_and_its_optimizer(name):
-    """Shapes alone: the sizes, the patterns of the optimizer, and the schedule to its end."""
+def test_a_recipe_spares_what_normalises_and_ends_slowly(name):
+    """The patterns of the optimizer, and the schedule to its end."""
     import zoo
     from zoo.pipelines.base import Facts
 
@@ -180,8 +180,6 @@ def test_a_recipe_fits_its_model_and_its_optimizer(name):
     facts = Facts(num_classes=10, input_shape=(32, 32, 3))
     config = recipe.resolve(facts).model
     shapes = config.variable_shapes()
-    optimizer = recipe.optimizer.build(recipe.steps)
-    jax.eval_shape(optimizer.init, shapes["params"])
     decays = recipe.optimizer._decays(shapes["params"])
     spared = {path[-1].key for path, on in jax.tree_util.tree_leaves_with_path(decays) if not on}
     assert spared == {"scale", "bias"}

@@ -190,14 +190,14 @@ def test_a_split_that_the_model_cannot_read_is_refused_before_the_first_step():
 
     facts = Facts(num_examples={"train": 1, "test": 1})
     examples = SimpleNamespace(facts=facts, longest={"train": 99, "test": 12}.get)
-    plan = SimpleNamespace(model=SimpleNamespace(longest=12))
+    plan = SimpleNamespace(model=SimpleNamespace(longest=12), init_from=None)
     job._check_lengths(plan, examples)
-    plan.model.longest = 11
+    plan.model.longest, plan.model.limit = 11, "max_len=11"
     with pytest.raises(ConfigError) as error:
         job._check_lengths(plan, examples)
     assert str(error.value) == (
-        "the test split has a sentence that is padded to 12 tokens, and the model reads up to 11; "
-        "raise model.max_len, or take data without such sentences"
+        "the test split has a sentence that is padded to 12 tokens, and the model reads up to "
+        "max_len=11; take data without such sentences, or a model with more positions"
     )
 
 

@@ -9,6 +9,7 @@ import jax
 import pytest
 
 import zoo
+from zoo.config import ConfigError
 from zoo.models.bag_of_embeddings import BagOfEmbeddingsConfig
 from zoo.models.reformer.models import reformer_lm_tiny
 from zoo.models.transformer import TransformerLMConfig
@@ -71,6 +72,20 @@ def test_lengths_are_halved_until_memory_will_do(reading, room, monkeypatch):
     room(first.total - 1)
     lengths = [estimate.inputs[1] for estimate in memory.of_recipe(reading)]
     assert lengths == [first.inputs[1], first.inputs[1] // 2]
+
+
+def test_one_length_is_all_where_it_is_not_known_how_much_there_is(reading, room):
+    room(None)
+    assert len(list(memory.of_recipe(reading))) == 1
+
+
+def test_a_batch_that_devices_cannot_share_is_refused_as_in_training(reading, monkeypatch):
+    def refuse(batch_size, state, mesh):
+        raise ConfigError(f"{batch_size} examples")
+
+    monkeypatch.setattr(memory.states, "check_batch_size", refuse)
+    with pytest.raises(ConfigError, match="2 examples"):
+        next(memory.of_recipe(reading))
 
 
 def test_the_table_ends_with_the_largest_length_that_fits(reading, room):

@@ -153,7 +153,6 @@ def test_other_tags_take_a_fresh_head(run, recipe, tmp_path):
 
 
 def test_the_recipe_trains_on_files_of_one_s_own(zoo_command, tmp_path):
-    pytest.importorskip("zoo.models.lstm")
     import zoo
 
     lines = [
@@ -177,7 +176,6 @@ def test_the_recipe_trains_on_files_of_one_s_own(zoo_command, tmp_path):
 
 
 def test_the_recipe_s_own_corpus_and_others_are_its_flags():
-    pytest.importorskip("zoo.models.lstm")
     import zoo
 
     recipe = zoo.recipe("lstm_ner")

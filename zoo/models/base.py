@@ -12,7 +12,7 @@ from flax import linen as nn
 from flax import struct
 from jaxtyping import Array, Bool, Float
 
-from zoo.config import ConfigError
+from zoo.config import ConfigError, check_share
 from zoo.models.dense import Precision
 
 
@@ -23,6 +23,11 @@ class ModelConfig(abc.ABC):
     A field that is None by default (`vocab_size`, `num_classes`, `input_shape`) is what the data
     decides: `Recipe.resolve` fills it in, and `build` refuses to guess it.
     """
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            if field.name.endswith("dropout_rate"):
+                check_share(field.name, getattr(self, field.name))
 
     @abc.abstractmethod
     def build(self) -> nn.Module:
@@ -62,6 +67,11 @@ class ModelConfig(abc.ABC):
     def limit(self) -> str:
         """What `longest` follows from, for error messages."""
         return f"max_len={self.longest}"
+
+    @property
+    def reads_padding(self) -> bool:
+        """Whether padding after a text changes what is computed for it."""
+        return False
 
     def reaching(self, length: int) -> ModelConfig:
         """This config with positions for sequences of a length, or itself if it has them."""

@@ -247,6 +247,12 @@ def average(x: Float[Array, "B H W C"], window: int | None) -> Float[Array, "B _
 
     The windows lie one position apart and wholly inside; their means come row by row.
     """
+    height, width = x.shape[1:3]
+    if window is not None and window > min(height, width):
+        raise ConfigError(
+            f"pool_window is {window}, and there are {height} x {width} positions left of the "
+            "image; make the window smaller, None for all positions, or the images larger"
+        )
     x = x.astype(jnp.float32)
     if window is None:
         return x.mean(axis=(1, 2))

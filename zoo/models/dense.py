@@ -78,7 +78,7 @@ def _few_rows(
     On a CPU a product of one row of narrow numbers falls into a naive kernel, up to fifteen times
     slower than one of two rows.
     """
-    if rows.shape[0] > 1:
+    if rows.shape[0] != 1:
         return product(rows, *kernel)
     return product(jnp.pad(rows, ((0, 1), (0, 0))), *kernel)[:1]
 

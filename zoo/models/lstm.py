@@ -92,7 +92,7 @@ class LSTMTaggerConfig(RecurrentConfig):
 
     @property
     def reads_padding(self) -> bool:
-        """Whether padding after a sentence reaches its words: by a state that runs backwards."""
+        """See `ModelConfig`: by the state that runs backwards."""
         return self.pad_id is None and self.bidirectional
 
     def build(self) -> LSTMTagger:

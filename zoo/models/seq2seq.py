@@ -46,10 +46,16 @@ class LSTMSeq2SeqConfig(RecurrentConfig):
     """Let the encoder's state move over padding, as trax did: padding then changes the answer."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.d_model % self.num_heads:
             raise ConfigError(
                 f"d_model={self.d_model} must be a multiple of num_heads={self.num_heads}"
             )
+
+    @property
+    def reads_padding(self) -> bool:
+        """See `ModelConfig`: by the state that runs backwards."""
+        return self.read_padding and self.bidirectional
 
     def build(self) -> LSTMSeq2Seq:
         return LSTMSeq2Seq(self)

@@ -149,6 +149,7 @@ def from_user(rows: Any) -> list[Sentence]:
 
     Raises:
       TypeError: it is something else.
+      ColumnError: a mapping has no such column.
       ValueError: a sentence has not one tag for each word.
     """
     where = "the data"

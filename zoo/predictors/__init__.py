@@ -1,5 +1,7 @@
 """What `zoo.load` returns: one predictor a task, a frozen dataclass called with an item or a list.
 
+A language model is not called: `generate` and `score` ask it.
+
 An answer does not depend on what else is in the batch, on padding, or on how often the predictor
 was called.
 """

@@ -136,7 +136,8 @@ class ImageClassifier(_Classifier):
         """The class of an image, or of each image of a list.
 
         An image is a path, the content of a file, a PIL image or an array [H, W] or [H, W,
-        channels] of uint8; a list (or an array with one axis more) is several.
+        channels], of uint8 or of floats from 0 to 1; a list, or an array [N, H, W, channels], is
+        several.
         """
         if not _is_list(images):
             return self._predict([self._prepare(images)], top_k)[0]

@@ -174,7 +174,7 @@ class LanguageModel(Predictor):
 
     def _score(self, texts: list[Ids]) -> list[float]:
         scores = [0.0] * len(texts)
-        exact = getattr(self.module.config, "reads_padding", False)
+        exact = self.card.config.reads_padding
         for batch in batches([len(ids) for ids in texts], self.max_len, exact=exact):
             sizes = batch.lengths(texts)
             values = _scores(self.module, self.variables, batch.pad(texts), sizes)

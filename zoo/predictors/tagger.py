@@ -91,7 +91,7 @@ class Tagger(Predictor):
                 f"a sentence of {longest} words is longer than this model's {self.limit}; split it"
             )
         found: list[list[Tag]] = [[] for _ in sentences]
-        exact = getattr(self.module.config, "reads_padding", False)
+        exact = self.card.config.reads_padding
         for batch in batches([len(row) for row in ids], self.max_len, exact=exact):
             answers = probabilities(self.module, self.variables, batch.pad(ids))
             for row, index in zip(np.asarray(answers), batch.indices, strict=False):

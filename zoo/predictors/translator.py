@@ -93,6 +93,7 @@ class Translator(Predictor):
         included.
 
         Raises:
+          TypeError: one string and one list.
           ValueError: two lists of different length, or a sentence that is too long.
         """
         if isinstance(sources, str) or isinstance(targets, str):
@@ -132,8 +133,12 @@ class Translator(Predictor):
             raise ValueError(f"max_new_tokens is {max_new_tokens}; it is 1 or more")
         found: list[list[tuple[Ids, float]]] = [[([], 0.0)] * num_return for _ in sources]
         real = [index for index, ids in enumerate(sources) if ids]
-        lengths = [max(len(sources[index]), len(prefixes[index])) for index in real]
-        for batch in batches(lengths, self.max_len):
+        exact = self.card.config.reads_padding
+        lengths = [
+            len(sources[index]) if exact else max(len(sources[index]), len(prefixes[index]))
+            for index in real
+        ]
+        for batch in batches(lengths, self.max_len, exact=exact):
             items = [real[index] for index in batch.indices]
             inputs = padded([sources[item] for item in items], batch.rows, batch.length)
             starts = [prefixes[item] for item in items]
@@ -186,6 +191,8 @@ class Translator(Predictor):
 
     def _score(self, sources: list[Ids], targets: list[Ids]) -> list[float]:
         scores = [0.0] * len(sources)
+        if self.card.config.reads_padding:
+            return [self._score_alone(*pair) for pair in zip(sources, targets, strict=True)]
         lengths = [max(len(s), len(t)) for s, t in zip(sources, targets, strict=True)]
         for batch in batches(lengths, self.max_len):
             sizes = batch.lengths(targets)
@@ -194,6 +201,12 @@ class Translator(Predictor):
             for index, value in zip(batch.indices, np.asarray(values), strict=False):
                 scores[index] = float(value)
         return scores
+
+    def _score_alone(self, source: Ids, target: Ids) -> float:
+        """The same with no padding, for a model whose answers would change with it."""
+        arrays = (np.array([ids], np.int32) for ids in (source, target))
+        values = _scores(self.module, self.variables, *arrays, np.array([len(target)], np.int32))
+        return float(values[0])
 
     def _shown(self, answers: list[tuple[Ids, float]], num_return: int, scores: bool) -> Any:
         if self.tokenizer is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 from flax import linen as nn
@@ -21,6 +21,9 @@ from zoo.train import bleu, recipe, sharding, step
 from zoo.train.recipe import Recipe
 from zoo.train.reporting import prefixed
 from zoo.train.tasks import Task
+
+if TYPE_CHECKING:
+    from zoo.checkpoints import Step
 
 
 class Evaluator:
@@ -54,7 +57,7 @@ def evaluate(
     *,
     data: Any = None,
     data_dir: str | None = None,
-    step: hub.Step = "best",
+    step: Step = "best",
     dtype: Precision | None = None,
     limit: int | None = None,
 ) -> dict[str, float]:
@@ -112,7 +115,7 @@ def evaluate_files(
     texts: Path,
     references: Path,
     *,
-    step: hub.Step = "best",
+    step: Step = "best",
     dtype: Precision | None = None,
     beam_size: int = 4,
 ) -> tuple[float, str]:

@@ -18,7 +18,14 @@ HEAD = "head/kernel"
 """The parameter whose last axis is the classes, in every classifier of the zoo."""
 
 
-FREE = ("dropout_rate", "dtype", "remat", "ff_chunk_len")
+FREE = (
+    "dropout_rate",
+    "attention_dropout_rate",
+    "norm_momentum",
+    "dtype",
+    "remat",
+    "ff_chunk_len",
+)
 """Fields of a model's config that no weight depends on."""
 
 

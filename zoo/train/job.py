@@ -269,7 +269,7 @@ def assemble(plan: Recipe, path: Path, data: Any) -> Job:
         skip=plan.init_from.skip if plan.init_from else (),
         carry=jax.device_get(plan.task.begin(module, plan.batch_size)),
     )
-    _check_batch_size(plan, state, mesh)
+    states.check_batch_size(plan.batch_size, state, mesh)
     best = plan.task.best if "validation" in examples.facts.num_examples else None
     store = Checkpoints(path / FOLDER, best, latest=plan.keep_checkpoints)
     state, progress = _restore(store, state, mesh)
@@ -301,25 +301,9 @@ def _check_lengths(plan: Recipe, examples: Data) -> None:
         if longest > limit:
             raise ConfigError(
                 f"the {split} split has a sentence that is padded to {longest} tokens, and the "
-                f"model reads up to {limit}; raise model.max_len, or take data without such "
-                "sentences"
+                f"model reads up to {plan.model.limit}; take data without such sentences"
+                + ("" if plan.init_from else ", or a model with more positions")
             )
-
-
-def _check_batch_size(plan: Recipe, state: TrainState, mesh: Mesh) -> None:
-    devices = mesh.devices.size
-    if plan.batch_size % devices == 0:
-        return
-    if "batch_stats" in state.variables:
-        why = "the empty rows that fill it up would count in the means of batch normalisation"
-    elif jax.tree.leaves(state.carry):
-        why = "the state that goes from batch to batch has nothing for the rows that fill it up"
-    else:
-        return
-    raise ConfigError(
-        f"batch_size is {plan.batch_size}, which {devices} devices cannot share equally: {why}; "
-        f"take a multiple of {devices}"
-    )
 
 
 def _restore(store: Checkpoints, state: TrainState, mesh: Mesh) -> tuple[TrainState, Progress]:

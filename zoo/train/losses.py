@@ -9,7 +9,8 @@ number elsewhere; without weights every item counts 1. Targets are the numbers o
 
 trax divides in the loss itself: `WeightedCategoryCrossEntropy()` is `cross_entropy` divided,
 `CategoryCrossEntropy()` the same without weights. Its `CrossEntropyLoss` takes log-probabilities,
-for which `cross_entropy` gives the same value.
+for which `cross_entropy` gives the same value. Losses of trax that no task here takes, as `l2`, are
+for tasks of your own.
 """
 
 from __future__ import annotations

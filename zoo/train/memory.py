@@ -103,6 +103,7 @@ def of_batch(plan: Recipe, batch: dict[str, jax.ShapeDtypeStruct], mesh: Mesh) -
         return states.create(module, plan.model, transformation, plan.seed, mesh, carry=carry)
 
     state = jax.eval_shape(create)
+    states.check_batch_size(plan.batch_size, state, mesh)
     window = step.empty_window(module, plan.task, state.variables, batch)
     return of_step(
         step.make_train_step(module, plan.task, transformation, mesh),
@@ -115,7 +116,8 @@ def of_batch(plan: Recipe, batch: dict[str, jax.ShapeDtypeStruct], mesh: Mesh) -
 def of_recipe(plan: Recipe) -> Iterator[Estimate]:
     """What a step of a recipe takes; then, if it reads sequences, what it takes of other lengths.
 
-    Lengths are doubled until memory would not do, or, where it does not do, halved until it does.
+    Lengths are doubled until memory would not do, or, where it does not do, halved until it does;
+    there are none where it is not known how much memory there is.
 
     Raises:
       OSError, LookupError, ConfigError: the data cannot be read here.
@@ -129,7 +131,7 @@ def of_recipe(plan: Recipe) -> Iterator[Estimate]:
     estimate = of_batch(plan, _shapes(batch, mesh), mesh)
     yield estimate
     inputs = batch["inputs"]
-    if inputs.ndim != 2 or not np.issubdtype(inputs.dtype, np.integer):
+    if capacity(mesh) is None or inputs.ndim != 2 or not np.issubdtype(inputs.dtype, np.integer):
         return
     fits, length = enough(estimate, mesh), inputs.shape[1]
     while enough(estimate, mesh) == fits and (length < LONGEST if fits else length > SHORTEST):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
 import importlib.util
 import re
 import sys
-from collections.abc import Mapping
+import traceback
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -172,7 +175,13 @@ def named(recipe: Any, function: Any) -> Recipe:
 
 
 def find(source: str) -> Any:
-    """The function behind a registered name or `FILE.py:FUNCTION`."""
+    """The function behind a registered name or `FILE.py:FUNCTION`.
+
+    Raises:
+      UnknownNameError, FileNotFoundError, LookupError: there is none.
+      ConfigError: the file cannot be run, and so from the function that is returned: the message
+        says in which line.
+    """
     path, _, function = source.rpartition(":")
     if not path.endswith(".py"):
         return registry.recipes.get(source)
@@ -185,17 +194,41 @@ def find(source: str) -> Any:
         raise FileNotFoundError(f"{path} cannot be imported as Python")
     module = importlib.util.module_from_spec(spec)
     sys.modules[Path(path).stem] = module  # dataclasses defined there look their module up by name
-    spec.loader.exec_module(module)
+    with _mistakes_in(path):
+        spec.loader.exec_module(module)
     if not callable(getattr(module, function, None)):
-        found = [
+        known = [
             name
             for name, value in vars(module).items()
             if callable(value) and not name.startswith("_")
         ]
         raise LookupError(
-            f"{path} has no function {function!r}{configs.did_you_mean(function, found)}"
+            f"{path} has no function {function!r}{configs.did_you_mean(function, known)}"
         )
-    return getattr(module, function)
+    found = getattr(module, function)
+
+    @functools.wraps(found)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        with _mistakes_in(path):
+            return found(*args, **kwargs)
+
+    return run
+
+
+@contextlib.contextmanager
+def _mistakes_in(path: str) -> Iterator[None]:
+    """Whatever a file of the user's raises becomes one line that says where."""
+    try:
+        yield
+    except ConfigError:  # says more than the line would
+        raise
+    except Exception as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [frame.lineno for frame in frames if Path(frame.filename) == Path(path).absolute()]
+        line = error.lineno if isinstance(error, SyntaxError) else lines[-1] if lines else None
+        text = error.msg if isinstance(error, SyntaxError) else error
+        where = path if line is None else f"{path}:{line}"
+        raise ConfigError(f"{where}: {type(error).__name__}: {text}") from error
 
 
 def read(path: Path) -> Recipe:

@@ -56,9 +56,15 @@ def create(
     ones, save the parameters that `skip` names (patterns on the paths below `params`).
 
     Raises:
-      ConfigError: a pattern of `skip` matches none of them.
+      ConfigError: a pattern of `skip` matches none of them, or the model is one of int8.
       ValueError: the weights do not fit; the message lists both sides.
     """
+
+    if getattr(config, "dtype", None) == "int8":
+        raise ConfigError(
+            "model.dtype is int8, in which nothing can be learnt; train in float32 or bfloat16, "
+            "and load the result with dtype='int8'"
+        )
 
     def initialise() -> tuple[jax.Array, Any, jax.Array]:
         init_key, key = jax.random.split(jax.random.key(seed))
@@ -79,3 +85,20 @@ def create(
         variables = replicate(merged, mesh)
     optimizer = jax.jit(transformation.init, out_shardings=replicated(mesh))(variables["params"])
     return TrainState(step, variables, optimizer, key, replicate(carry, mesh))
+
+
+def check_batch_size(batch_size: int, state: TrainState, mesh: Mesh) -> None:
+    """Refuses a batch that devices can share only with rows that fill it up, where those count."""
+    devices = mesh.devices.size
+    if batch_size % devices == 0:
+        return
+    if "batch_stats" in state.variables:
+        why = "the empty rows that fill it up would count in the means of batch normalisation"
+    elif jax.tree.leaves(state.carry):
+        why = "the state that goes from batch to batch has nothing for the rows that fill it up"
+    else:
+        return
+    raise ConfigError(
+        f"batch_size is {batch_size}, which {devices} devices cannot share equally: {why}; "
+        f"take a multiple of {devices}"
+    )

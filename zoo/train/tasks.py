@@ -15,10 +15,10 @@ import jax
 from flax import linen as nn
 
 from zoo.checkpoints import Best
-from zoo.config import ConfigError
+from zoo.config import ConfigError, check_share
 from zoo.pipelines.base import Data
 from zoo.predictors import Predictor
-from zoo.train import bleu, losses, metrics
+from zoo.train import bleu, losses
 from zoo.train.losses import Logits
 
 Batch = dict[str, Any]
@@ -94,24 +94,37 @@ class Task(abc.ABC):
 
     @abc.abstractmethod
     def measure(self, logits: Logits, batch: Batch) -> Any:
-        """The metrics of one batch, as a CLU collection."""
+        """The metrics of one batch, as a CLU collection.
+
+        CLU is imported here: a recipe can be read without it.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)
-class Classification(Task):
-    """One of C classes an example: logits [B, C], targets [B] or [B, C] (`losses`), weights [B]."""
-
-    best: ClassVar[Best] = Best("validation/accuracy", "max")
+class CrossEntropy(Task):
+    """What is right is one class of several, at one place or at many."""
 
     label_smoothing: float = 0.0
     """Share of the target's probability spread over all classes; in the minimised loss only."""
+
+    def __post_init__(self) -> None:
+        check_share("task.label_smoothing", self.label_smoothing)
 
     def loss(self, logits: Logits, batch: Batch) -> tuple[jax.Array, jax.Array]:
         return losses.cross_entropy(
             logits, batch["targets"], batch["weights"], label_smoothing=self.label_smoothing
         )
 
+
+@dataclass(frozen=True, kw_only=True)
+class Classification(CrossEntropy):
+    """One of C classes an example: logits [B, C], targets [B] or [B, C] (`losses`), weights [B]."""
+
+    best: ClassVar[Best] = Best("validation/accuracy", "max")
+
     def measure(self, logits: Logits, batch: Batch) -> Any:
+        from zoo.train import metrics
+
         return metrics.Classification.single_from_model_output(
             logits=logits, targets=batch["targets"], weights=batch["weights"]
         )
@@ -132,18 +145,12 @@ class ImageClassification(Classification):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tokens(Task):
+class Tokens(CrossEntropy):
     """Each token given those before it: logits [B, T, V], targets [B, T], weights [B, T]."""
 
-    label_smoothing: float = 0.0
-    """Share of the target's probability spread over the vocabulary; in the minimised loss only."""
-
-    def loss(self, logits: Logits, batch: Batch) -> tuple[jax.Array, jax.Array]:
-        return losses.cross_entropy(
-            logits, batch["targets"], batch["weights"], label_smoothing=self.label_smoothing
-        )
-
     def measure(self, logits: Logits, batch: Batch) -> Any:
+        from zoo.train import metrics
+
         return metrics.LanguageModeling.single_from_model_output(
             logits=logits, targets=batch["targets"], weights=batch["weights"]
         )
@@ -165,6 +172,7 @@ class LanguageModeling(Tokens):
     would take too much room; None: all."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.chunk_len is None:
             return
         if self.chunk_len < 1:
@@ -224,6 +232,13 @@ class Translation(Tokens):
     """For the test split and in later evaluations. In training the validation split is translated
     greedily: it is only to choose by."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("bleu_sentences", "beam_size"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"task.{name} is {value}; it is 1 or more")
+
     def arguments(self, batch: Batch) -> tuple[Any, ...]:
         return batch["inputs"], batch["targets"]
 
@@ -245,26 +260,21 @@ class Translation(Tokens):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tagging(Task):
+class Tagging(CrossEntropy):
     """A tag for each word: logits [B, T, C], targets [B, T], weights [B, T]."""
 
     name: ClassVar[str] = "tagging"
     best: ClassVar[Best] = Best("validation/f1", "max")
 
-    label_smoothing: float = 0.0
-    """Share of the target's probability spread over all tags; in the minimised loss only."""
     labels: tuple[str, ...] | None = None
     """The tags by name, which say where an entity begins; None: those of the data."""
-
-    def loss(self, logits: Logits, batch: Batch) -> tuple[jax.Array, jax.Array]:
-        return losses.cross_entropy(
-            logits, batch["targets"], batch["weights"], label_smoothing=self.label_smoothing
-        )
 
     def measure(self, logits: Logits, batch: Batch) -> Any:
         """Also precision, recall and F1 of the entities, see `entities`."""
         if self.labels is None:
             raise ConfigError("task.labels is not set: resolve the recipe, whose data has them")
+        from zoo.train import metrics
+
         return metrics.Tagging.single_from_model_output(
             logits=logits,
             targets=batch["targets"],
