@@ -143,7 +143,11 @@ class ReformerStackConfig(ModelConfig):
 
     @property
     def finds_padding(self) -> bool:
-        """Whether a position that looks both ways finds padding, or it where another word stood."""
+        """Whether attention to both sides is another where there is padding.
+
+        It has no id then, or trax's mask leaves it visible, or it stands where the other end would
+        be seen.
+        """
         return self.pad_id is None or any(
             kind.wrap_around or kind.first_padding_visible
             for kind in self.attention
