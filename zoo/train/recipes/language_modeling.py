@@ -190,7 +190,9 @@ def reformer_lm_text() -> Recipe:
 
     zoo train reformer_lm_text --data.train my.txt --workdir runs/mine
 
-    Not run yet.
+    Run on tiny Shakespeare for 300 steps (--data.train tiny_shakespeare/input.txt --steps 300): a
+    validation loss of 2.379 nats a byte, 11 minutes on 2 cores of an EPYC with other work beside
+    it. To the end it was not run.
     """
     return Recipe(
         model=ReformerLMConfig(
