@@ -316,6 +316,9 @@ def test_neither_target_nor_prefix_reaches_a_source_whose_padding_would_be_read(
     assert translator.score(["a ship", "x"], ["b" * 20, "y"])[0] == pytest.approx(
         expected, abs=1e-2
     )
+    begun = translator("a ship", prefix="b" * 30, beam_size=1)
+    assert begun.startswith("b" * 30)
+    assert translator(["x", "a ship"], prefix="b" * 30, beam_size=1)[1] == begun
 
 
 @pytest.mark.parametrize(

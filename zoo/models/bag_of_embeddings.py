@@ -54,6 +54,10 @@ class BagOfEmbeddingsConfig(ModelConfig):
     pad_id: int = 0
     """The id of padding."""
 
+    @property
+    def reads_padding(self) -> bool:
+        return self.average_padding
+
     def build(self) -> BagOfEmbeddings:
         if self.ngram_order > 1 and self.num_buckets < 1:
             raise ValueError(

@@ -43,7 +43,8 @@ class LSTMSeq2SeqConfig(RecurrentConfig):
     pad_id: int = 0
     """The id of padding: masked in the source, where the state does not move over it."""
     read_padding: bool = False
-    """Let the encoder's state move over padding, as trax did: padding then changes the answer."""
+    """Let the encoder's state move over padding, as trax did: if it reads from both ends, padding
+    then changes the answer."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

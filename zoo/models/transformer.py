@@ -67,6 +67,10 @@ class TransformerEncoderConfig(StackConfig):
     average_padding: bool = False
     """Average over all T positions, as trax did: more padding then changes the answer."""
 
+    @property
+    def reads_padding(self) -> bool:
+        return self.average_padding
+
     def build(self) -> TransformerEncoder:
         return TransformerEncoder(self)
 

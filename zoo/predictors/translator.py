@@ -131,16 +131,18 @@ class Translator(Predictor):
         """For each source the tokens and scores (0 where not asked for) of its translations."""
         if max_new_tokens is not None and max_new_tokens < 1:
             raise ValueError(f"max_new_tokens is {max_new_tokens}; it is 1 or more")
+        alone = self.card.config.reads_padding
+        if alone and len(sources) > 1:
+            pairs = zip(sources, prefixes, strict=True)
+            rest = method, num_return, seed, max_new_tokens
+            return [self._translate([s], [p], *rest, scores=scores)[0] for s, p in pairs]
         found: list[list[tuple[Ids, float]]] = [[([], 0.0)] * num_return for _ in sources]
         real = [index for index, ids in enumerate(sources) if ids]
-        exact = self.card.config.reads_padding
-        lengths = [
-            len(sources[index]) if exact else max(len(sources[index]), len(prefixes[index]))
-            for index in real
-        ]
-        for batch in batches(lengths, self.max_len, exact=exact):
+        lengths = [max(len(sources[index]), len(prefixes[index])) for index in real]
+        for batch in batches(lengths, self.max_len):
             items = [real[index] for index in batch.indices]
-            inputs = padded([sources[item] for item in items], batch.rows, batch.length)
+            width = len(sources[items[0]]) if alone else batch.length
+            inputs = padded([sources[item] for item in items], batch.rows, width)
             starts = [prefixes[item] for item in items]
             length = min(max_new_tokens or 2 * batch.length + 16, self.max_len)
             if max(map(len, starts)) >= length:

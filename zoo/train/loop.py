@@ -126,7 +126,8 @@ def _train(job: Job, reporter: reporting.Reporter, callbacks: Sequence[Callback]
                 job.check_finite(window)
                 metrics = reporting.prefixed("train", window.metrics.compute())
                 reporter.train(progress.step, metrics, job.learning_rate())
-                _call(callbacks, Report(progress.step, metrics, job.state), job)
+                with reporter.pause():
+                    _call(callbacks, Report(progress.step, metrics, job.state), job)
                 window = None
 
             measured = None
@@ -138,12 +139,14 @@ def _train(job: Job, reporter: reporting.Reporter, callbacks: Sequence[Callback]
                     )
                 reporter.evaluation(progress.step, measured, note)
                 job.note(measured)
-                _call(callbacks, Report(progress.step, measured, job.state), job)
+                with reporter.pause():
+                    _call(callbacks, Report(progress.step, measured, job.state), job)
 
             stop = _interrupted(interrupted, job)
             if job.improved(measured) or job.finished or stop or job.due(plan.checkpoint_every):
+                # It waits for the steps under way, whose time is the training's.
+                job.check_finite(window, job.state.variables)
                 with reporter.pause():
-                    job.check_finite(window, job.state.variables)
                     progress.seconds = time.monotonic() - began
                     job.save(measured)
             if stop and not job.finished:

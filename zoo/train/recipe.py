@@ -212,6 +212,7 @@ def find(source: str) -> Any:
         with _mistakes_in(path):
             return found(*args, **kwargs)
 
+    run.__name__ = function  # a partial has none of its own
     return run
 
 
@@ -223,12 +224,13 @@ def _mistakes_in(path: str) -> Iterator[None]:
     except ConfigError:  # says more than the line would
         raise
     except Exception as error:
+        own = Path(path).absolute()
         frames = traceback.extract_tb(error.__traceback__)
-        lines = [frame.lineno for frame in frames if Path(frame.filename) == Path(path).absolute()]
-        line = error.lineno if isinstance(error, SyntaxError) else lines[-1] if lines else None
-        text = error.msg if isinstance(error, SyntaxError) else error
-        where = path if line is None else f"{path}:{line}"
-        raise ConfigError(f"{where}: {type(error).__name__}: {text}") from error
+        lines = [frame.lineno for frame in frames if Path(frame.filename) == own]
+        if isinstance(error, SyntaxError) and error.filename and Path(error.filename) == own:
+            lines.append(error.lineno)
+        where = f"{path}:{lines[-1]}" if lines else path
+        raise ConfigError(f"{where}: {type(error).__name__}: {error}") from error
 
 
 def read(path: Path) -> Recipe:

@@ -300,12 +300,11 @@ def test_whoever_pads_is_told_where_padding_would_be_read(key, make):
     full, near, hashed = kinds()
     around = dataclasses.replace(near, chunk_len=2, wrap_around=True)
     rounds = dataclasses.replace(hashed, chunk_len=2, wrap_around=True)
-    visible = dataclasses.replace(full, first_padding_visible=True)
     by_length = dataclasses.replace(hashed, num_buckets=None, chunk_len=2)
     for kind in (full, near, hashed):
         assert not make(attention=(kind,)).reads_padding
         assert make(attention=(kind,), pad_id=None).reads_padding
-    for kind in (around, rounds, visible, by_length):
+    for kind in (around, rounds, by_length):
         assert make(attention=(kind,)).reads_padding
     if make is tagger:
         for kind in (around, rounds):

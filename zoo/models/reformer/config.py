@@ -143,13 +143,13 @@ class ReformerStackConfig(ModelConfig):
 
     @property
     def finds_padding(self) -> bool:
-        """Whether attention to both sides is another where there is padding.
+        """Whether attention to both sides is another with more padding.
 
-        It has no id then, or trax's mask leaves it visible, or it stands where the other end would
-        be seen.
+        It has no id then, or stands where the other end would be seen. What trax's mask leaves
+        visible of it, the first two positions, is as much of it with any padding.
         """
         return self.pad_id is None or any(
-            kind.wrap_around or kind.first_padding_visible
+            kind.wrap_around and kind.chunk_len is not None
             for kind in self.attention
             if isinstance(kind, SelfAttentionConfig)
         )
