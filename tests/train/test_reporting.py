@@ -47,5 +47,5 @@ def test_the_speed_is_that_of_the_steps_alone(reporter, clock, tmp_path):
     )
     assert (second["train/steps_per_second"], second["train/data_wait"]) == (0.5, 0)
     log = (tmp_path / reporting.LOG).read_text().splitlines()
-    assert log[0].endswith("0.5 steps/s, 17% waiting for data, 0:10:00 left")
-    assert log[1].endswith("0.5 steps/s, 0% waiting for data, 0:06:40 left")
+    assert log[0].endswith("| 2.0 s/step, 17% waiting for data, 0:10:00 left")
+    assert log[1].endswith("| 2.0 s/step, 0% waiting for data, 0:06:40 left")

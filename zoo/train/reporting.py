@@ -109,7 +109,8 @@ class Reporter:
         speed = {"learning_rate": learning_rate, "steps_per_second": rate, "data_wait": share}
         self._write(step, {**metrics, **prefixed("train", speed)})
         left = _clock((self._steps - step) / rate)
-        note = f"{rate:.1f} steps/s, {share:.0%} waiting for data, {left} left"
+        pace = f"{rate:.1f} steps/s" if rate >= 1 else f"{1 / rate:.1f} s/step"
+        note = f"{pace}, {share:.0%} waiting for data, {left} left"
         self.say(_line(step, self._steps, metrics, note))
 
     def evaluation(self, step: int, metrics: Metrics, note: str = "") -> None:

@@ -222,7 +222,8 @@ def reformer_long() -> Recipe:
     zoo train reformer_long --workdir runs/long
     zoo train reformer_long --data.train my.txt --data.validation --data.test --workdir runs/mine
 
-    Not run yet.
+    Four steps were run, of 37 s each on 2 cores of an EPYC (--steps 4 --eval-batches 1). To the end
+    it was not: what it reaches is open.
     """
     return Recipe(
         model=reformer_lm_long(),
