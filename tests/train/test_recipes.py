@@ -12,8 +12,7 @@ import pytest
 import zoo
 from zoo.config import ConfigError
 from zoo.pipelines.base import Facts
-from zoo.train import sharding, step
-from zoo.train import state as states
+from zoo.train import memory, sharding
 
 FACTS = Facts(vocab_size=100, num_classes=10, input_shape=(32, 32, 3), labels=tuple("OABCDEFGHI"))
 
@@ -37,16 +36,8 @@ def step_of(recipe):
     batch = batch_of(plan)
     weights = jax.ShapeDtypeStruct(batch["targets"].shape, np.float32)
     batch = {**batch, "weights": weights}
-    module, mesh = plan.model.build(), sharding.make_mesh(sharding.MeshConfig(data=1))
-    transformation = plan.optimizer.build(plan.steps)
-
-    def create():
-        carry = plan.task.begin(module, plan.batch_size)
-        return states.create(module, plan.model, transformation, plan.seed, mesh, carry=carry)
-
-    state = jax.eval_shape(create)
-    window = step.empty_window(module, plan.task, state.variables, batch)
-    train_step = step.make_train_step(module, plan.task, transformation, mesh)
+    mesh = sharding.make_mesh(sharding.MeshConfig(data=1))
+    train_step, state, window = memory.step_of(plan, batch, mesh)
     return state, *jax.eval_shape(train_step, state, window, batch)
 
 

@@ -192,9 +192,9 @@ class Translator(Predictor):
         return tokens.reshape(rows, each, length)
 
     def _score(self, sources: list[Ids], targets: list[Ids]) -> list[float]:
-        scores = [0.0] * len(sources)
         if self.card.config.reads_padding:
             return [self._score_alone(*pair) for pair in zip(sources, targets, strict=True)]
+        scores = [0.0] * len(sources)
         lengths = [max(len(s), len(t)) for s, t in zip(sources, targets, strict=True)]
         for batch in batches(lengths, self.max_len):
             sizes = batch.lengths(targets)

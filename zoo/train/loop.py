@@ -126,8 +126,7 @@ def _train(job: Job, reporter: reporting.Reporter, callbacks: Sequence[Callback]
                 job.check_finite(window)
                 metrics = reporting.prefixed("train", window.metrics.compute())
                 reporter.train(progress.step, metrics, job.learning_rate())
-                with reporter.pause():
-                    _call(callbacks, Report(progress.step, metrics, job.state), job)
+                _call(callbacks, Report(progress.step, metrics, job.state), job, reporter)
                 window = None
 
             measured = None
@@ -139,8 +138,7 @@ def _train(job: Job, reporter: reporting.Reporter, callbacks: Sequence[Callback]
                     )
                 reporter.evaluation(progress.step, measured, note)
                 job.note(measured)
-                with reporter.pause():
-                    _call(callbacks, Report(progress.step, measured, job.state), job)
+                _call(callbacks, Report(progress.step, measured, job.state), job, reporter)
 
             stop = _interrupted(interrupted, job)
             if job.improved(measured) or job.finished or stop or job.due(plan.checkpoint_every):
@@ -159,10 +157,13 @@ def _train(job: Job, reporter: reporting.Reporter, callbacks: Sequence[Callback]
     return Result(metrics, job.state, job.workdir)
 
 
-def _call(callbacks: Sequence[Callback], report: Report, job: Job) -> None:
-    for callback in callbacks:
-        if callback(report):
-            job.progress.stopped = "a callback ended the run"
+def _call(
+    callbacks: Sequence[Callback], report: Report, job: Job, reporter: reporting.Reporter
+) -> None:
+    with reporter.pause():
+        for callback in callbacks:
+            if callback(report):
+                job.progress.stopped = "a callback ended the run"
 
 
 def _interrupted(event: threading.Event, job: Job) -> bool:

@@ -93,8 +93,10 @@ def of_step(train_step: step.TrainStep, state: TrainState, window: Any, batch: A
     )
 
 
-def of_batch(plan: Recipe, batch: dict[str, jax.ShapeDtypeStruct], mesh: Mesh) -> Estimate:
-    """What a step of a resolved recipe takes with a batch of such shapes; nothing is allocated."""
+def step_of(
+    plan: Recipe, batch: dict[str, jax.ShapeDtypeStruct], mesh: Mesh
+) -> tuple[step.TrainStep, TrainState, step.Window]:
+    """The step of a resolved recipe, and the shapes of state and window that it begins with."""
     module = plan.model.build()
     transformation = plan.optimizer.build(plan.steps)
 
@@ -105,8 +107,14 @@ def of_batch(plan: Recipe, batch: dict[str, jax.ShapeDtypeStruct], mesh: Mesh) -
     state = jax.eval_shape(create)
     states.check_batch_size(plan.batch_size, state, mesh)
     window = step.empty_window(module, plan.task, state.variables, batch)
+    return step.make_train_step(module, plan.task, transformation, mesh), state, window
+
+
+def of_batch(plan: Recipe, batch: dict[str, jax.ShapeDtypeStruct], mesh: Mesh) -> Estimate:
+    """What a step of a resolved recipe takes with a batch of such shapes; nothing is allocated."""
+    train_step, state, window = step_of(plan, batch, mesh)
     return of_step(
-        step.make_train_step(module, plan.task, transformation, mesh),
+        train_step,
         _placed(state, sharding.replicated(mesh)),
         _placed(window, sharding.replicated(mesh)),
         _placed(batch, sharding.divided(mesh)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from zoo.config import ConfigError
 from zoo.models.base import ModelConfig
@@ -21,6 +21,9 @@ class ReformerStackConfig(ModelConfig):
 
     vocab_size: int | None = None
     """Token ids are 0 … vocab_size - 1; an id outside is clipped to the nearest."""
+    looks_ahead: ClassVar[bool] = False
+    """Whether positions see those behind them too, as in an encoder."""
+
     d_model: int = 512
     """Width of a position, in each of the two streams."""
     d_ff: int = 2048
@@ -133,26 +136,17 @@ class ReformerStackConfig(ModelConfig):
 
         Without an id of its own padding is hashed with the words and moves their chunks; the longer
         input has more buckets, where the length decides how many there are; and all rounds in one
-        sequence have padding between them.
+        sequence have padding between them. Whoever looks ahead sees padding without an id, or where
+        the other end would be seen. What trax's mask leaves visible of it, the first two positions,
+        is as much of it with any padding.
         """
-        return any(
-            self.pad_id is None or kind.num_buckets is None or kind.wrap_around
-            for kind in self.attention
-            if isinstance(kind, LSHAttentionConfig)
-        )
 
-    @property
-    def finds_padding(self) -> bool:
-        """Whether attention to both sides is another with more padding.
+        def reads(kind: AttentionConfig) -> bool:
+            if isinstance(kind, LSHAttentionConfig):
+                return self.pad_id is None or kind.num_buckets is None or kind.wrap_around
+            return self.looks_ahead and kind.wrap_around and kind.chunk_len is not None
 
-        It has no id then, or stands where the other end would be seen. What trax's mask leaves
-        visible of it, the first two positions, is as much of it with any padding.
-        """
-        return self.pad_id is None or any(
-            kind.wrap_around and kind.chunk_len is not None
-            for kind in self.attention
-            if isinstance(kind, SelfAttentionConfig)
-        )
+        return (self.looks_ahead and self.pad_id is None) or any(map(reads, self.attention))
 
     def check_length(self, length: int, what: str) -> None:
         """Raises ValueError where a sequence is longer than the positions go."""

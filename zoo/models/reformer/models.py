@@ -14,7 +14,7 @@ decoding `N` beams.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -49,6 +49,7 @@ class ReformerLMConfig(ReformerStackConfig):
 class ReformerConfig(ReformerStackConfig):
     """Source [B, S] and target [B, T] -> logits [B, T, V]."""
 
+    looks_ahead: ClassVar[bool] = True
     target_vocab_size: int | None = None
     """Vocabulary of the target, with embeddings of its own; None: both share one."""
     num_encoder_layers: int = 6
@@ -58,10 +59,6 @@ class ReformerConfig(ReformerStackConfig):
     sum_source: bool = False
     """Let the decoder see the sum of all that the source offers, whatever it asks for, as trax did
     by mistake."""
-
-    @property
-    def reads_padding(self) -> bool:
-        return self.finds_padding or super().reads_padding
 
     def build(self) -> Reformer:
         return Reformer(self)
@@ -75,13 +72,10 @@ class ReformerConfig(ReformerStackConfig):
 class ReformerTaggerConfig(ReformerStackConfig):
     """Words [B, T] -> logits [B, T, C] of each word's tag."""
 
+    looks_ahead: ClassVar[bool] = True
     num_layers: int = 2
     num_classes: int | None = None
     """Number of tags."""
-
-    @property
-    def reads_padding(self) -> bool:
-        return self.finds_padding or super().reads_padding
 
     def build(self) -> ReformerTagger:
         return ReformerTagger(self)
