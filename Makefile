@@ -4,8 +4,9 @@
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-slow lint format bench clean
 
-# The first that runs and is new enough; TensorFlow has no wheels beyond 3.13.
-PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python; do \
+# The newest that runs, as the newest JAX is the fastest (a shim of pyenv may be there and not run);
+# TensorFlow has no wheels beyond 3.13.
+PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3 python; do \
 	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null \
 	&& echo $$python && break; done)
 

@@ -61,8 +61,8 @@ def config() -> Any:
 def zoo_translator(dtype: Any) -> Callable[..., Any]:
     """A function like those of `translation_peers`, by way of a `Translator`'s public call."""
     from zoo import predictors
-    from zoo.cards import Card
     from zoo.models import dense
+    from zoo.storage.cards import Card
     from zoo.tokenizers import IdTokenizer
 
     variables = random_variables(config(), endless=True)

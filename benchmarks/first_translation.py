@@ -31,8 +31,8 @@ def write_model(folder: Path, vocab: Path) -> None:
     from decode import random_variables
 
     from zoo import hub, tokenizers
-    from zoo.cards import Card
     from zoo.models.transformer import TransformerConfig
+    from zoo.storage.cards import Card
 
     config = TransformerConfig(vocab_size=33_300)
     tokenizer = {"kind": "subwords", "file": vocab.name}

@@ -8,38 +8,29 @@
 
 from typing import TYPE_CHECKING
 
-from zoo.lazy import attach
+from zoo.registry import attach
 
 if TYPE_CHECKING:
-    from zoo import pipelines, tokenizers, train
-    from zoo.config import override
-    from zoo.hub import card, export, list_pretrained, load
-    from zoo.models import create
-    from zoo.registry import list_models, list_recipes
-    from zoo.train.evaluation import evaluate
-    from zoo.train.loop import run as fit
-    from zoo.train.recipe import get as recipe
+    from zoo import pipelines as pipelines
+    from zoo import tokenizers as tokenizers
+    from zoo import train as train
+    from zoo.config import override as override
+    from zoo.hub import card as card
+    from zoo.hub import export as export
+    from zoo.hub import list_pretrained as list_pretrained
+    from zoo.hub import load as load
+    from zoo.models import create as create
+    from zoo.registry import list_models as list_models
+    from zoo.registry import list_recipes as list_recipes
+    from zoo.train.evaluation import evaluate as evaluate
+    from zoo.train.loop import run
+    from zoo.train.recipe import get
+
+    fit, recipe = run, get
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "card",
-    "create",
-    "evaluate",
-    "export",
-    "fit",
-    "list_models",
-    "list_pretrained",
-    "list_recipes",
-    "load",
-    "override",
-    "pipelines",
-    "recipe",
-    "tokenizers",
-    "train",
-]
-
-__getattr__ = attach(
+__getattr__, __dir__, __all__ = attach(
     __name__,
     {
         "card": "zoo.hub:card",

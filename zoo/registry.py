@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fnmatch
 import importlib
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar
 
@@ -93,3 +94,33 @@ def list_models(pattern: str = "*") -> tuple[str, ...]:
 def list_recipes(pattern: str = "*") -> tuple[str, ...]:
     """The names of the registered recipes that match a shell pattern, sorted."""
     return recipes.names(pattern)
+
+
+def attach(
+    package: str, names: Mapping[str, str]
+) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
+    """Makes public names import at their first use (PEP 562), so that importing a package is cheap.
+
+    Args:
+      package: its `__name__`.
+      names: public name -> `module:attribute`, or `module` where the name is a module itself.
+
+    Returns:
+      The `__getattr__`, `__dir__` and `__all__` of the package.
+    """
+
+    def __getattr__(name: str) -> Any:
+        if name not in names:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        module, _, attribute = names[name].partition(":")
+        value: Any = importlib.import_module(module)
+        if attribute:
+            value = getattr(value, attribute)
+        setattr(sys.modules[package], name, value)
+        return value
+
+    def __dir__() -> list[str]:
+        special = [name for name in vars(sys.modules[package]) if name.startswith("__")]
+        return sorted([*special, *names])
+
+    return __getattr__, __dir__, sorted(names)

@@ -15,9 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from zoo import decoding, weights
+from zoo import decoding
 from zoo.decoding import Beam, Prefix, Sampling
 from zoo.interop import trax
+from zoo.storage import weights
 from zoo.train import losses
 
 pytestmark = pytest.mark.shared

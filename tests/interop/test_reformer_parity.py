@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from zoo import weights
 from zoo.interop import trax
+from zoo.storage import weights
 from zoo.train import losses
 
 pytestmark = pytest.mark.shared

@@ -12,8 +12,8 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from zoo import weights
 from zoo.interop import trax
+from zoo.storage import weights
 
 D, F, V, L = 4, 6, 5, 8
 """Sizes of a Transformer of one block a side."""

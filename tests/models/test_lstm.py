@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from zoo import decoding, weights
+from zoo import decoding
 from zoo.config import ConfigError
 from zoo.decoding import Beam, Sampling
 from zoo.models import dense
@@ -20,6 +20,7 @@ from zoo.models.lstm import (
 )
 from zoo.models.recurrent import Recurrent
 from zoo.models.seq2seq import LSTMSeq2SeqConfig
+from zoo.storage import weights
 
 RANDOM = np.random.default_rng(0)
 

@@ -85,7 +85,8 @@ SIZES = {
 
 @pytest.mark.parametrize("name", SIZES)
 def test_sizes_are_those_of_the_papers_and_of_other_libraries(name):
-    from zoo import registry, weights
+    from zoo import registry
+    from zoo.storage import weights
 
     cifar = "cifar" in name or "wide" in name
     config = dataclasses.replace(

@@ -12,8 +12,8 @@ import pytest
 @pytest.fixture
 def text_classifier(key):
     from zoo import predictors, tokenizers
-    from zoo.hub import Card
     from zoo.models.bag_of_embeddings import BagOfEmbeddingsConfig
+    from zoo.storage.cards import Card
 
     tokenizer = tokenizers.ByteTokenizer()
     config = BagOfEmbeddingsConfig(
@@ -36,8 +36,8 @@ def text_classifier(key):
 @pytest.fixture
 def image_classifier(key):
     from zoo import predictors
-    from zoo.hub import Card
     from zoo.models.mlp import MLPConfig
+    from zoo.storage.cards import Card
 
     config = MLPConfig(input_shape=(8, 8, 1), num_classes=2, hidden_sizes=(4,))
     preprocessing = {"height": 8, "width": 8, "channels": 1}

@@ -17,7 +17,7 @@ SENTENCES = ["abc", "a longer sentence, of words", "", "ü", "abd", "x" * 30]
 def make(config, task, key, preprocessing=None, tokenizer=None):
     """A predictor with random weights, large enough that answers differ."""
     from zoo import predictors, tokenizers
-    from zoo.hub import Card
+    from zoo.storage.cards import Card
 
     tokenizer = tokenizer or tokenizers.ByteTokenizer()
     random = np.random.default_rng(int(jax.random.bits(key())))

@@ -18,7 +18,7 @@ def make(toy_tagger, key):
 
     def make(tokenizer=None, config_class=toy_tagger, **fields):
         from zoo import predictors, tokenizers
-        from zoo.hub import Card
+        from zoo.storage.cards import Card
 
         tokenizer = tokenizer or tokenizers.WordTokenizer(WORDS)
         config = config_class(
@@ -115,8 +115,9 @@ def test_what_is_no_sentence_is_refused(make):
 
 
 def test_a_vocabulary_without_an_unknown_word_refuses_others_but_can_be_checked(make):
-    from zoo.tokenizers import WordTokenizer
     from zoo.verification import sample_inputs
+
+    from zoo.tokenizers import WordTokenizer
 
     tagger = make(WordTokenizer(["a", "b", "c", "d", "e", "f"]))
     with pytest.raises(ValueError, match="'x' is not in the vocabulary, and no word stands for"):

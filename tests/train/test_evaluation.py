@@ -48,7 +48,8 @@ def test_a_sample_is_the_first_batches(run, rows):
 
 def test_verify_measures_the_metric_where_the_data_is_there(recipe, rows, tmp_path):
     import zoo
-    from zoo import cards, verification
+    from zoo.hub import verification
+    from zoo.storage import cards
 
     path = tmp_path / "rows.csv"
     path.write_text("text,label\n" + "".join(f"{text},{label}\n" for text, label in rows))

@@ -54,9 +54,9 @@ def test_a_run_and_what_is_exported_of_it_read_image_files(
 def test_a_run_goes_on_and_is_fine_tuned_with_the_images_of_its_card(
     image_recipe, image_rows, tmp_path, monkeypatch
 ):
-    from zoo.cards import OWN_ROWS, RUN_CARD, Card
-    from zoo.checkpoints import FOLDER
     from zoo.pipelines.images import ImageClassificationData
+    from zoo.storage.cards import OWN_ROWS, RUN_CARD, Card
+    from zoo.storage.checkpoints import FOLDER
     from zoo.train import finetune, job
 
     class Opened(Exception):
@@ -84,9 +84,9 @@ def test_a_run_goes_on_and_is_fine_tuned_with_the_images_of_its_card(
 
 
 def test_a_classifier_prepares_no_more_images_than_it_computes_at_once(monkeypatch):
-    from zoo.cards import Card
     from zoo.predictors import ImageClassifier, classifiers
     from zoo.preprocessing import ImagePreprocessing
+    from zoo.storage.cards import Card
 
     prepared, seen = [], []
 

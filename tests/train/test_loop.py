@@ -118,7 +118,7 @@ def test_a_run_that_was_killed_resumes_bit_for_bit(run, rows):
 
 
 def test_a_half_written_checkpoint_is_not_the_end_of_a_run(run):
-    from zoo.checkpoints import CheckpointWarning
+    from zoo.storage.checkpoints import CheckpointWarning
     from zoo.train import Interrupted
 
     whole = run("whole")
@@ -142,7 +142,7 @@ def test_the_same_command_after_the_end_does_nothing(run, capsys):
 
 
 def test_more_steps_go_on_from_the_last_one(run, monkeypatch):
-    from zoo.cards import Card
+    from zoo.storage.cards import Card
     from zoo.train.job import Job
 
     card = run(steps=2).workdir / "card.toml"
@@ -224,9 +224,9 @@ def test_a_run_that_never_saved_leaves_its_folder_to_another_recipe(run):
 
 def test_a_run_belongs_to_the_rows_that_it_began_with(run, recipe):
     import zoo
-    from zoo import verification
-    from zoo.cards import Card
     from zoo.config import ConfigError
+    from zoo.hub import verification
+    from zoo.storage.cards import Card
 
     workdir = run(steps=2).workdir
     assert Card.read(workdir / "card.toml").command == ""

@@ -63,7 +63,7 @@ def zoo_command(capsys):
 
 def test_a_tagger_is_trained_chosen_by_f1_exported_and_asked(run, zoo_command, tmp_path):
     import zoo
-    from zoo.cards import Card
+    from zoo.storage.cards import Card
 
     assert run.metrics["validation/f1"] == 1.0
     assert run.metrics["validation/accuracy"] == 1.0

@@ -11,11 +11,11 @@ from typing import Any, TypeVar
 import jax.numpy as jnp
 import numpy as np
 
-from zoo import weights
 from zoo.interop.checkpoint import Array, Checkpoint
 from zoo.interop.files import CheckpointError
 from zoo.interop.tables import TABLES, Table
 from zoo.models.base import ModelConfig
+from zoo.storage import weights
 
 C = TypeVar("C", bound=ModelConfig)
 

@@ -2,32 +2,21 @@
 
 from typing import TYPE_CHECKING
 
-from zoo.lazy import attach
+from zoo.registry import attach
 
 if TYPE_CHECKING:
-    from zoo.pipelines.augment import Augmentation
-    from zoo.pipelines.base import Data, DataConfig, Facts
-    from zoo.pipelines.images import ImageClassificationData
-    from zoo.pipelines.language import LanguageModelingData
-    from zoo.pipelines.synthetic import CopyData
-    from zoo.pipelines.tagging import TaggingData
-    from zoo.pipelines.text import TextClassificationData
-    from zoo.pipelines.translation import TranslationData
+    from zoo.pipelines.augment import Augmentation as Augmentation
+    from zoo.pipelines.base import Data as Data
+    from zoo.pipelines.base import DataConfig as DataConfig
+    from zoo.pipelines.base import Facts as Facts
+    from zoo.pipelines.images import ImageClassificationData as ImageClassificationData
+    from zoo.pipelines.language import LanguageModelingData as LanguageModelingData
+    from zoo.pipelines.synthetic import CopyData as CopyData
+    from zoo.pipelines.tagging import TaggingData as TaggingData
+    from zoo.pipelines.text import TextClassificationData as TextClassificationData
+    from zoo.pipelines.translation import TranslationData as TranslationData
 
-__all__ = [
-    "Augmentation",
-    "CopyData",
-    "Data",
-    "DataConfig",
-    "Facts",
-    "ImageClassificationData",
-    "LanguageModelingData",
-    "TaggingData",
-    "TextClassificationData",
-    "TranslationData",
-]
-
-__getattr__ = attach(
+__getattr__, __dir__, __all__ = attach(
     __name__,
     {
         "Augmentation": "zoo.pipelines.augment:Augmentation",

@@ -259,7 +259,8 @@ class Aligned:
             return {"inputs": inputs, "targets": targets, "weights": real.astype(np.float32)}
 
         def measure(places: Array) -> Array:
-            return self.lengths[rows[places]]
+            lengths: Array = self.lengths[rows[places]]
+            return lengths
 
         cached = CachedRows(len(rows), fetch, self.signature, measure)
         return cached.grouped(lengths[:-1], batch_sizes, seed=seed, start=start)

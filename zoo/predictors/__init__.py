@@ -20,7 +20,7 @@ from zoo.predictors.translator import Translator
 from zoo.tokenizers import Tokenizer
 
 if TYPE_CHECKING:
-    from zoo.hub import Card
+    from zoo.storage.cards import Card
 
 __all__ = [
     "PREDICTORS",

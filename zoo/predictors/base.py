@@ -15,7 +15,7 @@ from flax import linen as nn
 from zoo.tokenizers import IdTokenizer, Tokenizer
 
 if TYPE_CHECKING:
-    from zoo.hub import Card
+    from zoo.storage.cards import Card
 
 UNLIMITED = 2**30
 """Tokens that a model takes which sets no limit, as a recurrent one."""

@@ -2,27 +2,20 @@
 
 from typing import TYPE_CHECKING
 
-from zoo.lazy import attach
+from zoo.registry import attach
 
 if TYPE_CHECKING:
-    from zoo.train.evaluation import evaluate
-    from zoo.train.job import NonFiniteError
-    from zoo.train.loop import Callback, Interrupted, Report, Result, run
-    from zoo.train.recipe import InitFrom, Recipe
+    from zoo.train.evaluation import evaluate as evaluate
+    from zoo.train.job import NonFiniteError as NonFiniteError
+    from zoo.train.loop import Callback as Callback
+    from zoo.train.loop import Interrupted as Interrupted
+    from zoo.train.loop import Report as Report
+    from zoo.train.loop import Result as Result
+    from zoo.train.loop import run as run
+    from zoo.train.recipe import InitFrom as InitFrom
+    from zoo.train.recipe import Recipe as Recipe
 
-__all__ = [
-    "Callback",
-    "InitFrom",
-    "Interrupted",
-    "NonFiniteError",
-    "Recipe",
-    "Report",
-    "Result",
-    "evaluate",
-    "run",
-]
-
-__getattr__ = attach(
+__getattr__, __dir__, __all__ = attach(
     __name__,
     {
         "Callback": "zoo.train.loop:Callback",

@@ -12,10 +12,10 @@ from flax import linen as nn
 from jax.sharding import Mesh
 
 from zoo import hub, predictors
-from zoo.cards import OWN_ROWS, Card
 from zoo.config import ConfigError
 from zoo.models.dense import Precision
 from zoo.pipelines import base
+from zoo.storage.cards import OWN_ROWS, Card
 from zoo.tokenizers import read_lines
 from zoo.train import bleu, recipe, sharding, step
 from zoo.train.recipe import Recipe
@@ -23,7 +23,7 @@ from zoo.train.reporting import prefixed
 from zoo.train.tasks import Task
 
 if TYPE_CHECKING:
-    from zoo.checkpoints import Step
+    from zoo.storage.checkpoints import Step
 
 
 class Evaluator:

@@ -7,10 +7,11 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from zoo import hub, weights
-from zoo.cards import Card
+from zoo import hub
 from zoo.config import ConfigError
 from zoo.pipelines.base import Data, LabelError
+from zoo.storage import weights
+from zoo.storage.cards import Card
 from zoo.tokenizers import Tokenizer
 from zoo.train.recipe import InitFrom, Recipe
 

@@ -14,10 +14,10 @@ import jax
 
 from zoo import config as configs
 from zoo import tokenizers
-from zoo.cards import OWN_ROWS, RUN_CARD, Card
 from zoo.config import ConfigError
-from zoo.files import name_of, replacing
 from zoo.pipelines.base import Facts
+from zoo.storage.cards import OWN_ROWS, RUN_CARD, Card
+from zoo.storage.files import name_of, replacing
 from zoo.train.recipe import FILE, Recipe, differences, read
 
 

@@ -14,12 +14,14 @@ import numpy as np
 from flax import linen as nn
 from jax.sharding import Mesh
 
-from zoo import checkpoints, hub, predictors, weights
-from zoo.cards import Card
-from zoo.checkpoints import FOLDER, Checkpoints
+from zoo import hub, predictors
 from zoo.config import ConfigError
+from zoo.hub import compilation
 from zoo.pipelines import base
 from zoo.pipelines.base import Data
+from zoo.storage import checkpoints, weights
+from zoo.storage.cards import Card
+from zoo.storage.checkpoints import FOLDER, Checkpoints
 from zoo.train import finetune, folder, memory, recipe, reporting, sharding, step
 from zoo.train import state as states
 from zoo.train.evaluation import Evaluator
@@ -236,7 +238,7 @@ def plan_of(source: str | Recipe, init_from: str | InitFrom | None) -> Recipe:
 
 def assemble(plan: Recipe, path: Path, data: Any) -> Job:
     """All between a recipe and the first step, in the order in which one part needs the other."""
-    hub.use_compilation_cache()
+    compilation.use_cache()
 
     # Data first: it decides what the model's config leaves open. What is fine-tuned brings
     # its own reading of text.

@@ -12,9 +12,9 @@ from flax import linen as nn
 from flax import struct
 from jax.sharding import Mesh
 
-from zoo import weights
 from zoo.config import ConfigError
 from zoo.models.base import ModelConfig
+from zoo.storage import weights
 from zoo.train.sharding import replicate, replicated
 
 

@@ -14,10 +14,10 @@ from typing import Any, ClassVar
 import jax
 from flax import linen as nn
 
-from zoo.checkpoints import Best
 from zoo.config import ConfigError, check_share
 from zoo.pipelines.base import Data
 from zoo.predictors import Predictor
+from zoo.storage.checkpoints import Best
 from zoo.train import bleu, losses
 from zoo.train.losses import Logits
 

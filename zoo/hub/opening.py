@@ -1,31 +1,24 @@
-"""`zoo.load`: from a name or a folder to a predictor that works at once; and `zoo.export`."""
+"""`zoo.load`: from a name or a folder to a predictor that works at once."""
 
 from __future__ import annotations
 
 import dataclasses
 import importlib.resources
-import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from zoo import fetching
-from zoo.cards import OWN_ROWS, RUN_CARD, File
-from zoo.cards import Card as Card  # `zoo.hub.Card` too is its name
-from zoo.files import name_of, sha256
+from zoo.hub import compilation, fetching
 from zoo.registry import UnknownNameError
+from zoo.storage.cards import RUN_CARD, Card
 
 if TYPE_CHECKING:
-    from zoo.checkpoints import Step
     from zoo.models.dense import Precision
     from zoo.predictors import Predictor
+    from zoo.storage.checkpoints import Step
     from zoo.tokenizers import Tokenizer
-    from zoo.weights import Tree
-
-COMPILE_TIME = 0.5
-"""Seconds of compilation from which on the result is kept for the next process."""
 
 
 def list_pretrained(pattern: str = "*") -> tuple[str, ...]:
@@ -113,17 +106,17 @@ def open_model(
     if dtype is not None:
         card = dataclasses.replace(card, config=card.config.in_precision(dtype))
     if card.files:
-        found, variables = None, _published_variables(card, folder)
+        found, variables = None, published_variables(card, folder)
     else:
         found, variables = _run_variables(card, folder, step)
     variables = dense.convert(variables, getattr(card.config, "dtype", "float32"))
     return StoredModel(card, folder, variables, load_tokenizer(card, folder), found)
 
 
-def _published_variables(card: Card, folder: Path) -> dict[str, Any]:
+def published_variables(card: Card, folder: Path) -> dict[str, Any]:
     import jax
 
-    from zoo import weights
+    from zoo.storage import weights
 
     path = fetching.path_of(card, card.files[0], folder)
     stored = weights.merge(
@@ -137,7 +130,7 @@ def _published_variables(card: Card, folder: Path) -> dict[str, Any]:
 def _run_variables(card: Card, folder: Path, step: Step) -> tuple[int, dict[str, Any]]:
     import jax
 
-    from zoo import checkpoints
+    from zoo.storage import checkpoints
 
     best = (
         checkpoints.Best(card.best["metric"], cast(Any, card.best["mode"])) if card.best else None
@@ -172,26 +165,6 @@ def load_tokenizer(card: Card, folder: Path) -> Tokenizer | None:
     return tokenizers.load(kind, path, **options)
 
 
-def use_compilation_cache() -> None:
-    """Keeps what XLA compiles in the zoo's cache folder, so that the next process need not.
-
-    A folder that the user has chosen (JAX_COMPILATION_CACHE_DIR) stays; where the zoo's cannot be
-    made or written to, every process compiles for itself.
-    """
-    import jax
-
-    if jax.config.jax_compilation_cache_dir:  # type: ignore[attr-defined]  # made at run time
-        return
-    folder = fetching.cache_folder() / "xla"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return
-    if os.access(folder, os.W_OK):
-        jax.config.update("jax_compilation_cache_dir", str(folder))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", COMPILE_TIME)
-
-
 def load(source: str | Path, *, dtype: Precision | None = None, step: Step = "best") -> Predictor:
     """A predictor from a published name, a run's folder (finished or not), or an exported folder.
 
@@ -215,7 +188,7 @@ def load(source: str | Path, *, dtype: Precision | None = None, step: Step = "be
     from zoo import predictors
 
     model = open_model(source, step, dtype)
-    use_compilation_cache()
+    compilation.use_cache()
     card = model.card
     if model.step is not None:
         card = dataclasses.replace(card, checkpoint=model.step)
@@ -230,126 +203,3 @@ def load(source: str | Path, *, dtype: Precision | None = None, step: Step = "be
         )
         print(f"zoo: {model.folder} at step {model.step} ({why})", file=sys.stderr)
     return predictors.create(card, model.variables, model.tokenizer)
-
-
-def export(
-    run: str | Path,
-    folder: str | Path,
-    *,
-    dtype: str = "float32",
-    step: Step = "best",
-    description: str = "",
-    licence: str = "",
-    data: str = "",
-    limitations: str = "",
-    samples: Sequence[str] = (),
-) -> Card:
-    """Makes of a run what `pretrained/` holds and `zoo.load` reads anywhere, without TensorFlow.
-
-    Args:
-      run: the run's folder (or any other model that `zoo.load` knows).
-      folder: where to write NAME.toml, NAME.safetensors and the vocabulary;
-        NAME is the folder's name.
-      dtype: `float32`, which gives the run's answers bit for bit, or `bfloat16`, half the size.
-      step: which checkpoint of the run.
-      description, licence, data, limitations: entries of the card.
-      samples: inputs (texts, or paths of images) that stand in the card with their answers.
-
-    Returns:
-      The card that was written, with check values.
-
-    Raises:
-      ValueError: an unknown dtype.
-      FileExistsError: the folder holds another model.
-    """
-    model = open_model(run, step, "float32")
-    original = model.card
-    if model.step is not None and step != "best":  # these weights were not judged
-        original = dataclasses.replace(original, metrics={}, command="")
-    card = dataclasses.replace(
-        original,
-        best={},
-        # Its data were other than the recipe's, which is therefore not what to evaluate on.
-        recipe="" if original.data == OWN_ROWS else original.recipe,
-        command=original.command and f"zoo eval {name_of(Path(folder))}",
-        description=description or original.description,
-        licence=licence or original.licence,
-        data=data or original.data,
-        limitations=limitations or original.limitations,
-    )
-    return write_model(
-        Path(folder), card, model.variables, model.tokenizer, dtype=dtype, samples=samples
-    )
-
-
-def write_model(
-    folder: Path,
-    card: Card,
-    variables: Tree,
-    tokenizer: Tokenizer | None,
-    *,
-    dtype: str = "float32",
-    samples: Sequence[str] = (),
-) -> Card:
-    """Writes NAME.safetensors, the vocabulary and NAME.toml; NAME is the folder's name.
-
-    Args:
-      folder: made where it is not there.
-      card: all that is known of the model; name, files and check values are filled in here.
-      variables: its weights.
-      tokenizer: saved where the card's `tokenizer` names a `file`.
-      dtype: `float32` or `bfloat16`, of the weights in the file.
-      samples: inputs whose answers are filled in too.
-
-    Returns:
-      The card that was written.
-
-    Raises:
-      ValueError: an unknown dtype.
-      FileExistsError: the folder holds another model.
-    """
-    import jax.numpy as jnp
-
-    from zoo import predictors, weights
-
-    if dtype not in ("float32", "bfloat16"):
-        raise ValueError(f"dtype is {dtype!r}; weights are written as float32 or bfloat16")
-    name = name_of(folder)
-    others = [path.name for path in folder.glob("*.toml") if path.stem != name]
-    if others:
-        raise FileExistsError(
-            f"{folder} holds another model already ({', '.join(others)}); choose an empty folder"
-        )
-    folder.mkdir(parents=True, exist_ok=True)
-    weights.save(folder / f"{name}.safetensors", weights.cast(variables, jnp.dtype(dtype)))
-    names = [f"{name}.safetensors"]
-    described = dict(card.tokenizer)
-    if tokenizer is not None and "file" in described:
-        described["file"] = name + Path(described["file"]).suffix
-        tokenizer.save(folder / described["file"])
-        names.append(described["file"])
-    written = dataclasses.replace(
-        card,
-        name=name,
-        tokenizer=described,
-        files=tuple(
-            File(name=n, sha256=sha256(folder / n), size=(folder / n).stat().st_size) for n in names
-        ),
-    )
-    stored = _published_variables(written, folder)
-    predictor = predictors.create(written, stored, tokenizer)
-    written = dataclasses.replace(
-        written,
-        check=check_values(predictor),
-        samples=tuple({"input": item, "output": predictor.show(item)} for item in samples),
-    )
-    written.save(folder / f"{name}.toml")
-    return written
-
-
-def check_values(predictor: Predictor) -> dict[str, Any]:
-    """`predictor.check()` in full float32, also on accelerators that would round its products."""
-    import jax
-
-    with jax.default_matmul_precision("highest"):
-        return predictor.check()

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 if TYPE_CHECKING:
-    from zoo.hub import Card
+    from zoo.storage.cards import Card
     from zoo.train.recipe import Recipe
 
 Dtype = Literal["float32", "bfloat16", "int8"] | None
@@ -466,7 +466,7 @@ def verify(name: Annotated[str, tyro.conf.Positional], examples: int = 1000) -> 
       name: a published name, a run's folder or an exported folder.
       examples: size of the sample on which the metric is measured; 0 leaves it out.
     """
-    from zoo import verification
+    from zoo.hub import verification
 
     holds = True
     for proof in verification.verify(name, examples=examples):
@@ -499,7 +499,7 @@ def import_trax(
       image_shape: for a model of images that are not square: height, width and channels.
       labels: of a classifier: its classes, one a line in their order.
     """
-    from zoo.importing import import_trax as convert
+    from zoo.hub.from_trax import import_trax as convert
     from zoo.interop import trax
 
     if (call is None) == (model is None):
@@ -554,14 +554,14 @@ def show(name: Annotated[str, tyro.conf.Positional]) -> None:
     Args:
       name: of a model, a recipe or published weights; or a run's folder.
     """
-    from zoo import inspection
+    from zoo.cli import inspection
 
     print(inspection.describe(name))
 
 
 def doctor() -> None:
     """Says what this installation has: versions, devices, cache, data folders."""
-    from zoo import inspection
+    from zoo.cli import inspection
 
     print(inspection.diagnose())
 

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zoo.cards import Card, CardError, File
-from zoo.files import replacing, sha256
+from zoo.storage.cards import Card, CardError, File
+from zoo.storage.files import replacing, sha256
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -131,7 +131,7 @@ def _is_whole(path: Path, file: File) -> bool:
 
     `zoo verify` reads all of it.
     """
-    from zoo import weights
+    from zoo.storage import weights
 
     receipt = Receipt.beside(path)
     return (
@@ -259,8 +259,8 @@ class _Bar:
 
 def _convert(card: Card, file: File, source: Path) -> None:
     """Writes the weights of a trax checkpoint, which has been verified, as safetensors."""
-    from zoo import weights
     from zoo.interop import trax
+    from zoo.storage import weights
 
     target = _converted(card, file)
     print(f"zoo: converting {file.name}, once", file=sys.stderr)

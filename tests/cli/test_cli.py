@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-CHECKOUT = Path(__file__).parents[1]
+CHECKOUT = Path(__file__).parents[2]
 CSV = "text,label\n" + "".join(
     f"the ship number {i} sails,sea\na plane number {i} flies,sky\n" for i in range(20)
 )

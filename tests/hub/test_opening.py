@@ -10,7 +10,7 @@ from pathlib import Path
 import jax
 import pytest
 
-CHECKOUT = Path(__file__).parents[1]
+CHECKOUT = Path(__file__).parents[2]
 
 
 def test_a_folder_that_is_no_model_is_refused(tmp_path):
@@ -64,42 +64,42 @@ def compilation_cache():
 
 
 def test_what_is_compiled_lies_in_the_zoo_s_cache(compilation_cache, tmp_path, monkeypatch):
-    from zoo import hub
+    from zoo.hub import compilation
 
     monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "cache"))
-    hub.use_compilation_cache()
+    compilation.use_cache()
     assert compilation_cache() == str(tmp_path / "cache" / "xla")
     assert (tmp_path / "cache" / "xla").is_dir()
 
 
 def test_a_folder_that_the_user_chose_for_it_stays(compilation_cache, tmp_path):
-    from zoo import hub
+    from zoo.hub import compilation
 
     jax.config.update("jax_compilation_cache_dir", str(tmp_path))
-    hub.use_compilation_cache()
+    compilation.use_cache()
     assert compilation_cache() == str(tmp_path)
 
 
 def test_a_cache_that_cannot_be_written_is_no_error(compilation_cache, tmp_path, monkeypatch):
-    from zoo import hub
+    from zoo.hub import compilation
 
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "file"))
-    hub.use_compilation_cache()
+    compilation.use_cache()
     monkeypatch.setenv("ZOO_CACHE", str(tmp_path))
     monkeypatch.setattr(os, "access", lambda *_: False)
-    hub.use_compilation_cache()
+    compilation.use_cache()
     assert compilation_cache() is None
 
 
 def test_a_second_process_does_not_compile_again(tmp_path):
     program = """
 import jax
-from zoo import hub
+from zoo.hub import compilation
 hits = []
 jax.monitoring.register_event_listener(lambda event, **_: hits.append(event))
-hub.COMPILE_TIME = 0.0
-hub.use_compilation_cache()
+compilation.COMPILE_TIME = 0.0
+compilation.use_cache()
 jax.jit(lambda x: x * 2 + 1)(3.0)
 print(hits.count("/jax/compilation_cache/cache_hits"))
 """

@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from zoo import fetching, hub
-from zoo.cards import Card
 from zoo.config import ConfigError
-from zoo.files import sha256
+from zoo.hub import exporting, fetching, opening
 from zoo.predictors import ImageClassifier, Predictor
 from zoo.predictors.base import CHECK_TEXT
 from zoo.preprocessing import ImagePreprocessing
+from zoo.storage.cards import Card
+from zoo.storage.files import sha256
 from zoo.tokenizers import IdTokenizer
 
 TOLERANCE = 1e-4
@@ -68,11 +68,11 @@ def verify(source: str | Path, *, examples: int = 1000) -> Iterator[Proof]:
       HubError: a file is not there and cannot be fetched.
       CardError: the card is broken.
     """
-    path = hub.find(source)
+    path = opening.find(source)
     card = Card.read(path)
     yield from _files(card, path.parent)
     try:
-        predictor = hub.load(source)
+        predictor = opening.load(source)
     except ValueError as error:
         yield Proof("loads", False, " ".join(str(error).split()))
         return
@@ -95,7 +95,7 @@ def _check_values(predictor: Predictor) -> Proof:
     expected = predictor.card.check
     if not expected:
         return Proof("check values", None, "the card has none")
-    wrong = difference(expected, hub.check_values(predictor))
+    wrong = difference(expected, exporting.check_values(predictor))
     return Proof("check values", wrong is None, wrong or f"equal (numbers within {TOLERANCE:g})")
 
 

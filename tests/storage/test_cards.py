@@ -7,8 +7,8 @@ import pytest
 
 @pytest.fixture
 def card():
-    from zoo.cards import Card, File
     from zoo.models.bag_of_embeddings import BagOfEmbeddingsConfig
+    from zoo.storage.cards import Card, File
 
     return Card(
         name="toy",
@@ -27,7 +27,7 @@ def card():
 
 
 def test_a_card_survives_toml_with_its_nones(card, tmp_path):
-    from zoo.cards import Card
+    from zoo.storage.cards import Card
 
     card.save(tmp_path / "toy.toml")
     assert Card.read(tmp_path / "toy.toml") == card
@@ -58,7 +58,7 @@ def test_a_card_survives_toml_with_its_nones(card, tmp_path):
     ],
 )
 def test_a_broken_card_says_which_entry(card, tmp_path, old, new, message):
-    from zoo.cards import Card, CardError
+    from zoo.storage.cards import Card, CardError
 
     path = tmp_path / "toy.toml"
     card.save(path)

@@ -4,7 +4,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from zoo import weights
+from zoo.storage import weights
 
 
 def tree():

@@ -22,9 +22,9 @@ def written(key, tmp_path):
 
     def write(task: str = "text_classification") -> Path:
         from zoo import hub, tokenizers
-        from zoo.cards import Card
         from zoo.models.bag_of_embeddings import BagOfEmbeddingsConfig
         from zoo.models.mlp import MLPConfig
+        from zoo.storage.cards import Card
 
         if task == "text_classification":
             tokenizer = tokenizers.WordTokenizer.train(["learn new things", "an old dog"])
@@ -102,7 +102,7 @@ def test_weights_that_cannot_be_read_are_found(written, verify):
 
 
 def test_weights_of_another_shape_are_found(written, verify):
-    from zoo.cards import Card
+    from zoo.storage.cards import Card
 
     path = written() / "toy.toml"
     card = Card.read(path)
@@ -113,7 +113,7 @@ def test_weights_of_another_shape_are_found(written, verify):
 
 
 def test_a_changed_check_value_is_found(written, verify):
-    from zoo.cards import Card
+    from zoo.storage.cards import Card
 
     path = written() / "toy.toml"
     card = Card.read(path)
@@ -140,7 +140,7 @@ def draw(self, texts):
     [((0.6, 0.6), "alone and in a batch"), ((0.5, 0.6), "asked twice")],
 )
 def test_an_answer_that_changes_is_found(written, monkeypatch, method, batches, wrong):
-    from zoo import verification
+    from zoo.hub import verification
     from zoo.predictors import Predictor
 
     def check(self):
@@ -156,7 +156,7 @@ def test_an_answer_that_changes_is_found(written, monkeypatch, method, batches, 
 
 
 def test_a_metric_without_data_is_skipped(written, verify):
-    from zoo.cards import Card
+    from zoo.storage.cards import Card
 
     path = written() / "toy.toml"
     dataclasses.replace(Card.read(path), metrics={"test/accuracy": 0.9}).save(path)
@@ -177,7 +177,7 @@ def test_a_mistake_is_exit_code_2(verify):
 
 def test_every_published_model_that_needs_no_download_holds():
     import zoo
-    from zoo import verification
+    from zoo.hub import verification
 
     for name in zoo.list_pretrained():
         if not any(file.urls for file in zoo.card(name).files):
@@ -199,13 +199,13 @@ def test_every_published_model_that_needs_no_download_holds():
     ],
 )
 def test_answers_are_compared_number_by_number(expected, found, wrong):
-    from zoo import verification
+    from zoo.hub import verification
 
     assert verification.difference(expected, found) == wrong
 
 
 def test_predictions_are_compared_field_by_field():
-    from zoo import verification
+    from zoo.hub import verification
     from zoo.predictors import Prediction
 
     one = Prediction("a", 0.9, {"a": 0.9, "b": 0.1})

@@ -26,7 +26,7 @@ import jax
 import numpy as np
 import pytest
 
-CHECKOUT = Path(__file__).parents[1]
+CHECKOUT = Path(__file__).parents[2]
 D, FF, VOCABULARY, POSITIONS = 512, 2048, 33300, (1, 2048, 512)
 NORM = [(D,), (D,)]
 ATTENTION = [(D, D), (D,)] * 4
@@ -107,7 +107,7 @@ def model(tmp_path):
 @pytest.fixture
 def publish(server, model, tmp_path):
     """Writes a card whose only file is on the server, and gives its path."""
-    from zoo.cards import Card, File
+    from zoo.storage.cards import Card, File
 
     def write(body: bytes, *urls: str, name: str = "toy.safetensors", **changes: object) -> Path:
         file = File(
@@ -136,7 +136,7 @@ def publish(server, model, tmp_path):
 @pytest.fixture
 def body(model, tmp_path):
     """The model's weights as the bytes of a safetensors file."""
-    from zoo import weights
+    from zoo.storage import weights
 
     weights.save(tmp_path / "weights", model[1])
     return (tmp_path / "weights").read_bytes()
@@ -163,7 +163,7 @@ def names(folder: Path) -> set[str]:
 def refused(card: Path) -> str:
     """The one line with which loading fails."""
     import zoo
-    from zoo.fetching import HubError
+    from zoo.hub.fetching import HubError
 
     with pytest.raises(HubError) as error:
         zoo.load(card)
@@ -237,7 +237,7 @@ def test_a_checkpoint_beside_the_card_is_converted_and_stays(server, cache, publ
 
 def test_a_checkpoint_that_does_not_fit_the_card_is_refused(cache, publish, trax, model):
     import zoo
-    from zoo.cards import CardError
+    from zoo.storage.cards import CardError
 
     del model[1]["params"]["head"]
     with pytest.raises(CardError) as error:
@@ -252,8 +252,8 @@ def test_a_checkpoint_that_does_not_fit_the_card_is_refused(cache, publish, trax
 def test_a_checkpoint_that_trax_wrote_goes_the_whole_way(server, cache, shared, tmp_path):
     pytest.importorskip("zoo.interop.trax", reason="needs the reader of trax's checkpoints")
     from zoo import hub
-    from zoo.cards import Card, File
     from zoo.models.bag_of_embeddings import BagOfEmbeddingsConfig
+    from zoo.storage.cards import Card, File
 
     golden = shared / "golden" / "open" / "classifier"
     server.files["/bag.pkl.gz"] = body = (golden / "bag_of_embeddings.pkl.gz").read_bytes()
@@ -292,7 +292,7 @@ def test_a_checkpoint_that_trax_wrote_goes_the_whole_way(server, cache, shared, 
 def test_the_published_translator_goes_the_whole_way(server, cache, shared, tmp_path):
     """A checkpoint of exactly its configuration, with random weights, and its own vocabulary."""
     import zoo
-    from zoo.cards import Card
+    from zoo.storage.cards import Card
 
     arrays = [np.random.default_rng(0).normal(0, 0.05, s).astype(np.float32) for s in ENDE]
     checkpoint = {"flat_weights": arrays, "flat_state": [np.float32(0.1)] * 43, "step": 100_000}
@@ -382,7 +382,7 @@ def test_a_transfer_that_breaks_off_is_not_kept(server, cache, publish, body):
 
 
 def test_a_server_that_says_nothing_is_given_up(server, cache, publish, body, monkeypatch):
-    from zoo import fetching
+    from zoo.hub import fetching
 
     monkeypatch.setattr(fetching, "TIMEOUT", 0.1)
     with socket.socket() as silent:
@@ -402,7 +402,7 @@ def test_a_full_disk_is_noticed_before_anything_is_fetched(
 
 
 def test_a_disk_that_fills_up_leaves_nothing_behind(cache, publish, trax, monkeypatch):
-    from zoo import weights
+    from zoo.storage import weights
 
     def save(path, variables):
         path.write_bytes(b"half")
@@ -460,7 +460,7 @@ def test_a_spoilt_cache_is_mended(server, cache, publish, body, trax, how):
 
 def test_a_card_with_new_weights_fetches_them(server, cache, publish, body, model):
     import zoo
-    from zoo import weights
+    from zoo.storage import weights
 
     zoo.load(publish(body))
     weights.save(cache / "new", jax.tree.map(np.negative, model[1]))
@@ -472,7 +472,8 @@ def test_a_card_with_new_weights_fetches_them(server, cache, publish, body, mode
 
 
 def test_a_vocabulary_is_fetched_too(server, cache, publish, body, tmp_path):
-    from zoo import cards, hub, tokenizers
+    from zoo import hub, tokenizers
+    from zoo.storage import cards
 
     vocabulary = b"'<pad>_'\n'<EOS>_'\n'the_'\n"
     card = cards.Card.read(publish(body))
@@ -498,8 +499,8 @@ def test_of_two_processes_at_once_one_fetches_and_both_are_right(server, cache, 
     program = (
         "import sys\n"
         "from pathlib import Path\n"
-        "from zoo import fetching\n"
-        "from zoo.cards import Card\n"
+        "from zoo.hub import fetching\n"
+        "from zoo.storage.cards import Card\n"
         "path = Path(sys.argv[1])\n"
         "card = Card.read(path)\n"
         "print(fetching.path_of(card, card.files[0], path.parent).stat().st_size)\n"

@@ -6,7 +6,7 @@ import pytest
 
 
 def test_a_file_is_replaced_at_the_end_and_stays_as_it_was_after_an_error(tmp_path):
-    from zoo.files import replacing
+    from zoo.storage.files import replacing
 
     path = tmp_path / "a.txt"
     with replacing(path) as temporary:
@@ -20,7 +20,7 @@ def test_a_file_is_replaced_at_the_end_and_stays_as_it_was_after_an_error(tmp_pa
 
 
 def test_the_digest_is_that_of_sha256sum(tmp_path):
-    from zoo.files import sha256
+    from zoo.storage.files import sha256
 
     (tmp_path / "abc").write_bytes(b"abc")
     expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-2
@@ -30,7 +30,7 @@ def test_the_digest_is_that_of_sha256sum(tmp_path):
 def test_a_folder_has_a_name_however_it_is_given(tmp_path, monkeypatch):
     from pathlib import Path
 
-    from zoo.files import name_of
+    from zoo.storage.files import name_of
 
     (tmp_path / "m7").mkdir()
     (tmp_path / "out").symlink_to(tmp_path / "m7")

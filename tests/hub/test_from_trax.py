@@ -90,7 +90,7 @@ def bag_of(rows):
 
 def test_a_vocabulary_goes_with_the_model(checkpoint, vocabulary, tmp_path, capsys):
     import zoo
-    from zoo.importing import import_trax
+    from zoo.hub.from_trax import import_trax
 
     weights, config = bag_of(ASCII)
     card = import_trax(checkpoint(weights), tmp_path / "a", config, vocabulary=vocabulary)
@@ -102,7 +102,7 @@ def test_a_vocabulary_goes_with_the_model(checkpoint, vocabulary, tmp_path, caps
 def test_a_vocabulary_may_be_smaller_than_the_model_but_not_larger(
     checkpoint, vocabulary, tmp_path, capsys
 ):
-    from zoo.importing import import_trax
+    from zoo.hub.from_trax import import_trax
 
     weights, config = bag_of(ASCII + 3)
     import_trax(checkpoint(weights), tmp_path / "a", config, vocabulary=vocabulary)
@@ -190,7 +190,7 @@ def test_the_classes_of_a_classifier_may_have_names(zoo_command, checkpoint, tmp
 
 
 def test_labels_are_for_classifiers(checkpoint, tmp_path):
-    from zoo.importing import import_trax
+    from zoo.hub.from_trax import import_trax
     from zoo.interop import trax
 
     path = checkpoint(arrays((6, 4), (8, 4), (4,), (4,), (4, 6), (6,)))
@@ -234,7 +234,7 @@ def test_a_mistake_leaves_no_folder(zoo_command, checkpoint, tmp_path, case):
 
 
 def test_a_model_of_no_square_image_asks_for_its_shape(checkpoint, tmp_path):
-    from zoo.importing import import_trax
+    from zoo.hub.from_trax import import_trax
     from zoo.interop import trax
 
     path = checkpoint(arrays((14, 5), (5,), (5, 2), (2,)))
@@ -243,7 +243,7 @@ def test_a_model_of_no_square_image_asks_for_its_shape(checkpoint, tmp_path):
 
 
 def test_a_model_without_a_task_is_for_python(tmp_path):
-    from zoo.importing import import_trax
+    from zoo.hub.from_trax import import_trax
 
     class TransformerDecoderConfig:
         pass
@@ -253,7 +253,7 @@ def test_a_model_without_a_task_is_for_python(tmp_path):
 
 
 def test_a_folder_of_another_model_is_left_alone(checkpoint, tmp_path):
-    from zoo.importing import import_trax
+    from zoo.hub.from_trax import import_trax
 
     (tmp_path / "other.toml").write_text("")
     weights, config = bag_of(6)

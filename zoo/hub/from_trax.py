@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from zoo import hub, tokenizers
-from zoo.hub import Card
+from zoo import tokenizers
+from zoo.hub import exporting
 from zoo.interop import trax
 from zoo.models.base import ModelConfig
+from zoo.storage.cards import Card
 from zoo.tokenizers import Tokenizer, WordTokenizer
 
 TASKS: Mapping[str, str] = {
@@ -116,7 +117,7 @@ def import_trax(
         description=f"Imported from {file.name}, a checkpoint of trax.",
         **details,
     )
-    return hub.write_model(folder, card, variables, tokenizer)
+    return exporting.write_model(folder, card, variables, tokenizer)
 
 
 def _suffix(vocabulary: Path) -> str:

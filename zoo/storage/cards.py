@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from zoo import config as configs
-from zoo.files import replacing
+from zoo.storage.files import replacing
 
 if TYPE_CHECKING:
     from zoo.models.base import ModelConfig

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from zoo.checkpoints import Best, Checkpoints, CheckpointWarning
+from zoo.storage.checkpoints import Best, Checkpoints, CheckpointWarning
 
 BEST = Best("validation/accuracy", "max")
 

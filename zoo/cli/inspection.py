@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from zoo import config as configs
-from zoo import fetching, hub, registry
-from zoo.cards import Card
+from zoo import hub, registry
+from zoo.hub import fetching
+from zoo.storage.cards import Card
 
 SHOWN = 40
 """Most parameters in a table."""
@@ -78,7 +79,7 @@ def _config(config: Any) -> str:
 
 def _parameters(config: Any) -> str:
     """A table of the parameters, without making any: shapes come from `jax.eval_shape`."""
-    from zoo import weights
+    from zoo.storage import weights
 
     try:
         variables = config.variable_shapes()

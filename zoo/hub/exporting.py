@@ -1,0 +1,142 @@
+"""`zoo.export`: from a run to the files of a published model."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zoo.hub import opening
+from zoo.storage.cards import OWN_ROWS, Card, File
+from zoo.storage.files import name_of, sha256
+
+if TYPE_CHECKING:
+    from zoo.predictors import Predictor
+    from zoo.storage.checkpoints import Step
+    from zoo.storage.weights import Tree
+    from zoo.tokenizers import Tokenizer
+
+
+def export(
+    run: str | Path,
+    folder: str | Path,
+    *,
+    dtype: str = "float32",
+    step: Step = "best",
+    description: str = "",
+    licence: str = "",
+    data: str = "",
+    limitations: str = "",
+    samples: Sequence[str] = (),
+) -> Card:
+    """Makes of a run what `pretrained/` holds and `zoo.load` reads anywhere, without TensorFlow.
+
+    Args:
+      run: the run's folder (or any other model that `zoo.load` knows).
+      folder: where to write NAME.toml, NAME.safetensors and the vocabulary;
+        NAME is the folder's name.
+      dtype: `float32`, which gives the run's answers bit for bit, or `bfloat16`, half the size.
+      step: which checkpoint of the run.
+      description, licence, data, limitations: entries of the card.
+      samples: inputs (texts, or paths of images) that stand in the card with their answers.
+
+    Returns:
+      The card that was written, with check values.
+
+    Raises:
+      ValueError: an unknown dtype.
+      FileExistsError: the folder holds another model.
+    """
+    model = opening.open_model(run, step, "float32")
+    original = model.card
+    if model.step is not None and step != "best":  # these weights were not judged
+        original = dataclasses.replace(original, metrics={}, command="")
+    card = dataclasses.replace(
+        original,
+        best={},
+        # Its data were other than the recipe's, which is therefore not what to evaluate on.
+        recipe="" if original.data == OWN_ROWS else original.recipe,
+        command=original.command and f"zoo eval {name_of(Path(folder))}",
+        description=description or original.description,
+        licence=licence or original.licence,
+        data=data or original.data,
+        limitations=limitations or original.limitations,
+    )
+    return write_model(
+        Path(folder), card, model.variables, model.tokenizer, dtype=dtype, samples=samples
+    )
+
+
+def write_model(
+    folder: Path,
+    card: Card,
+    variables: Tree,
+    tokenizer: Tokenizer | None,
+    *,
+    dtype: str = "float32",
+    samples: Sequence[str] = (),
+) -> Card:
+    """Writes NAME.safetensors, the vocabulary and NAME.toml; NAME is the folder's name.
+
+    Args:
+      folder: made where it is not there.
+      card: all that is known of the model; name, files and check values are filled in here.
+      variables: its weights.
+      tokenizer: saved where the card's `tokenizer` names a `file`.
+      dtype: `float32` or `bfloat16`, of the weights in the file.
+      samples: inputs whose answers are filled in too.
+
+    Returns:
+      The card that was written.
+
+    Raises:
+      ValueError: an unknown dtype.
+      FileExistsError: the folder holds another model.
+    """
+    import jax.numpy as jnp
+
+    from zoo import predictors
+    from zoo.storage import weights
+
+    if dtype not in ("float32", "bfloat16"):
+        raise ValueError(f"dtype is {dtype!r}; weights are written as float32 or bfloat16")
+    name = name_of(folder)
+    others = [path.name for path in folder.glob("*.toml") if path.stem != name]
+    if others:
+        raise FileExistsError(
+            f"{folder} holds another model already ({', '.join(others)}); choose an empty folder"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    weights.save(folder / f"{name}.safetensors", weights.cast(variables, jnp.dtype(dtype)))
+    names = [f"{name}.safetensors"]
+    described = dict(card.tokenizer)
+    if tokenizer is not None and "file" in described:
+        described["file"] = name + Path(described["file"]).suffix
+        tokenizer.save(folder / described["file"])
+        names.append(described["file"])
+    written = dataclasses.replace(
+        card,
+        name=name,
+        tokenizer=described,
+        files=tuple(
+            File(name=n, sha256=sha256(folder / n), size=(folder / n).stat().st_size) for n in names
+        ),
+    )
+    stored = opening.published_variables(written, folder)
+    predictor = predictors.create(written, stored, tokenizer)
+    written = dataclasses.replace(
+        written,
+        check=check_values(predictor),
+        samples=tuple({"input": item, "output": predictor.show(item)} for item in samples),
+    )
+    written.save(folder / f"{name}.toml")
+    return written
+
+
+def check_values(predictor: Predictor) -> dict[str, Any]:
+    """`predictor.check()` in full float32, also on accelerators that would round its products."""
+    import jax
+
+    with jax.default_matmul_precision("highest"):
+        return predictor.check()
