@@ -57,7 +57,7 @@ def ctranslate2_spec(config: TransformerConfig, params: Any) -> Any:
     spec.config.layer_norm_epsilon = 1e-6
     spec.config.decoder_start_token = spec.config.bos_token = str(START)
     spec.config.eos_token, spec.config.unk_token = str(EOS), str(EOS + 1)
-    words = [str(token) for token in range(config.required("vocab_size"))]
+    words = [str(token) for token in range(config.size_of("vocab_size"))]
     spec.register_source_vocabulary(words)
     spec.register_target_vocabulary(words)
     for side, stack in ((spec.encoder, params["encoder"]), (spec.decoder, params["decoder"])):
@@ -107,7 +107,7 @@ def marian_translator(config: TransformerConfig, device: str, threads: int) -> T
     torch.manual_seed(0)
     model = MarianMTModel(
         MarianConfig(
-            vocab_size=config.required("vocab_size"),
+            vocab_size=config.size_of("vocab_size"),
             d_model=config.d_model,
             encoder_layers=config.num_encoder_layers,
             decoder_layers=config.num_decoder_layers,

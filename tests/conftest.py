@@ -108,13 +108,13 @@ def toy_tagger() -> type:
         @nn.compact
         def __call__(self, tokens: jax.Array, *, train: bool = False) -> jax.Array:
             config = self.config
-            vectors = nn.Embed(config.required("vocab_size"), config.d_model)(tokens)
+            vectors = nn.Embed(config.size_of("vocab_size"), config.d_model)(tokens)
             if config.pad_id is not None:
                 vectors = jnp.where(tokens[..., None] != config.pad_id, vectors, 0.0)
             parts = [vectors, jnp.cumsum(vectors, axis=1)]
             if config.bidirectional:
                 parts.append(jnp.cumsum(vectors[:, ::-1], axis=1)[:, ::-1])
             hidden = jnp.concatenate(parts, axis=-1)
-            return nn.Dense(config.required("num_classes"), name="head")(hidden)
+            return nn.Dense(config.size_of("num_classes"), name="head")(hidden)
 
     return ToyTaggerConfig

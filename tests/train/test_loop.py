@@ -192,7 +192,7 @@ def test_a_split_that_the_model_cannot_read_is_refused_before_the_first_step():
     examples = SimpleNamespace(facts=facts, longest={"train": 99, "test": 12}.get)
     plan = SimpleNamespace(model=SimpleNamespace(longest=12), init_from=None)
     job._check_lengths(plan, examples)
-    plan.model.longest, plan.model.limit = 11, "max_len=11"
+    plan.model.max_positions, plan.model.described_limit = 11, "max_len=11"
     with pytest.raises(ConfigError) as error:
         job._check_lengths(plan, examples)
     assert str(error.value) == (

@@ -155,10 +155,10 @@ def test_what_there_is_to_take(monkeypatch, tmp_path):
 
 def test_models_reach_any_length():
     short = TransformerLMConfig(vocab_size=9, max_len=64)
-    assert short.reaching(64) is short
-    assert short.reaching(65).max_len == 65
+    assert short.with_max_len(64) is short
+    assert short.with_max_len(65).max_len == 65
     axial = dataclasses.replace(reformer_lm_tiny(), axial_shape=(8, 16), max_len=9)
-    assert axial.reaching(128) is axial
-    assert axial.reaching(129).axial_shape == (9, 16)
+    assert axial.with_max_len(128) is axial
+    assert axial.with_max_len(129).axial_shape == (9, 16)
     bag = BagOfEmbeddingsConfig(vocab_size=9)
-    assert bag.reaching(10**6) is bag
+    assert bag.with_max_len(10**6) is bag

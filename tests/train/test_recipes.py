@@ -20,7 +20,7 @@ FACTS = Facts(vocab_size=100, num_classes=10, input_shape=(32, 32, 3), labels=tu
 def batch_of(recipe):
     """The shapes of a batch, at the sizes of the recipe's data."""
     size, data = recipe.batch_size, recipe.data
-    longest = recipe.model.longest
+    longest = recipe.model.max_positions
     length = getattr(data, "length", None) or min(longest or 32, 32)
     tokens = jax.ShapeDtypeStruct((size, length), np.int32)
     each = jax.ShapeDtypeStruct((size,), np.int32)

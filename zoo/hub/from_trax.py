@@ -107,9 +107,9 @@ def import_trax(
         if hasattr(config, "max_len") and task == "text_classification":
             details["preprocessing"] = {"max_len": config.max_len}
     if task.endswith("classification"):
-        details["labels"] = _labels(config.required("num_classes"), "labels", labels)
+        details["labels"] = _labels(config.size_of("num_classes"), "labels", labels)
     elif task == "tagging":
-        details["labels"] = _labels(config.required("num_classes"), "tags", tags)
+        details["labels"] = _labels(config.size_of("num_classes"), "tags", tags)
     card = Card(
         name=folder.name,
         task=task,
@@ -157,7 +157,7 @@ def _labels(number: int, what: str, path: str | Path | None) -> tuple[str, ...]:
 
 def _words(config: ModelConfig, path: Path) -> WordTokenizer:
     entries = _entries(path)
-    _check_size(str(path), len(entries), config.required("vocab_size"))
+    _check_size(str(path), len(entries), config.size_of("vocab_size"))
     unknown = next((word for word in UNKNOWN if word in entries), None)
     if unknown is None:
         print(
@@ -211,9 +211,9 @@ def _check_size(what: str, entries: int, rows: int) -> None:
 
 
 def _tokenizer(config: ModelConfig, vocabulary: str | Path | None) -> Tokenizer:
-    sizes = [config.required("vocab_size")]
+    sizes = [config.size_of("vocab_size")]
     if getattr(config, "target_vocab_size", None) is not None:
-        sizes.append(config.required("target_vocab_size"))
+        sizes.append(config.size_of("target_vocab_size"))
     rows = min(sizes)
     if vocabulary is None:
         return tokenizers.IdTokenizer(rows)

@@ -83,7 +83,7 @@ class BagOfEmbeddings(nn.Module):
     @nn.compact
     def __call__(self, tokens: Int[Array, "B L"], *, train: bool = False) -> Float[Array, "B C"]:
         config = self.config
-        vocab_size, num_classes = config.required("vocab_size"), config.required("num_classes")
+        vocab_size, num_classes = config.size_of("vocab_size"), config.size_of("num_classes")
         initializer = nn.initializers.variance_scaling(config.init_scale**2, "fan_out", "uniform")
         rows = vocab_size + config.num_buckets
         table = nn.Embed(
@@ -119,7 +119,7 @@ def ngram_ids(tokens: Int[Array, "B L"], config: BagOfEmbeddingsConfig) -> Int[A
     A token's row is its id. The row of n tokens is a hash of their ids, behind the vocabulary.
     Whatever holds padding gets the number of rows, which is no row at all.
     """
-    vocab_size = config.required("vocab_size")
+    vocab_size = config.size_of("vocab_size")
     nothing = vocab_size + config.num_buckets
     real = jnp.ones_like(tokens, bool) if config.average_padding else tokens != config.pad_id
     clipped = jnp.clip(tokens, 0, vocab_size - 1).astype(jnp.int32)

@@ -59,27 +59,27 @@ class ModelConfig(abc.ABC):
         return dataclasses.replace(self, **{"dtype": dtype})
 
     @property
-    def longest(self) -> int | None:
+    def max_positions(self) -> int | None:
         """The most positions of a sequence; None: as many as there are."""
         return getattr(self, "max_len", None)
 
     @property
-    def limit(self) -> str:
-        """What `longest` follows from, for error messages."""
-        return f"max_len={self.longest}"
+    def described_limit(self) -> str:
+        """What `max_positions` follows from, for error messages."""
+        return f"max_len={self.max_positions}"
 
     @property
     def reads_padding(self) -> bool:
         """Whether padding after a text changes what is computed for it."""
         return False
 
-    def reaching(self, length: int) -> ModelConfig:
+    def with_max_len(self, length: int) -> ModelConfig:
         """This config with positions for sequences of a length, or itself if it has them."""
         if getattr(self, "max_len", length) >= length:
             return self
         return dataclasses.replace(self, **{"max_len": length})
 
-    def required(self, field: str) -> int:
+    def size_of(self, field: str) -> int:
         """The value of a size that must be known by now."""
         value = getattr(self, field)
         if value is None:

@@ -175,7 +175,7 @@ class RecurrentLM(nn.Module):
 
     def setup(self) -> None:
         config = self.config
-        size = config.required("vocab_size")
+        size = config.size_of("vocab_size")
         self.embedding = Embedding(size, config.d_model, config.init_scale)
         self.dropout = Dropout(config.dropout_rate)
         self.layers = Layers(config, config.num_layers, config.cell)
@@ -224,7 +224,7 @@ class LSTMClassifier(nn.Module):
         config = self.config
         real = (tokens != config.pad_id).T
         x = _read(config, tokens, real, train)
-        head = Dense(config.required("num_classes"), config.dtype, name="head")
+        head = Dense(config.size_of("num_classes"), config.dtype, name="head")
         return head(_pool(x, real, config.pooling, config.d_model))
 
 
@@ -238,7 +238,7 @@ class LSTMTagger(nn.Module):
         config = self.config
         real = None if config.pad_id is None else (tokens != config.pad_id).T
         x = _read(config, tokens, real, train)
-        head = Dense(config.required("num_classes"), config.dtype, name="head")
+        head = Dense(config.size_of("num_classes"), config.dtype, name="head")
         return head(x.swapaxes(0, 1))
 
 
@@ -249,7 +249,7 @@ def _read(
     train: bool,
 ) -> Float[Array, "T B O"]:
     """What the layers of a classifier or a tagger, whose modules these become, make of a text."""
-    size = config.required("vocab_size")
+    size = config.size_of("vocab_size")
     embedding = Embedding(size, config.d_model, config.init_scale, name="embedding")
     layers = Layers(config, config.num_layers, bidirectional=config.bidirectional, name="layers")
     x = Dropout(config.dropout_rate)(embedding(tokens.T), train=train)

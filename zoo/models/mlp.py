@@ -71,7 +71,7 @@ class MLP(nn.Module):
         for i, size in enumerate(config.hidden_sizes):
             x = activate(Dense(size, config.dtype, name=f"hidden_{i}")(x))
             x = Dropout(config.dropout_rate)(x, train=train)
-        x = Dense(config.required("num_classes"), config.dtype, name="head")(x)
+        x = Dense(config.size_of("num_classes"), config.dtype, name="head")(x)
         return activate(x) if config.activate_output else x
 
 

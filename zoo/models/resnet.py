@@ -281,7 +281,7 @@ def _padded_shortcut(
 
 def _head(config: ImageModelConfig, x: Float[Array, "B H W C"]) -> Float[Array, "B N"]:
     x = average(x, config.pool_window)
-    return Dense(config.required("num_classes"), config.dtype, name="head")(x)
+    return Dense(config.size_of("num_classes"), config.dtype, name="head")(x)
 
 
 @registry.models.register

@@ -94,7 +94,7 @@ class LSTMSeq2Seq(nn.Module):
 
     def setup(self) -> None:
         config = self.config
-        size = config.required("vocab_size")
+        size = config.size_of("vocab_size")
         self.embedding = self.target_embedding = Embedding(size, config.d_model, config.init_scale)
         if config.target_vocab_size is not None:
             size = config.target_vocab_size

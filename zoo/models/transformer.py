@@ -93,7 +93,7 @@ class TransformerDecoderConfig(StackConfig):
         length = min(8, self.max_len)
         if self.vocab_size is not None:
             return (jax.ShapeDtypeStruct((batch, length), jnp.int32),)
-        size = self.required("input_size")
+        size = self.size_of("input_size")
         return (jax.ShapeDtypeStruct((batch, length, size), jnp.float32),)
 
 
@@ -108,7 +108,7 @@ class Transformer(nn.Module):
 
     def setup(self) -> None:
         config = self.config
-        size = config.required("vocab_size")
+        size = config.size_of("vocab_size")
         self.embedding = self.target_embedding = _embedding(config, size)
         if config.target_vocab_size is not None:
             size = config.target_vocab_size
@@ -155,10 +155,10 @@ class TransformerLM(nn.Module):
 
     def setup(self) -> None:
         config = self.config
-        self.embedding = _embedding(config, config.required("vocab_size"))
+        self.embedding = _embedding(config, config.size_of("vocab_size"))
         self.dropout = Dropout(config.dropout_rate)
         self.decoder = Stack(config, config.num_layers, attention_dropout=True)
-        self.logits = Dense(config.required("vocab_size"), config.dtype)
+        self.logits = Dense(config.size_of("vocab_size"), config.dtype)
 
     def __call__(self, tokens: Int[Array, "B T"], *, train: bool = False) -> Float[Array, "B T V"]:
         x = self.dropout(self.embedding(shift_right(tokens)), train=train)
@@ -191,14 +191,14 @@ class TransformerEncoder(nn.Module):
     def __call__(self, tokens: Int[Array, "B T"], *, train: bool = False) -> Float[Array, "B C"]:
         config = self.config
         real = tokens != config.pad_id
-        embedding = _embedding(config, config.required("vocab_size"), name="embedding")
+        embedding = _embedding(config, config.size_of("vocab_size"), name="embedding")
         x = Dropout(config.dropout_rate)(embedding(tokens), train=train)
         x = Stack(config, config.num_layers, attention_dropout=True, name="encoder")(
             x, real[:, None, None, :], train=train
         )
         counted = jnp.ones_like(x[..., :1]) if config.average_padding else real[..., None]
         mean = jnp.sum(x * counted, axis=1) / jnp.maximum(jnp.sum(counted, axis=1), 1)
-        return Dense(config.required("num_classes"), config.dtype, name="head")(mean)
+        return Dense(config.size_of("num_classes"), config.dtype, name="head")(mean)
 
 
 class TransformerDecoder(nn.Module):

@@ -50,12 +50,12 @@ class Predictor(abc.ABC):
     @property
     def max_len(self) -> int:
         """The most tokens that the model takes."""
-        return self.card.config.longest or UNLIMITED
+        return self.card.config.max_positions or UNLIMITED
 
     @property
     def limit(self) -> str:
         """What `max_len` follows from, for error messages."""
-        return self.card.config.limit
+        return self.card.config.described_limit
 
     @property
     def check_text(self) -> str:

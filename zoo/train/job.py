@@ -295,7 +295,7 @@ def assemble(plan: Recipe, path: Path, data: Any) -> Job:
 
 def _check_lengths(plan: Recipe, examples: Data) -> None:
     """Refuses now what evaluation, which leaves no example out, would stumble over at the end."""
-    limit = plan.model.longest
+    limit = plan.model.max_positions
     if limit is None or not hasattr(examples, "longest"):
         return
     for split in examples.facts.num_examples.keys() - {"train"}:
@@ -303,7 +303,7 @@ def _check_lengths(plan: Recipe, examples: Data) -> None:
         if longest > limit:
             raise ConfigError(
                 f"the {split} split has a sentence that is padded to {longest} tokens, and the "
-                f"model reads up to {plan.model.limit}; take data without such sentences"
+                f"model reads up to {plan.model.described_limit}; take data without such sentences"
                 + ("" if plan.init_from else ", or a model with more positions")
             )
 

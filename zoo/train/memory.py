@@ -146,7 +146,7 @@ def of_recipe(plan: Recipe) -> Iterator[Estimate]:
         length = length * 2 if fits else length // 2
         other = _shapes(batch, mesh, length, inputs.shape[1])
         longest = max(x.shape[1] for x in other.values() if len(x.shape) == 2)
-        longer = dataclasses.replace(plan, model=plan.model.reaching(longest))
+        longer = dataclasses.replace(plan, model=plan.model.with_max_len(longest))
         estimate = of_batch(longer, other, mesh)
         yield estimate
 

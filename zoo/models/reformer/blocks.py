@@ -111,7 +111,7 @@ class AttentionLayer(nn.Module):
         extra: tuple[Any, ...] = ()
         if isinstance(self.attention, LSHAttentionConfig):
             # Those of the longest text: a token's hash depends on no text's length.
-            extra = rotations, self.attention.factors(self.config.longest, rotations)
+            extra = rotations, self.attention.factors(self.config.max_positions, rotations)
         found, cache = self.heads.extend(self.norm(x), cache, length, *extra)
         return found, cache
 
@@ -338,7 +338,7 @@ class ReformerStack(nn.Module):
         return Cache(
             length=jnp.zeros((), jnp.int32),
             layers=tuple(empty_cache(kind, self.config.sizes, batch, length) for kind in kinds),
-            rotations=self.rotations(rotations, self.config.longest, train=False),
+            rotations=self.rotations(rotations, self.config.max_positions, train=False),
             memory=remembered,
         )
 

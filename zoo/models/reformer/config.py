@@ -91,9 +91,9 @@ class ReformerStackConfig(ModelConfig):
             )
         return super().in_precision(dtype)
 
-    def reaching(self, length: int) -> ModelConfig:
+    def with_max_len(self, length: int) -> ModelConfig:
         if not self.axial_shape:
-            return super().reaching(length)
+            return super().with_max_len(length)
         _, *others = self.axial_shape
         first = -(-length // math.prod(others))
         if first <= self.axial_shape[0]:
@@ -121,14 +121,14 @@ class ReformerStackConfig(ModelConfig):
         )
 
     @property
-    def longest(self) -> int:
+    def max_positions(self) -> int:
         return math.prod(self.axial_shape) if self.axial_shape else self.max_len
 
     @property
-    def limit(self) -> str:
+    def described_limit(self) -> str:
         if self.axial_shape:
-            return f"{self.longest}, the product of axial_shape={self.axial_shape}"
-        return super().limit
+            return f"{self.max_positions}, the product of axial_shape={self.axial_shape}"
+        return super().described_limit
 
     @property
     def reads_padding(self) -> bool:
@@ -150,8 +150,8 @@ class ReformerStackConfig(ModelConfig):
 
     def check_length(self, length: int, what: str) -> None:
         """Raises ValueError where a sequence is longer than the positions go."""
-        if length > self.longest:
-            raise ValueError(f"{what} of {length} positions is longer than {self.limit}")
+        if length > self.max_positions:
+            raise ValueError(f"{what} of {length} positions is longer than {self.described_limit}")
 
     def cycle(self, num_layers: int) -> tuple[tuple[AttentionConfig, ...], int]:
         """The kinds of attention of the layers that are repeated, and how often they are."""

@@ -42,7 +42,7 @@ class ReformerLMConfig(ReformerStackConfig):
         return ReformerLM(self)
 
     def example_inputs(self, batch: int) -> tuple[jax.ShapeDtypeStruct, ...]:
-        return (jax.ShapeDtypeStruct((batch, min(8, self.longest)), jnp.int32),)
+        return (jax.ShapeDtypeStruct((batch, min(8, self.max_positions)), jnp.int32),)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +64,7 @@ class ReformerConfig(ReformerStackConfig):
         return Reformer(self)
 
     def example_inputs(self, batch: int) -> tuple[jax.ShapeDtypeStruct, ...]:
-        tokens = jax.ShapeDtypeStruct((batch, min(8, self.longest)), jnp.int32)
+        tokens = jax.ShapeDtypeStruct((batch, min(8, self.max_positions)), jnp.int32)
         return tokens, tokens
 
 
@@ -81,7 +81,7 @@ class ReformerTaggerConfig(ReformerStackConfig):
         return ReformerTagger(self)
 
     def example_inputs(self, batch: int) -> tuple[jax.ShapeDtypeStruct, ...]:
-        return (jax.ShapeDtypeStruct((batch, min(8, self.longest)), jnp.int32),)
+        return (jax.ShapeDtypeStruct((batch, min(8, self.max_positions)), jnp.int32),)
 
 
 class ReformerLM(nn.Module):
@@ -91,11 +91,11 @@ class ReformerLM(nn.Module):
 
     def setup(self) -> None:
         config = self.config
-        self.embedding = _embedding(config, config.required("vocab_size"))
+        self.embedding = _embedding(config, config.size_of("vocab_size"))
         self.dropout = Dropout(config.dropout_rate)
         self.decoder = ReformerStack(config, config.num_layers, causal=True)
         self.norm = LayerNorm()
-        self.logits = Dense(config.required("vocab_size"), config.dtype)
+        self.logits = Dense(config.size_of("vocab_size"), config.dtype)
 
     def __call__(
         self,
@@ -183,7 +183,7 @@ class Reformer(nn.Module):
 
     def setup(self) -> None:
         config = self.config
-        size = config.required("vocab_size")
+        size = config.size_of("vocab_size")
         self.embedding = self.target_embedding = _embedding(config, size)
         if config.target_vocab_size is not None:
             size = config.target_vocab_size
@@ -243,11 +243,11 @@ class ReformerTagger(nn.Module):
 
     def setup(self) -> None:
         config = self.config
-        self.embedding = _embedding(config, config.required("vocab_size"))
+        self.embedding = _embedding(config, config.size_of("vocab_size"))
         self.dropout = Dropout(config.dropout_rate)
         self.encoder = ReformerStack(config, config.num_layers, causal=False)
         self.norm = LayerNorm()
-        self.head = Dense(config.required("num_classes"), config.dtype)
+        self.head = Dense(config.size_of("num_classes"), config.dtype)
 
     def __call__(
         self,
