@@ -47,7 +47,7 @@ def test_a_card_survives_toml_with_its_nones(card, tmp_path):
         (
             'type = "BagOfEmbeddingsConfig"',
             'type = "Bag"',
-            "no configuration class 'Bag' is known here",
+            "there is no configuration class 'Bag'",
         ),
         ('name = "toy"', "name = ", "is not a TOML card"),
         ("size = 3", "length = 3", "File has no field 'length'"),

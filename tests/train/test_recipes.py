@@ -66,10 +66,10 @@ def test_nothing_is_learnt_in_int8():
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [
-        ("mlp_digits", {"model.dropout_rate": 1.0}, "dropout_rate is 1.0; it is a share, of 0 or"),
-        ("lstm_imdb", {"model.dropout_rate": -0.1}, "dropout_rate is -0.1; it is a share"),
-        ("mlp_digits", {"task.label_smoothing": 10.0}, "task.label_smoothing is 10.0; it is a sh"),
-        ("lstm_ner", {"task.label_smoothing": -1.0}, "task.label_smoothing is -1.0; it is a share"),
+        ("mlp_digits", {"model.dropout_rate": 1.0}, "dropout_rate is 1.0; it must be in [0, 1)"),
+        ("lstm_imdb", {"model.dropout_rate": -0.1}, "dropout_rate is -0.1; it must be in"),
+        ("mlp_digits", {"task.label_smoothing": 10.0}, "task.label_smoothing is 10.0; it must"),
+        ("lstm_ner", {"task.label_smoothing": -1.0}, "task.label_smoothing is -1.0; it must be in"),
         ("transformer_copy", {"task.beam_size": 0}, "task.beam_size is 0; it is 1 or more"),
         ("transformer_multi30k", {"task.bleu_sentences": -1}, "task.bleu_sentences is -1; it is 1"),
     ],

@@ -1,4 +1,4 @@
-"""zoo.config: override, round trip, difference, and every message."""
+"""Values of configurations: override, round trip, difference, and every message."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -84,26 +84,30 @@ def test_json_round_trip_gives_an_equal_hashable_config():
     again = from_json(Plan, to_json(plan))
     assert again == plan
     assert hash(again) == hash(plan)
-    assert to_dict(plan)["optimizer"] == {"type": "Sgd", "learning_rate": 0.1, "momentum": 0.9}
+    assert to_dict(plan)["optimizer"] == {
+        "type": "test_config:Sgd",
+        "learning_rate": 0.1,
+        "momentum": 0.9,
+    }
 
 
 def test_a_field_that_a_file_lacks_takes_its_default():
-    assert from_dict(Plan, {"type": "Plan", "steps": 3}) == Plan(steps=3)
+    assert from_dict(Plan, {"type": "test_config:Plan", "steps": 3}) == Plan(steps=3)
 
 
 @pytest.mark.parametrize(
     ("data", "message"),
     [
         (
-            {"type": "Plan", "optimizer": {"type": "Adm"}},
-            "Plan.optimizer: no configuration class 'Adm' is known here; did you mean 'Adam'? "
-            "(known: Adam, Sgd); import the module that defines it first",
+            {"type": "test_config:Plan", "optimizer": {"type": "Adm"}},
+            "Plan.optimizer: there is no configuration class 'Adm' (known: test_config:Adam, "
+            "test_config:Sgd)",
         ),
         (
-            {"type": "Plan", "step": 3},
+            {"type": "test_config:Plan", "step": 3},
             "Plan: Plan has no field 'step'; did you mean 'steps'? (fields: ",
         ),
-        ({"type": "Plan", "steps": "many"}, "Plan.steps: 'many' is not of type int"),
+        ({"type": "test_config:Plan", "steps": "many"}, "Plan.steps: 'many' is not of type int"),
     ],
 )
 def test_a_wrong_file_names_the_entry(data, message):
@@ -121,7 +125,7 @@ def test_diff_lists_the_leaves_that_differ():
     new = Plan(steps=20, optimizer=Sgd())
     assert diff(Plan(), new) == {
         "steps": (10, 20),
-        "optimizer.type": ("Adam", "Sgd"),
+        "optimizer.type": ("test_config:Adam", "test_config:Sgd"),
         "optimizer.learning_rate": (1e-3, 0.1),
         "optimizer.freeze": ([], None),
     }

@@ -1,0 +1,45 @@
+"""Configurations: frozen dataclasses as values, on disk, and the user's code that they name."""
+
+from zoo.config.code import load_file, reference, resolve, running, source_of
+from zoo.config.stored import (
+    TYPE_KEY,
+    diff,
+    flatten,
+    from_dict,
+    from_json,
+    to_dict,
+    to_json,
+)
+from zoo.config.values import (
+    ConfigError,
+    check,
+    check_share,
+    did_you_mean,
+    field_types,
+    override,
+    type_name,
+    unknown_field,
+)
+
+__all__ = [
+    "TYPE_KEY",
+    "ConfigError",
+    "check",
+    "check_share",
+    "did_you_mean",
+    "diff",
+    "field_types",
+    "flatten",
+    "from_dict",
+    "from_json",
+    "load_file",
+    "override",
+    "reference",
+    "resolve",
+    "running",
+    "source_of",
+    "to_dict",
+    "to_json",
+    "type_name",
+    "unknown_field",
+]
