@@ -277,7 +277,6 @@ def by_rounds(run: str) -> None:
     from zoo import hub
     from zoo.models.reformer.lsh_attention import LSHAttentionConfig
     from zoo.models.reformer.self_attention import SelfAttentionConfig
-    from zoo.pipelines import base
     from zoo.train import evaluation, sharding
 
     model = hub.open_model(run)
@@ -295,7 +294,7 @@ def by_rounds(run: str) -> None:
     for name, kind in kinds.items():
         config = dataclasses.replace(model.card.config, attention=(kind,))
         evaluate = evaluation.Evaluator(config.build(), plan.task, mesh)
-        found = evaluate(variables, base.arrays(examples.evaluate("test", plan.batch_size)))
+        found = evaluate(variables, examples.evaluate("test", plan.batch_size))
         print(f"| {name} | {found['accuracy']:.4f} | {found['loss']:.4f} |", flush=True)
 
 

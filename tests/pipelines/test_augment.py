@@ -7,25 +7,27 @@ import pytest
 
 from zoo.config import ConfigError
 from zoo.pipelines import augment
-from zoo.pipelines.augment import ASPECT, Augmentation
+from zoo.pipelines.augment import ASPECT, Augmentation, Draws
+from zoo.pipelines.delivery import generator
 
 IMAGES = np.arange(1, 1 + 64 * 4 * 5 * 3).reshape(64, 4, 5, 3)
 
 
 def random(number: int = 0) -> np.random.Generator:
-    return augment.generator(0, number)
+    return generator(0, number)
 
 
-def test_numbers_are_a_function_of_seed_and_batch():
-    def draw(seed: int, number: int) -> float:
-        return augment.generator(seed, number).random()
+def draws(rows: int, number: int = 0) -> Draws:
+    return Draws(random(number), rows, np.arange(rows))
 
-    assert draw(1, 2) == draw(1, 2)
-    assert len({draw(1, 2), draw(2, 1), draw(1, 3), draw(-1, 2)}) == 4
+
+def mixing(rows: int, number: int = 0) -> Draws:
+    """Those of a batch whose images are mixed: the last one comes before the first."""
+    return Draws(random(number), rows, np.arange(-1, rows))
 
 
 def test_padding_and_cutting_moves_each_image():
-    moved = augment.pad_and_crop(IMAGES, 2, random())
+    moved = augment.pad_and_crop(IMAGES, 2, draws(64))
     padded = np.pad(IMAGES, [(0, 0), (2, 2), (2, 2), (0, 0)], mode="reflect")
     places = set()
     for image, found in zip(padded, moved, strict=True):
@@ -40,7 +42,7 @@ def test_padding_and_cutting_moves_each_image():
 
 
 def test_half_of_the_images_are_mirrored():
-    found = augment.flip(IMAGES, random())
+    found = augment.flip(IMAGES, draws(64))
     mirrored = (found == IMAGES[:, :, ::-1]).all(axis=(1, 2, 3))
     same = (found == IMAGES).all(axis=(1, 2, 3))
     assert (mirrored ^ same).all()
@@ -64,7 +66,7 @@ def test_mixup_mixes_neighbours_and_their_targets_by_one_share():
     images = np.zeros((3, 2, 2, 1), np.float32)
     images[1] = 100
     shares = np.eye(3, dtype=np.float32)
-    mixed, targets = augment.mixup(images, shares, 0.5, random())
+    mixed, targets = augment.mixup(images[range(-1, 3)], shares[range(-1, 3)], 0.5, mixing(3))
     np.testing.assert_allclose(targets.sum(axis=1), 1, rtol=1e-6)
     np.testing.assert_allclose(mixed[1], 100 * targets[1, 1], rtol=1e-6)
     np.testing.assert_allclose(mixed[2], 100 * targets[2, 1], rtol=1e-6, atol=1e-6)
@@ -75,7 +77,9 @@ def test_mixup_mixes_neighbours_and_their_targets_by_one_share():
 def test_cutmix_takes_a_rectangle_and_its_share_of_the_target():
     images = np.repeat(np.arange(40.0, dtype=np.float32), 8 * 9).reshape(40, 8, 9, 1)
     shares = np.eye(40, dtype=np.float32)
-    mixed, targets = augment.cutmix(images, shares, 1.0, random())
+    mixed, targets = augment.cutmix(
+        *((x[range(-1, 40)]) for x in (images, shares)), 1.0, mixing(40)
+    )
     areas = []
     for number in range(40):
         other = mixed[number, :, :, 0] != number
@@ -93,7 +97,8 @@ def test_with_both_each_batch_has_one_of_them():
     both = Augmentation(mixup=1.0, cutmix=1.0)
     kinds = set()
     for number in range(12):
-        mixed, targets = both(images, np.arange(4), 4, random(number))
+        rows = mixing(4, number)
+        mixed, targets = both(images[rows.rows], rows.rows % 4, 4, rows)
         assert mixed.dtype == targets.dtype == np.float32
         kinds.add(bool((mixed == np.round(mixed)).all()))
     assert kinds == {True, False}
@@ -101,9 +106,23 @@ def test_with_both_each_batch_has_one_of_them():
 
 def test_without_mixing_bytes_and_class_numbers_stay():
     images, targets = np.zeros((4, 6, 6, 1), np.uint8), np.arange(4, dtype=np.int32)
-    found, same = Augmentation(pad=1, flip=True)(images, targets, 4, random())
+    found, same = Augmentation(pad=1, flip=True)(images, targets, 4, draws(4))
     assert found.dtype == np.uint8 and found.shape == images.shape
     assert same is targets
+
+
+@pytest.mark.parametrize("fields", [{"pad": 1, "flip": True}, {"mixup": 0.3}, {"cutmix": 1.0}])
+def test_what_happens_to_a_row_does_not_depend_on_which_rows_are_at_hand(fields):
+    images = np.random.default_rng(0).integers(0, 255, (8, 6, 6, 1)).astype(np.uint8)
+    change, targets = Augmentation(**fields), np.arange(8)
+    skipped = 1 if change.mixes else 0
+
+    def changed(first: int, last: int):
+        rows = np.arange(first - skipped, last)
+        return change(images[rows], targets[rows], 8, Draws(random(), 8, rows))
+
+    for whole, left, right in zip(changed(0, 8), changed(0, 5), changed(5, 8), strict=True):
+        np.testing.assert_array_equal(np.concatenate([left, right]), whole)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from zoo import preprocessing
-from zoo.pipelines import base, image_files
+from zoo.pipelines import image_files
 from zoo.pipelines.augment import Augmentation
 from zoo.pipelines.base import LabelError
 from zoo.pipelines.images import ImageClassificationData
@@ -45,8 +45,8 @@ def data(folder, **fields):
     return ImageClassificationData(**(given | fields))
 
 
-def take(dataset, number):
-    return list(itertools.islice(base.arrays(dataset), number))
+def take(batches, number):
+    return list(itertools.islice(batches, number))
 
 
 @either

@@ -9,8 +9,9 @@ from PIL import Image
 
 from zoo.config import ConfigError, from_json, to_json
 from zoo.pipelines import image_files, images
-from zoo.pipelines.augment import Augmentation, generator, random_box
+from zoo.pipelines.augment import Augmentation, random_box
 from zoo.pipelines.base import DataConfig, tensorflow
+from zoo.pipelines.delivery import generator
 from zoo.pipelines.images import ImageClassificationData
 from zoo.preprocessing import ImagePreprocessing, read
 
@@ -21,8 +22,8 @@ COLUMNS = {"image": IMAGES, "label": np.arange(30) % 3}
 either = pytest.mark.parametrize("cache", [True, False], ids=["cached", "streamed"])
 
 
-def take(dataset, number: int) -> list[dict[str, np.ndarray]]:
-    return list(itertools.islice(dataset.as_numpy_iterator(), number))
+def take(batches, number: int) -> list[dict[str, np.ndarray]]:
+    return list(itertools.islice(batches, number))
 
 
 def data(**fields) -> ImageClassificationData:
@@ -203,10 +204,14 @@ def test_of_a_batch_to_be_cropped_one_file_is_decoded_at_a_time(tmp_path, held):
     opened = data(height=4, width=4, cache=False, holdout=0, augment=augmentation).open(
         {"image": paths, "label": [0, 1, 0, 1]}
     )
-    found = opened._cropped(np.array(list(map(image_files.packed, paths))), generator(0, 0))
+    packed = np.array(list(map(image_files.packed, paths)))
+    found = opened._cropped(packed, [generator(0, row) for row in range(len(paths))])
     assert max(held) <= 1
-    prepare, random = ImagePreprocessing(**opened.facts.preprocessing), generator(0, 0)
-    expected = [prepare.cut(read(path), random_box(8, 9, 0.2, random)) for path in paths]
+    prepare = ImagePreprocessing(**opened.facts.preprocessing)
+    expected = [
+        prepare.cut(read(path), random_box(8, 9, 0.2, generator(0, row)))
+        for row, path in enumerate(paths)
+    ]
     np.testing.assert_array_equal(found, expected)
 
 
@@ -298,7 +303,7 @@ def test_a_predictor_sees_what_evaluation_sees(shared, tmp_path):
     assert opened.facts.num_examples == {"train": 48, "test": 20, "validation": 2}
     assert opened.facts.labels == tuple("0123456789")
     (batch,) = take(opened.evaluate("test", 20), 1)
-    (raw,) = take(tensorflow().data.Dataset.batch(_mnist(shared), 20), 1)
+    (raw,) = take(_mnist(shared).batch(20).as_numpy_iterator(), 1)
     prepare = ImagePreprocessing(**opened.facts.preprocessing)
     for inputs, pixels in zip(batch["inputs"], raw["image"], strict=True):
         Image.fromarray(pixels[..., 0]).save(tmp_path / "image.png")

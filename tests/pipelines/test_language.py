@@ -23,8 +23,8 @@ def data(**fields) -> LanguageModelingData:
     return LanguageModelingData(**{"tokenizer": IDS, "holdout": 0, "length": 5, **fields})
 
 
-def take(dataset, number: int = 99) -> list[dict[str, np.ndarray]]:
-    return list(itertools.islice(dataset.as_numpy_iterator(), number))
+def take(batches, number: int = 99) -> list[dict[str, np.ndarray]]:
+    return list(itertools.islice(batches, number))
 
 
 def assert_equal(left, right) -> None:

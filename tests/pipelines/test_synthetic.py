@@ -12,8 +12,8 @@ from zoo.pipelines.synthetic import CopyData
 from zoo.tokenizers import IdTokenizer
 
 
-def take(dataset, number: int = 99) -> list[dict[str, np.ndarray]]:
-    return list(itertools.islice(dataset.as_numpy_iterator(), number))
+def take(batches, number: int = 99) -> list[dict[str, np.ndarray]]:
+    return list(itertools.islice(batches, number))
 
 
 def assert_equal(left, right) -> None:

@@ -31,8 +31,8 @@ def numbers(**fields) -> TaggingData:
     return data(**{"tokenizer": IDS, "labels": TAGS, **fields})
 
 
-def take(dataset, number: int = 99) -> list[dict[str, np.ndarray]]:
-    return list(itertools.islice(dataset.as_numpy_iterator(), number))
+def take(batches, number: int = 99) -> list[dict[str, np.ndarray]]:
+    return list(itertools.islice(batches, number))
 
 
 def sentences_in(batches) -> list[int]:

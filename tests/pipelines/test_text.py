@@ -25,8 +25,8 @@ ROWS = [(text, text[0]) for text in TEXTS]
 either = pytest.mark.parametrize("cache", [True, False], ids=["cached", "streamed"])
 
 
-def take(dataset, number: int) -> list[dict[str, np.ndarray]]:
-    return list(itertools.islice(dataset.as_numpy_iterator(), number))
+def take(batches, number: int) -> list[dict[str, np.ndarray]]:
+    return list(itertools.islice(batches, number))
 
 
 def lengths(batch: dict[str, np.ndarray]) -> list[int]:
@@ -260,7 +260,7 @@ def test_a_text_that_the_tokenizer_rejects_is_its_own_error(cache, fields):
     )
     opened = config.open([("3 7", "x"), ("3 seven", "y")])
     with pytest.raises(ValueError) as error:
-        list(itertools.islice(arrays(opened.train(2, seed=0)), 9))
+        list(itertools.islice(opened.train(2, seed=0), 9))
     assert str(error.value) == (
         "'seven' is not an integer; the text must be integers between spaces, as '3 7 5'"
     )
@@ -444,8 +444,8 @@ class Words:
 
 rows = [("many words " * 100, n % 2) for n in range(20_000)]
 opened = TextClassificationData(boundaries=(64, 128)).open(rows, tokenizer=Words())
-training = opened.train(64, seed=0).as_numpy_iterator()
-evaluation = opened.evaluate("validation", 64).as_numpy_iterator()
+training = opened.train(64, seed=0)
+evaluation = opened.evaluate("validation", 64)
 next(training), next(evaluation)
 """
     for _ in range(3):

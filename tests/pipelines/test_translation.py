@@ -24,8 +24,8 @@ def data(**fields) -> TranslationData:
     return TranslationData(**{"tokenizer": BYTES, "holdout": 0, **fields})
 
 
-def take(dataset, number: int = 99) -> list[dict[str, np.ndarray]]:
-    return list(itertools.islice(dataset.as_numpy_iterator(), number))
+def take(batches, number: int = 99) -> list[dict[str, np.ndarray]]:
+    return list(itertools.islice(batches, number))
 
 
 def pairs_in(batches) -> list[int]:

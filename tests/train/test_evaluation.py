@@ -35,15 +35,15 @@ def test_the_validation_split_is_read_as_in_training(recipe, rows, tmp_path):
         zoo.evaluate(result.workdir, "tset")
 
 
-def test_a_sample_is_the_first_batches(run, rows):
+def test_a_sample_is_always_the_same(run, rows):
     import zoo
 
-    workdir = run(data__holdout=0.0).workdir  # batches of 4
+    workdir = run(data__holdout=0.0).workdir
     whole = zoo.evaluate(workdir, data=rows)
     assert zoo.evaluate(workdir, data=rows, limit=len(rows)) == whole
     sample = zoo.evaluate(workdir, data=rows, limit=3)
     assert sample != whole
-    assert zoo.evaluate(workdir, data=rows, limit=4) == sample
+    assert zoo.evaluate(workdir, data=rows, limit=3) == sample
 
 
 def test_verify_measures_the_metric_where_the_data_is_there(recipe, rows, tmp_path):
@@ -81,7 +81,10 @@ def test_translations_are_judged_by_beams_unless_it_is_only_to_choose_by():
         asked.append((len(sentences), beam_size))
         return sentences
 
-    data = SimpleNamespace(pairs=lambda split: (["a b c d"] * 5, ["a b c d"] * 5))
+    def pairs(split, limit):
+        return ["a b c d"] * (limit or 5), ["a b c d"] * (limit or 5)
+
+    data = SimpleNamespace(pairs=pairs)
     task = Translation(bleu_sentences=2, beam_size=3)
     for options in ({}, {"limit": 4}, {"quick": True}):
         metrics, note = task.examine(lambda: translate, data, "train", **options)

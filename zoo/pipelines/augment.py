@@ -9,6 +9,7 @@ Shapes: B examples in a batch, H height, W width, C channels, N classes.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,29 +63,54 @@ class Augmentation:
         return bool(self.mixup or self.cutmix)
 
     def __call__(
-        self, images: Array, targets: Array, num_classes: int, random: np.random.Generator
+        self, images: Array, targets: Array, num_classes: int, draws: Draws
     ) -> tuple[Array, Array]:
         """Images [B, H, W, C] and targets [B], augmented: all but `crop_area`.
 
+        Args:
+          images: uint8. Where images are mixed, these are the rows of `draws`, of which the first
+            only serves to be mixed into the second.
+          targets: the class of each.
+          num_classes: N.
+          draws: random numbers.
+
         Returns:
-          Images, uint8 as they were; targets. Where they are mixed, both are float32, and targets
-          are shares of the classes [B, N].
+          Images, uint8 as they were; targets. Where they are mixed, both are float32, one less,
+          and targets are shares of the classes [B - 1, N].
         """
         if self.pad:
-            images = pad_and_crop(images, self.pad, random)
+            images = pad_and_crop(images, self.pad, draws)
         if self.flip:
-            images = flip(images, random)
+            images = flip(images, draws)
         if not self.mixes:
             return images, targets
         images, shares = images.astype(np.float32), np.eye(num_classes, dtype=np.float32)[targets]
-        if self.cutmix and (not self.mixup or random.random() < 0.5):
-            return cutmix(images, shares, self.cutmix, random)
-        return mixup(images, shares, self.mixup, random)
+        if self.cutmix and (not self.mixup or draws.random.random() < 0.5):
+            return cutmix(images, shares, self.cutmix, draws)
+        return mixup(images, shares, self.mixup, draws)
 
 
-def generator(seed: int, number: int) -> np.random.Generator:
-    """The random numbers of a batch."""
-    return np.random.default_rng((seed % 2**64, number, PURPOSE))
+@dataclass(frozen=True)
+class Draws:
+    """Random numbers for some rows of a batch, drawn for all of them.
+
+    What happens to a row then does not depend on which others a process holds.
+    """
+
+    random: np.random.Generator
+    size: int
+    """Rows of the whole batch."""
+    rows: Array
+    """Those at hand: int [B]."""
+
+    def __call__(self, draw: Callable[[int], Array]) -> Array:
+        """One number for each row at hand: [B].
+
+        Args:
+          draw: a number of rows -> as many random numbers.
+        """
+        numbers: Array = draw(self.size)[self.rows]
+        return numbers
 
 
 def random_box(width: int, height: int, area: float, random: np.random.Generator) -> Box:
@@ -104,48 +130,45 @@ def random_box(width: int, height: int, area: float, random: np.random.Generator
     return left, top, left + across, top + down
 
 
-def pad_and_crop(images: Array, pad: int, random: np.random.Generator) -> Array:
+def pad_and_crop(images: Array, pad: int, draws: Draws) -> Array:
     """Each image [B, H, W, C] moved by up to `pad` pixels, with its reflection where it was not."""
     batch, height, width, _ = images.shape
     padded = np.pad(images, [(0, 0), (pad, pad), (pad, pad), (0, 0)], mode="reflect")
     windows = np.lib.stride_tricks.sliding_window_view(padded, (height, width), axis=(1, 2))
-    tops, lefts = random.integers(0, 2 * pad + 1, (2, batch))
+    tops, lefts = (draws(lambda n: draws.random.integers(0, 2 * pad + 1, n)) for _ in range(2))
     # [B, C, H, W], as the view has the window's axes last.
     return np.ascontiguousarray(windows[np.arange(batch), tops, lefts].transpose(0, 2, 3, 1))
 
 
-def flip(images: Array, random: np.random.Generator) -> Array:
+def flip(images: Array, draws: Draws) -> Array:
     """Every other image [B, H, W, C], on average, with left and right exchanged."""
-    chosen = random.random(len(images)) < 0.5
+    chosen = draws(draws.random.random) < 0.5
     return np.where(chosen[:, None, None, None], images[:, :, ::-1], images)
 
 
-def mixup(
-    images: Array, shares: Array, alpha: float, random: np.random.Generator
-) -> tuple[Array, Array]:
-    """Each image, and its target, mixed with the one before it; the order is random anyway.
+def mixup(images: Array, shares: Array, alpha: float, draws: Draws) -> tuple[Array, Array]:
+    """Each image but the first, and its target, mixed with the one before; the order is random.
 
     Images and shares [B, N] of the classes are float32.
     """
-    share = random.beta(alpha, alpha, len(images)).astype(np.float32)
+    share = draws(lambda n: draws.random.beta(alpha, alpha, n)).astype(np.float32)[1:]
     return _mix(images, share[:, None, None, None]), _mix(shares, share[:, None])
 
 
 def _mix(values: Array, share: Array) -> Array:
-    mixed: Array = share * values + (1 - share) * np.roll(values, 1, axis=0)
+    mixed: Array = share * values[1:] + (1 - share) * values[:-1]
     return mixed
 
 
-def cutmix(
-    images: Array, shares: Array, alpha: float, random: np.random.Generator
-) -> tuple[Array, Array]:
-    """Each image with a rectangle of the one before it, and its target by the areas."""
-    batch, height, width, _ = images.shape
-    sides = np.sqrt(1 - random.beta(alpha, alpha, batch))
-    rows = _within(height, random.random(batch), sides)
-    columns = _within(width, random.random(batch), sides)
+def cutmix(images: Array, shares: Array, alpha: float, draws: Draws) -> tuple[Array, Array]:
+    """Each image but the first with a rectangle of the one before, and its target by the areas."""
+    _, height, width, _ = images.shape
+    random = draws.random
+    sides = np.sqrt(1 - draws(lambda n: random.beta(alpha, alpha, n)))[1:]
+    rows = _within(height, draws(random.random)[1:], sides)
+    columns = _within(width, draws(random.random)[1:], sides)
     inside = rows[:, :, None] & columns[:, None]
-    mixed = np.where(inside[..., None], np.roll(images, 1, axis=0), images)
+    mixed = np.where(inside[..., None], images[:-1], images[1:])
     share = 1 - inside.mean(axis=(1, 2), dtype=np.float32)
     return mixed, _mix(shares, share[:, None])
 

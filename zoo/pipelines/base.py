@@ -26,6 +26,7 @@ import dataclasses
 import functools
 import importlib
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from zoo.tokenizers import Tokenizer
 
 Array: TypeAlias = np.ndarray[Any, Any]
+Batch: TypeAlias = dict[str, Array]
+"""`inputs`, `targets` and `weights` (float32), with the examples along the first axis."""
 # TensorFlow has no types that mypy could check: these two are for the reader.
 Dataset: TypeAlias = Any
 """A `tf.data.Dataset`."""
@@ -78,6 +81,12 @@ def tensorflow() -> Any:
     with contextlib.suppress(RuntimeError):  # TensorFlow runs already: the user has chosen
         tf.config.set_visible_devices([], "GPU")
     return tf
+
+
+def is_dataset(value: Any) -> bool:
+    """Whether a value is a tf.data.Dataset. Does not import TensorFlow."""
+    tf = sys.modules.get("tensorflow")
+    return tf is not None and isinstance(value, tf.data.Dataset)
 
 
 def numpy_function(function: Callable[..., Any], inputs: Sequence[Tensor], dtypes: Any) -> Any:
@@ -173,20 +182,42 @@ class LabelError(ConfigError):
 
 
 class Data(Protocol):
-    """Opened data: its facts, and batches of `inputs`, `targets` and `weights` (float32)."""
+    """Opened data: facts about it, and batches of NumPy arrays."""
 
     @property
     def facts(self) -> Facts:
         """What is known of the data before the first batch."""
 
-    def train(self, batch_size: int, *, seed: int, start: int = 0) -> Dataset:
-        """Training batches without end, batch number `start` first.
+    def train(
+        self, batch_size: int, *, seed: int, start: int = 0, rows: slice | None = None
+    ) -> Iterator[Batch]:
+        """Training batches without end.
 
-        Batch n is a function of (seed, n): with `start=n` comes what would have come from n on.
+        Batch n is a function of (seed, n): starting at n gives the batches that follow batch n - 1.
+
+        Args:
+          batch_size: examples in a batch, over all processes. Data bucketed by length may have
+            sizes of its own.
+          seed: of the order of the examples, and of whatever is random in them.
+          start: number of the first batch.
+          rows: the rows of each batch that this process holds; None: all. The slice is of
+            `batch_size` rows; a batch of another size is divided in the same proportion. Every
+            process gets the same number of rows: missing ones are zero, and so is their weight.
+            Sources that can be indexed read only these rows.
         """
 
-    def evaluate(self, split: str, batch_size: int) -> Dataset:
-        """Every row of a split exactly once; batches that are not full end in rows of weight 0.
+    def evaluate(
+        self, split: str, batch_size: int, *, rows: slice | None = None, limit: int | None = None
+    ) -> Iterator[Batch]:
+        """Every example of a split exactly once.
+
+        Args:
+          split: name of the split.
+          batch_size: examples in a batch, over all processes. The last batch, or the last one of
+            each length, is filled up with rows of zeros, whose weight is zero.
+          rows: as in `train`.
+          limit: number of examples of a sample; None: all. The sample is the same at each call. A
+            stream that cannot be indexed gives its first examples.
 
         Raises:
           LookupError: there is no such split.

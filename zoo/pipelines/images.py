@@ -15,7 +15,10 @@ from __future__ import annotations
 import dataclasses
 import functools
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,14 +30,14 @@ from zoo.pipelines import augment, image_files, ops, sources
 from zoo.pipelines.augment import Augmentation
 from zoo.pipelines.base import (
     Array,
+    Batch,
     DataConfig,
-    Dataset,
     Facts,
-    Tensor,
     numpy_function,
     tensorflow,
 )
-from zoo.pipelines.rows import CachedRows, Splits, StreamedRows
+from zoo.pipelines.delivery import GlobalBatch, deliver, generator
+from zoo.pipelines.rows import IndexedRows, Splits, StreamedRows
 from zoo.pipelines.sources import Source
 from zoo.preprocessing import ImageLike, ImagePreprocessing
 from zoo.tokenizers import Tokenizer
@@ -44,6 +47,9 @@ DIGITS = "digits"
 
 DIGITS_TEST = 360
 """How many of its 1,797 images are the test split: the last ones after a shuffle with seed 0."""
+
+CROP = 3
+"""Keeps the random numbers of crops apart from others."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,15 +149,16 @@ class ImageClassificationData(DataConfig):
           source: the training images.
           channels: what files have unless the config says it; None: they are looked at.
         """
-        spec = source.dataset.element_spec[self.image_column]
-        if spec.dtype == tensorflow().string:
+        shape: Sequence[int | None]
+        dtype, found = source.spec(self.image_column)
+        if dtype.kind == "O":
             shape = self._common(source, [self.height, self.width, self.channels or channels])
-        elif spec.shape.rank in (2, 3):
-            own = [*spec.shape, 1][:3]
+        elif found is not None and len(found) in (2, 3):
+            own = [*found, 1][:3]
             shape = [self.height or own[0], self.width or own[1], self.channels or own[2]]
         else:
             raise ConfigError(
-                f"{source.where}: column {self.image_column!r} has values of shape {spec.shape}; "
+                f"{source.where}: column {self.image_column!r} has values of shape {found}; "
                 "an image has the shape [H, W] or [H, W, C]"
             )
         height, width, channels = shape
@@ -184,11 +191,11 @@ class ImageClassificationData(DataConfig):
 
     def _prepared(self, source: Source, prepare: ImagePreprocessing) -> Source:
         """The source with images of one shape, uint8 [H, W, C], or files that are opened later."""
-        tf, column = tensorflow(), self.image_column
-        spec = source.dataset.element_spec[column]
-        if spec.dtype == tf.uint8 and spec.shape == prepare.shape and self.resize is None:
+        column = self.image_column
+        dtype, shape = source.spec(column)
+        if dtype == np.uint8 and shape == prepare.shape and self.resize is None:
             return source
-        if spec.dtype == tf.string:
+        if dtype.kind == "O":
             if not self.cache:
                 return source
             source = source.cached()
@@ -196,6 +203,8 @@ class ImageClassificationData(DataConfig):
             values = map(image_files.unpacked, source.arrays[column])
             images = np.stack([prepare.pixels(image) for image in values])
             return dataclasses.replace(source, arrays={**source.arrays, column: images})
+
+        tf = tensorflow()
 
         def run(row: dict[str, Any]) -> dict[str, Any]:
             pixels = numpy_function(prepare.pixels, [row[column]], tf.uint8)
@@ -218,116 +227,108 @@ class ImageData:
         self._config, self._prepare, self._sources = config, prepare, found
         self._rows = Splits(found, self._read)
 
-    def train(self, batch_size: int, *, seed: int, start: int = 0) -> Dataset:
+    def train(
+        self, batch_size: int, *, seed: int, start: int = 0, rows: slice | None = None
+    ) -> Iterator[Batch]:
         """See `Data.train`."""
-        augmentation, classes = self._config.augment, self.facts.num_classes or 0
 
-        def change(number: Array, images: Array, targets: Array) -> tuple[Array, Array]:
-            random = augment.generator(seed, int(number))
-            return augmentation(self._cropped(images, random), targets, classes, random)
+        def changed(number: int, whole: GlobalBatch) -> GlobalBatch:
+            return GlobalBatch(
+                whole.size, lambda wanted: self._augmented(whole, wanted, seed, number)
+            )
 
-        batches = ops.add_weights()(self._rows["train"].batches(batch_size, seed, start))
-        if self._opens_files or augmentation != Augmentation():
-            shares = classes if augmentation.mixes else None
-            batches = self._changed(change, batches.enumerate(start), shares)
-        return self._finished(batches)
+        batches = self._rows["train"].batches(batch_size, seed, start)
+        numbered = zip(itertools.count(start), batches, strict=False)
+        return deliver(itertools.starmap(changed, numbered), batch_size, rows)
 
-    def evaluate(self, split: str, batch_size: int) -> Dataset:
+    def evaluate(
+        self, split: str, batch_size: int, *, rows: slice | None = None, limit: int | None = None
+    ) -> Iterator[Batch]:
         """See `Data.evaluate`."""
 
-        def change(number: Array, images: Array, targets: Array) -> tuple[Array, Array]:
-            return self._opened(images), targets
+        def opened(whole: GlobalBatch) -> GlobalBatch:
+            def take(wanted: slice) -> Batch:
+                batch = whole.take(wanted)
+                return self._finished(self._opened(batch["inputs"]), batch["targets"])
 
-        batches = ops.add_weights()(self._rows[split].batches(batch_size))
-        if self._opens_files:
-            batches = self._changed(change, batches.enumerate())
-        return self._finished(ops.pad_last_batch(batch_size)(batches))
+            return GlobalBatch(whole.size, take)
 
-    @functools.cached_property
-    def _opens_files(self) -> bool:
-        column = self._sources["train"].dataset.element_spec[self._config.image_column]
-        return bool(column.dtype == tensorflow().string)
+        batches = self._rows[split].batches(batch_size, limit=limit)
+        return deliver(map(opened, batches), batch_size, rows, fill=True)
+
+    def _augmented(self, whole: GlobalBatch, wanted: slice, seed: int, number: int) -> Batch:
+        """Some rows of training batch `number`, changed at random."""
+        augmentation = self._config.augment
+        places = np.arange(whole.size)[wanted]
+        parts = [whole.take(wanted)]
+        if augmentation.mixes and len(places):  # each image is mixed with the one before it
+            before = (places[0] - 1) % whole.size
+            places = np.append(before, places)
+            parts.insert(0, whole.take(slice(before, before + 1)))
+        images, targets = (
+            np.concatenate([part[key] for part in parts]) for key in ("inputs", "targets")
+        )
+        images = self._cropped(
+            images, (generator(seed, number, CROP, row) for row in places.tolist())
+        )
+        draws = augment.Draws(generator(seed, number, augment.PURPOSE), whole.size, places)
+        classes = self.facts.num_classes or 0
+        return self._finished(*augmentation(images, targets, classes, draws))
+
+    def _finished(self, images: Array, targets: Array) -> Batch:
+        # Bytes become floats, four times as large, as late as can be.
+        inputs = self._prepare.standardize(images.astype(np.float32))
+        return {
+            "inputs": inputs,
+            "targets": targets,
+            "weights": np.ones(len(targets), np.float32),
+        }
 
     def _opened(self, images: Array) -> Array:
         """Images of a batch as evaluation has them: uint8 [B, H, W, C]."""
         if images.dtype == np.uint8:
             return images
-        return np.stack(
-            [self._prepare.pixels(image) for image in map(image_files.unpacked, images)]
-        )
+        return self._stacked(self._prepare.pixels, map(image_files.unpacked, images))
 
-    def _cropped(self, images: Array, random: np.random.Generator) -> Array:
+    def _cropped(self, images: Array, randoms: Iterable[np.random.Generator]) -> Array:
         """Images of a batch, cut out at random if that is wanted: uint8 [B, H, W, C]."""
         area = self._config.augment.crop_area
         if area == 1:
             return self._opened(images)
 
-        def part(image: ImageLike) -> Array:
+        def part(image: ImageLike, random: np.random.Generator) -> Array:
             whole = preprocessing.read(image)
             return self._prepare.cut(whole, augment.random_box(*whole.size, area, random))
 
-        return np.stack([part(image) for image in map(image_files.unpacked, images)])
+        return self._stacked(part, map(image_files.unpacked, images), randoms)
 
-    def _changed(
-        self,
-        change: Callable[[Array, Array, Array], tuple[Array, Array]],
-        batches: Dataset,
-        shares: int | None = None,
-    ) -> Dataset:
-        """Batches, given with their numbers, with other inputs and targets.
+    def _stacked(self, function: Callable[..., Array], *arguments: Iterable[Any]) -> Array:
+        """Images that a function makes, of several at once: uint8 [B, H, W, C]."""
+        images = list(self._pool.map(function, *arguments))
+        return np.stack(images) if images else np.zeros((0, *self._prepare.shape), np.uint8)
 
-        Args:
-          change: a NumPy function of number, inputs and targets that gives both.
-          batches: pairs of number and batch.
-          shares: of how many classes the targets are shares then, which come with images of floats;
-            None: they stay numbers, and the images bytes.
-        """
-        tf = tensorflow()
-        dtypes = [tf.uint8, tf.int32] if shares is None else [tf.float32, tf.float32]
+    @functools.cached_property
+    def _pool(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="zoo-images")
 
-        def run(number: Tensor, batch: dict[str, Any]) -> dict[str, Any]:
-            given = [number, batch["inputs"], batch["targets"]]
-            inputs, targets = numpy_function(change, given, dtypes)
-            inputs = tf.ensure_shape(inputs, [None, *self._prepare.shape])
-            targets = tf.ensure_shape(targets, [None] if shares is None else [None, shares])
-            return {**batch, "inputs": inputs, "targets": targets}
-
-        return batches.map(run, num_parallel_calls=tf.data.AUTOTUNE)
-
-    def _finished(self, batches: Dataset) -> Dataset:
-        tf = tensorflow()
-
-        def standardize(batch: dict[str, Any]) -> dict[str, Any]:
-            inputs = self._prepare.standardize(tf.cast(batch["inputs"], tf.float32))
-            return {**batch, "inputs": inputs}
-
-        # Bytes become floats, four times as large, as late as can be.
-        threads = 0 if self._opens_files else 1
-        return ops.prefetch(batches.map(standardize), threads=threads)
-
-    def _read(self, split: str) -> CachedRows | StreamedRows:
-        tf, config = tensorflow(), self._config
-        source, label = self._sources[split], config.label_column
-        if not config.cache and not (self._opens_files and source.arrays is not None):
+    def _read(self, split: str) -> IndexedRows | StreamedRows:
+        config, source = self._config, self._sources[split]
+        label = config.label_column
+        if not config.cache and source.arrays is None:
             examples = ops.pipe(
                 source.dataset,
                 ops.select(inputs=config.image_column, targets=label),
                 ops.look_up("targets", source.target_table(label, self.facts.labels)),
             )
             return StreamedRows(examples, source.count(), config.shuffle_buffer)
-        source = source.cached()  # of the files of a folder the paths
+        source = source.cached()
         images = source.column(config.image_column)
         targets = source.targets(label, self.facts.labels)
 
-        def fetch(rows: Array) -> dict[str, Array]:
-            return {"inputs": images[rows], "targets": targets[rows]}
+        def fetch(rows: Array, wanted: slice) -> Batch:
+            return {"inputs": images[rows[wanted]], "targets": targets[rows[wanted]]}
 
-        opened = tf.TensorSpec([None, *self._prepare.shape], tf.uint8)
-        signature = {
-            "inputs": tf.TensorSpec([None], tf.string) if self._opens_files else opened,
-            "targets": tf.TensorSpec([None], tf.int32),
-        }
-        return CachedRows(len(targets), fetch, signature)
+        return IndexedRows(len(targets), fetch)
 
 
 def digits(image: str = "image", label: str = "label") -> dict[str, Source]:

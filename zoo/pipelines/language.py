@@ -18,9 +18,10 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from zoo.config import ConfigError
-from zoo.pipelines import files, folders, ops, sources
-from zoo.pipelines.base import Array, DataConfig, Dataset, Facts, tensorflow
-from zoo.pipelines.rows import CachedRows, Splits, endless
+from zoo.pipelines import files, folders, sources
+from zoo.pipelines.base import Array, Batch, DataConfig, Facts
+from zoo.pipelines.delivery import GlobalBatch, deliver, generator
+from zoo.pipelines.rows import IndexedRows, Splits, endless
 from zoo.pipelines.sources import Source
 from zoo.tokenizers import Tokenizer, TokenizerConfig
 
@@ -154,13 +155,15 @@ class RunningText:
             preprocessing={"eos": bool((tokens["train"] == EOS).any())},
         )
 
-    def train(self, batch_size: int, *, seed: int, start: int = 0) -> Dataset:
+    def train(
+        self, batch_size: int, *, seed: int, start: int = 0, rows: slice | None = None
+    ) -> Iterator[Batch]:
         """See `Data.train`. Each epoch cuts the text at other places; all tokens have weight 1.
 
         Raises:
           ConfigError: the text is shorter than a window.
         """
-        tf, length, per_epoch = tensorflow(), self._config.length, self._per_epoch
+        length, per_epoch = self._config.length, self._per_epoch
         tokens = self._tokens["train"]
         least = batch_size if self._config.contiguous else 1
         if per_epoch < least:
@@ -173,7 +176,7 @@ class RunningText:
 
         def cut(epoch: int) -> Array:
             """Where the windows of an epoch begin, in the order in which they come."""
-            random = ops.generator(seed, epoch)
+            random = generator(seed, epoch)
             offset = random.integers(len(tokens) - per_epoch * length + 1)
             if self._config.contiguous:
                 order = np.arange(per_epoch).reshape(batch_size, -1).T.ravel()
@@ -183,25 +186,29 @@ class RunningText:
 
         starts = endless(per_epoch, cut)
 
-        def fetch(first: Array) -> dict[str, Array]:
-            ids, real = _windows(tokens, starts(int(first), batch_size), length)
-            return _batch(ids, real)
+        def planned(number: int) -> GlobalBatch:
+            places = starts(number * batch_size, batch_size)
+            return GlobalBatch(
+                batch_size, lambda wanted: _batch(*_windows(tokens, places[wanted], length))
+            )
 
-        firsts = tf.data.Dataset.range(start * batch_size, tf.int64.max, batch_size)
-        return ops.pipe(firsts, ops.call(fetch, self._signature), ops.prefetch)
+        return deliver(map(planned, itertools.count(start)), batch_size, rows)
 
-    def evaluate(self, split: str, batch_size: int) -> Dataset:
+    def evaluate(
+        self, split: str, batch_size: int, *, rows: slice | None = None, limit: int | None = None
+    ) -> Iterator[Batch]:
         """See `Data.evaluate`. Here it is each token that counts once; `overlap` says how."""
         overlap, tokens, starts = self._config.overlap, self._tokens[split], self._starts(split)
 
-        def fetch(numbers: Array) -> dict[str, Array]:
-            ids, real = _windows(tokens, starts[numbers], self._config.length)
+        def fetch(numbers: Array, wanted: slice) -> Batch:
+            places = starts[numbers[wanted]]
+            ids, real = _windows(tokens, places, self._config.length)
             # Before the first window there is nothing: only its first token is not predicted.
-            context = np.where(starts[numbers] == 0, min(overlap, 1), overlap)
+            context = np.where(places == 0, min(overlap, 1), overlap)
             return _batch(ids, real & (np.arange(self._config.length) >= context[:, None]))
 
-        batches = CachedRows(len(starts), fetch, self._signature).batches(batch_size)
-        return ops.pipe(batches, ops.pad_last_batch(batch_size), ops.prefetch)
+        batches = IndexedRows(len(starts), fetch).batches(batch_size, limit=limit)
+        return deliver(batches, batch_size, rows, fill=True)
 
     @property
     def _per_epoch(self) -> int:
@@ -218,12 +225,6 @@ class RunningText:
         end = len(self._tokens[split]) - config.overlap
         return np.arange(0, max(end, 1), config.length - config.overlap)
 
-    @property
-    def _signature(self) -> dict[str, Any]:
-        tf, shape = tensorflow(), [None, self._config.length]
-        dtypes = {"inputs": tf.int32, "targets": tf.int32, "weights": tf.float32}
-        return {key: tf.TensorSpec(shape, dtype) for key, dtype in dtypes.items()}
-
 
 def _windows(tokens: Array, starts: Array, length: int) -> tuple[Array, Array]:
     """Windows of the tokens: int32 [B, L], 0 beyond their end; and which are not beyond: bool."""
@@ -233,7 +234,7 @@ def _windows(tokens: Array, starts: Array, length: int) -> tuple[Array, Array]:
     return ids.astype(np.int32), real
 
 
-def _batch(ids: Array, counts: Array) -> dict[str, Array]:
+def _batch(ids: Array, counts: Array) -> Batch:
     return {"inputs": ids, "targets": ids, "weights": counts.astype(np.float32)}
 
 

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from zoo.pipelines.base import Array, Dataset, Tensor, numpy_function, tensorflow
+from zoo.pipelines.delivery import generator
 
 if TYPE_CHECKING:
     from zoo.tokenizers import Tokenizer
@@ -165,11 +166,6 @@ def shuffle(buffer_size: int, *, seed: int, epoch: int | Tensor = 0) -> Op:
         return dataset.shuffle(buffer_size, seed=number, reshuffle_each_iteration=False)
 
     return run
-
-
-def generator(seed: int, epoch: int) -> np.random.Generator:
-    """NumPy's random numbers for an epoch."""
-    return np.random.default_rng((seed % 2**64, epoch))
 
 
 def epochs(make: Callable[[Tensor], Dataset], first: int = 0) -> Dataset:

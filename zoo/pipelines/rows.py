@@ -1,7 +1,7 @@
 """The rows of one split, as training and evaluation take them: from memory or from a stream.
 
-In memory a row is known by its number, and tf.data moves numbers only. What a batch of them holds
-is put together by one call of a NumPy function: a step of tf.data for each row would cost more.
+In memory a row is known by its number. Batches are planned as row numbers, of which a process
+fetches only those that it holds. Streams are tf.data's.
 
 Letters: B rows in a batch, N rows of the split.
 """
@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import array
 import functools
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Generic, TypeAlias, TypeVar
+import itertools
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Generic, TypeAlias, TypeVar
 
 import numpy as np
 
 from zoo.pipelines import ops
-from zoo.pipelines.base import Array, Dataset, Tensor, shown, tensorflow
+from zoo.pipelines.base import Array, Batch, Dataset, Tensor, arrays, shown
+from zoo.pipelines.delivery import GlobalBatch, deliver, generator, sample
 
 R = TypeVar("R")
 
@@ -47,36 +50,40 @@ Limits: TypeAlias = tuple[int, int | None]
 """The smallest and the largest length; None: any."""
 
 
-class CachedRows:
-    """Rows in memory."""
+class IndexedRows:
+    """Rows in memory, each known by its number. Only those that are wanted are fetched."""
 
     def __init__(
         self,
         count: int,
-        fetch: Callable[[Array], Mapping[str, Array]],
-        signature: Mapping[str, Any],
+        fetch: Callable[[Array, slice], Batch],
         measure: Callable[[Array], Array] | None = None,
     ) -> None:
         """
         Args:
-          count: how many there are.
-          fetch: row numbers [B] -> a batch of these rows.
-          signature: the `tf.TensorSpec` of each feature of a batch.
+          count: N.
+          fetch: the row numbers [B] of a batch, and which of them are wanted -> these rows. What
+            depends on the whole batch, such as the length to pad to, depends on all B rows.
           measure: row numbers [B] -> the lengths of these rows, int [B], where they have one.
         """
-        self._count, self._fetch, self._signature = count, fetch, signature
-        self._measure = measure
+        self._count, self._fetch, self._measure = count, fetch, measure
 
-    def batches(self, batch_size: int, seed: int | None = None, start: int = 0) -> Dataset:
+    def batches(
+        self,
+        batch_size: int,
+        seed: int | None = None,
+        start: int = 0,
+        limit: int | None = None,
+    ) -> Iterator[GlobalBatch]:
         """Batches of rows, number `start` first.
 
         Args:
           batch_size: B.
           seed: of the order of endless training batches; None: all rows once, in order.
-          start: how many batches to leave out. It costs nothing.
+          start: number of batches to leave out, which costs nothing.
+          limit: take a sample of that many rows. Only without a seed.
         """
-        firsts, order = self._order(batch_size, seed, start)
-        return ops.call(lambda first: self._fetch(order(first)), self._signature)(firsts)
+        return map(self._batch, self._planned(batch_size, seed, start, limit))
 
     def grouped(
         self,
@@ -85,83 +92,107 @@ class CachedRows:
         limits: Limits = (0, None),
         seed: int | None = None,
         start: int = 0,
-    ) -> Dataset:
-        """Batches of similar length, as `ops.group_by_length` makes them; number `start` first.
+        limit: int | None = None,
+    ) -> Iterator[GlobalBatch]:
+        """Batches of rows of similar length, number `start` first.
 
-        Lengths decide which rows make a batch: the way to batch `start` is through all before it.
+        Bucket i holds lengths up to and including `boundaries[i]`; one more bucket holds longer
+        ones. A batch leaves as soon as its bucket is full, and at the end of an evaluation what is
+        left in each bucket. Which rows make a batch depends on all lengths before: reaching batch
+        `start` replays the ones before it.
 
         Args:
-          boundaries: as there.
-          batch_sizes: as there.
+          boundaries: rising lengths.
+          batch_sizes: one more than the boundaries.
           limits: only rows of such lengths.
-          seed: of the order of endless training batches; None: all rows once, in order.
-          start: how many batches to leave out.
+          seed: as in `batches`.
+          start: as in `batches`.
+          limit: as in `batches`.
 
         Raises:
-          ValueError: as there.
+          ValueError: boundaries that do not rise, too few or too many batch sizes, a size below 1.
         """
         ops.check_buckets(boundaries, batch_sizes)
-        tf, measure = tensorflow(), self._measure
+        measure = self._measure
         if measure is None:
             raise TypeError("these rows have no length to be grouped by")
-        firsts, order = self._order(ops.CHUNK, seed)
         least, most = limits
 
-        def buckets(first: Array) -> dict[str, Array]:
-            rows = order(first)
-            lengths = measure(rows)
-            # Filtered after the shuffle: the first epoch finds the lengths out as it goes.
-            within = (lengths >= least) & (lengths <= (lengths if most is None else most))
-            return {"row": rows[within], "bucket": np.searchsorted(boundaries, lengths[within])}
+        def measured() -> Iterator[tuple[int, int]]:
+            """Row number and bucket."""
+            for rows in self._planned(ops.CHUNK, seed, 0, limit):
+                lengths = measure(rows)
+                # Filtered after the shuffle: the first epoch finds the lengths out as it goes.
+                within = (lengths >= least) & (lengths <= (lengths if most is None else most))
+                buckets = np.searchsorted(boundaries, lengths[within])
+                yield from zip(rows[within].tolist(), buckets.tolist(), strict=True)
 
-        numbers = tf.TensorSpec([None], tf.int64)
-        batches = ops.pipe(
-            firsts,
-            ops.call(buckets, {"row": numbers, "bucket": numbers}),
-            ops.unbatch,
-            ops.group_by_bucket(batch_sizes, drop_remainder=seed is not None),
-        )
-        return ops.call(self._fetch, self._signature, ["row"])(batches.skip(start))
+        def planned() -> Iterator[Array]:
+            waiting: list[list[int]] = [[] for _ in batch_sizes]
+            for row, bucket in measured():
+                waiting[bucket].append(row)
+                if len(waiting[bucket]) == batch_sizes[bucket]:
+                    yield np.array(waiting[bucket])
+                    waiting[bucket] = []
+            yield from (np.array(rows) for rows in waiting if rows)
 
-    def _order(
-        self, batch_size: int, seed: int | None, start: int = 0
-    ) -> tuple[Dataset, Callable[[Array], Array]]:
-        """The position of the first row of each batch, and what gives the batch's row numbers."""
-        tf = tensorflow()
-        end = self._count if seed is None else tf.int64.max
-        numbers = row_order(self._count, seed)
-        firsts = tf.data.Dataset.range(start * batch_size, end, batch_size)
-        return firsts, lambda first: numbers(int(first), batch_size)
+        return map(self._batch, itertools.islice(planned(), start, None))
+
+    def _batch(self, rows: Array) -> GlobalBatch:
+        return GlobalBatch(len(rows), lambda wanted: self._fetch(rows, wanted))
+
+    def _planned(
+        self, batch_size: int, seed: int | None, start: int, limit: int | None
+    ) -> Iterator[Array]:
+        """The row numbers of each batch."""
+        if seed is None:
+            rows = sample(self._count, limit)
+            for first in range(start * batch_size, len(rows), batch_size):
+                yield rows[first : first + batch_size]
+            return
+        order = shuffled(self._count, seed)
+        for first in itertools.count(start * batch_size, batch_size):
+            yield order(first, batch_size)
 
 
 class StreamedRows:
-    """Rows that are read anew in each epoch."""
+    """Rows of a tf.data.Dataset, which are read anew in each epoch.
+
+    They cannot be indexed: every process reads all of them, and a sample is the first rows.
+    """
 
     def __init__(
         self,
         examples: Dataset,
         count: int,
         buffer_size: int,
-        finish: ops.Op = lambda batches: batches,
+        pad: ops.Op = lambda batches: batches,
     ) -> None:
         """
         Args:
           examples: each row once.
-          count: how many there are.
+          count: N.
           buffer_size: as in `ops.shuffle`.
-          finish: what is still to be done to a batch.
+          pad: what is still to be done to a batch.
         """
         self._examples, self._count = examples, count
-        self._buffer_size, self._finish = buffer_size, finish
+        self._buffer_size, self._pad = buffer_size, pad
 
-    def batches(self, batch_size: int, seed: int | None = None, start: int = 0) -> Dataset:
-        """As `CachedRows.batches`, but the rows of an epoch that come before `start` are read."""
+    def batches(
+        self,
+        batch_size: int,
+        seed: int | None = None,
+        start: int = 0,
+        limit: int | None = None,
+    ) -> Iterator[GlobalBatch]:
+        """As `IndexedRows.batches`, but the rows of an epoch that come before `start` are read."""
         if seed is None:
-            batches = ops.batch(batch_size, drop_remainder=False)(self._examples).skip(start)
+            examples = self._first(limit)
+            batches = ops.batch(batch_size, drop_remainder=False)(examples).skip(start)
         else:
             epoch, skipped = divmod(start * batch_size, self._count)
             batches = ops.batch(batch_size)(self._shuffled(seed, epoch).skip(skipped))
-        return self._finish(batches)
+        return self._read(batches)
 
     def grouped(
         self,
@@ -170,15 +201,33 @@ class StreamedRows:
         limits: Limits = (0, None),
         seed: int | None = None,
         start: int = 0,
-    ) -> Dataset:
-        """As `CachedRows.grouped`; the length is that of `inputs`."""
+        limit: int | None = None,
+    ) -> Iterator[GlobalBatch]:
+        """As `IndexedRows.grouped`; the length is that of `inputs`."""
         least, most = limits
         batches = ops.pipe(
-            self._examples if seed is None else self._shuffled(seed),
+            self._first(limit) if seed is None else self._shuffled(seed),
             ops.filter_by_length(most, least),
             ops.group_by_length(boundaries, batch_sizes, drop_remainder=seed is not None),
         )
-        return self._finish(batches.skip(start))
+        return self._read(batches.skip(start))
+
+    def _read(self, batches: Dataset) -> Iterator[GlobalBatch]:
+        def whole(batch: Batch) -> GlobalBatch:
+            def take(wanted: slice) -> Batch:
+                return {key: array[wanted] for key, array in batch.items()}
+
+            return GlobalBatch(len(next(iter(batch.values()))), take)
+
+        return map(whole, arrays(ops.prefetch(self._pad(batches))))
+
+    def _first(self, limit: int | None) -> Dataset:
+        if limit is None:
+            return self._examples
+        logging.getLogger(__name__).info(
+            "these rows are a stream: the sample to evaluate is the first %d", limit
+        )
+        return self._examples.take(limit)
 
     def _shuffled(self, seed: int, epoch: int = 0) -> Dataset:
         """The examples of one epoch after the other, without end."""
@@ -225,13 +274,6 @@ class Aligned:
         self.inputs, self.targets = inputs, targets
         self.lengths = np.maximum(inputs.lengths, targets.lengths)
         """Of the longer sequence of each row: [N]."""
-        tf = tensorflow()
-        self.signature = {
-            "inputs": tf.TensorSpec([None, None], tf.int32),
-            "targets": tf.TensorSpec([None, None], tf.int32),
-            "weights": tf.TensorSpec([None, None], tf.float32),
-        }
-        """Of a batch; the weights are those of the targets."""
 
     def some(
         self,
@@ -240,41 +282,52 @@ class Aligned:
         batch_sizes: Sequence[int],
         seed: int | None = None,
         start: int = 0,
-    ) -> Dataset:
+        limit: int | None = None,
+    ) -> Iterator[GlobalBatch]:
         """Batches of some of the rows, each padded to one of the lengths; number `start` first.
 
         Args:
           rows: their numbers; none of them is longer than the last of the lengths.
           lengths: rising.
           batch_sizes: one for each length.
-          seed: as in `CachedRows.grouped`.
-          start: likewise.
+          seed: as in `IndexedRows.batches`.
+          start: as in `IndexedRows.batches`.
+          limit: as in `IndexedRows.batches`.
         """
 
-        def fetch(places: Array) -> dict[str, Array]:
+        def fetch(places: Array, wanted: slice) -> Batch:
             numbers = rows[places]
             length = ops.boundary_of(int(self.lengths[numbers].max()), lengths) or lengths[-1]
-            inputs, _ = self.inputs.padded(numbers, length)
-            targets, real = self.targets.padded(numbers, length)
+            inputs, _ = self.inputs.padded(numbers[wanted], length)
+            targets, real = self.targets.padded(numbers[wanted], length)
             return {"inputs": inputs, "targets": targets, "weights": real.astype(np.float32)}
 
         def measure(places: Array) -> Array:
             lengths: Array = self.lengths[rows[places]]
             return lengths
 
-        cached = CachedRows(len(rows), fetch, self.signature, measure)
-        return cached.grouped(lengths[:-1], batch_sizes, seed=seed, start=start)
+        indexed = IndexedRows(len(rows), fetch, measure)
+        return indexed.grouped(lengths[:-1], batch_sizes, seed=seed, start=start, limit=limit)
 
-    def all(self, lengths: tuple[int, ...], batch_size: int) -> Dataset:
-        """All rows once, those of similar lengths together; rows without weights fill batches up.
+    def all(
+        self,
+        lengths: tuple[int, ...],
+        batch_size: int,
+        rows: slice | None = None,
+        limit: int | None = None,
+    ) -> Iterator[Batch]:
+        """All rows once, those of similar lengths together; see `Data.evaluate`.
 
         Args:
           lengths: to pad to, rising; `reaching` the longest row.
           batch_size: rows of each batch.
+          rows: as in `Data.evaluate`.
+          limit: as in `Data.evaluate`.
         """
         lengths = self.reaching(lengths)
-        batches = self.some(np.arange(len(self.lengths)), lengths, [batch_size] * len(lengths))
-        return ops.pipe(batches, ops.pad_last_batch(batch_size), ops.prefetch)
+        numbers, sizes = np.arange(len(self.lengths)), [batch_size] * len(lengths)
+        batches = self.some(numbers, lengths, sizes, limit=limit)
+        return deliver(batches, batch_size, rows, fill=True)
 
     def reaching(self, lengths: tuple[int, ...]) -> tuple[int, ...]:
         """The lengths to pad to, and more of them where a row is longer, the last one its own."""
@@ -290,19 +343,13 @@ class Aligned:
         return ops.boundary_of(int(self.lengths.max(initial=0)), reaching) or reaching[-1]
 
 
-def row_order(rows: int, seed: int | None) -> Callable[[int, int], Array]:
-    """The order of the rows: a function of (first position, count) that gives their numbers, int64.
+def shuffled(rows: int, seed: int) -> Callable[[int, int], Array]:
+    """The endless order of training: a function of (first position, count) gives row numbers.
 
     Position p is in epoch p // N. Each epoch has each row once, in an order that is a function of
-    (seed, epoch). Without a seed there is one epoch, in order.
-
-    >>> row_order(3, None)(1, 9)
-    array([1, 2])
+    (seed, epoch).
     """
-
-    if seed is None:
-        return lambda first, count: np.arange(first, min(first + count, rows))
-    return endless(rows, lambda epoch: ops.generator(seed, epoch).permutation(rows))
+    return endless(rows, lambda epoch: generator(seed, epoch).permutation(rows))
 
 
 def endless(rows: int, make: Callable[[int], Array]) -> Callable[[int, int], Array]:

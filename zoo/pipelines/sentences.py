@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from zoo.config import did_you_mean
 from zoo.pipelines import files, sources
-from zoo.pipelines.base import ColumnError, arrays, shown, tensorflow
+from zoo.pipelines.base import ColumnError, arrays, is_dataset, shown
 from zoo.pipelines.tfds import Prepared
 
 WORDS, TAGS = "words", "tags"
@@ -153,7 +153,7 @@ def from_user(rows: Any) -> list[Sentence]:
       ValueError: a sentence has not one tag for each word.
     """
     where = "the data"
-    if isinstance(rows, tensorflow().data.Dataset):
+    if is_dataset(rows):
         where = "the tf.data.Dataset"
         stream = sources.from_dataset(rows, (WORDS, TAGS), where).select((WORDS, TAGS)).stream
         rows = ((row[WORDS], row[TAGS]) for row in arrays(stream))

@@ -22,6 +22,7 @@ from zoo.pipelines.base import (
     DataConfig,
     Dataset,
     LabelError,
+    is_dataset,
     shown,
     tensorflow,
 )
@@ -58,6 +59,19 @@ class Source:
         """The columns."""
         return tuple(self.arrays if self.arrays is not None else self.stream.element_spec)
 
+    def spec(self, column: str) -> tuple[np.dtype[Any], tuple[int | None, ...] | None]:
+        """Dtype and shape of a column's values.
+
+        The dtype of text, and of the content of files, is object. None: sizes, or the number of
+        axes, that are not the same in all rows or not known.
+        """
+        if self.arrays is not None:
+            array = self.arrays[column]
+            return array.dtype, array.shape[1:]
+        spec = self.stream.element_spec[column]
+        shape = None if spec.shape.rank is None else tuple(spec.shape)
+        return np.dtype(spec.dtype.as_numpy_dtype), shape
+
     def select(self, columns: Iterable[str]) -> Source:
         """These columns alone.
 
@@ -84,14 +98,14 @@ class Source:
           ColumnError: one is not there.
           ValueError: one is not text.
         """
-        tf = tensorflow()
         others = [column for column in self.names if column not in columns]
         source = self.select([*columns, *others])
-        for column, spec in source.dataset.element_spec.items():
-            if column in columns and (spec.dtype != tf.string or spec.shape.rank != 0):
+        for column in columns:
+            dtype, shape = source.spec(column)
+            if dtype.kind != "O" or shape != ():
                 raise ValueError(
-                    f"{self.where}: column {column!r} is not text; it holds {spec.dtype.name} "
-                    f"of shape {spec.shape}"
+                    f"{self.where}: column {column!r} is not text; it holds {dtype} of shape "
+                    f"{shape}"
                 )
         if source.arrays is not None:
             parts = zip(*(source.arrays[column] for column in columns), strict=True)
@@ -100,7 +114,7 @@ class Source:
             return dataclasses.replace(source, arrays={**kept, **joined})
 
         def run(row: dict[str, Any]) -> dict[str, Any]:
-            text = tf.strings.join([row[column] for column in columns], " ")
+            text = tensorflow().strings.join([row[column] for column in columns], " ")
             return {**{column: row[column] for column in others}, name: text}
 
         return dataclasses.replace(source, stream=source.stream.map(run))
@@ -461,7 +475,7 @@ def from_user(
     Raises:
       TypeError: it is something else.
     """
-    if isinstance(rows, tensorflow().data.Dataset):
+    if is_dataset(rows):
         return from_dataset(rows, names)
     if isinstance(rows, str | bytes) or not isinstance(rows, Iterable):
         raise TypeError(

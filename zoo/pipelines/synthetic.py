@@ -6,15 +6,17 @@ int32 [B, T] and `weights` float32 [B, T].
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from zoo.config import ConfigError
-from zoo.pipelines import ops
-from zoo.pipelines.base import Array, DataConfig, Dataset, Facts, tensorflow
-from zoo.pipelines.rows import CachedRows
+from zoo.pipelines.base import Array, Batch, DataConfig, Facts
+from zoo.pipelines.delivery import GlobalBatch, deliver, generator, sample
+from zoo.pipelines.rows import IndexedRows
 from zoo.tokenizers import IdTokenizer, Tokenizer
 
 EOS = 1
@@ -89,57 +91,54 @@ class Sequences:
         self.facts = facts
         self._config = config
 
-    def train(self, batch_size: int, *, seed: int, start: int = 0) -> Dataset:
+    def train(
+        self, batch_size: int, *, seed: int, start: int = 0, rows: slice | None = None
+    ) -> Iterator[Batch]:
         """See `Data.train`."""
-        tf = tensorflow()
 
-        def draw(step: Array) -> dict[str, Array]:
-            return self._draw(ops.generator(seed, int(step)), batch_size)
+        def draw(step: int) -> GlobalBatch:
+            batch = self._draw(generator(seed, step), batch_size)
+            return GlobalBatch(batch_size, lambda wanted: _rows(batch, wanted))
 
-        steps = tf.data.Dataset.range(start, tf.int64.max)
-        return ops.pipe(steps, ops.call(draw, self._signature), ops.prefetch)
+        return deliver(map(draw, itertools.count(start)), batch_size, rows)
 
-    def pairs(self, split: str) -> tuple[list[str], list[str]]:
-        """The sequences of a split as text, and what is to become of each: the same."""
-        texts = [" ".join(map(str, row[row > 0])) for row in self._examples(split)["inputs"]]
+    def pairs(self, split: str, limit: int | None = None) -> tuple[list[str], list[str]]:
+        """The sequences that `evaluate` takes as text, and what each should become: the same."""
+        inputs = self._examples(split)["inputs"]
+        texts = [" ".join(map(str, row[row > 0])) for row in inputs[sample(len(inputs), limit)]]
         return texts, texts
 
-    def evaluate(self, split: str, batch_size: int) -> Dataset:
+    def evaluate(
+        self, split: str, batch_size: int, *, rows: slice | None = None, limit: int | None = None
+    ) -> Iterator[Batch]:
         """See `Data.evaluate`."""
         examples = self._examples(split)
 
-        def fetch(rows: Array) -> dict[str, Array]:
-            return {key: values[rows] for key, values in examples.items()}
+        def fetch(numbers: Array, wanted: slice) -> Batch:
+            return _rows(examples, numbers[wanted])
 
-        rows = CachedRows(self._config.num_examples, fetch, self._signature)
-        return ops.pipe(rows.batches(batch_size), ops.pad_last_batch(batch_size), ops.prefetch)
+        indexed = IndexedRows(self._config.num_examples, fetch)
+        return deliver(indexed.batches(batch_size, limit=limit), batch_size, rows, fill=True)
 
-    def _examples(self, split: str) -> dict[str, Array]:
+    def _examples(self, split: str) -> Batch:
         if split not in SPLITS:
             raise LookupError(f"the copy task has no split {split!r}; it has {', '.join(SPLITS)}")
-        random = ops.generator(EVALUATION_SEED, SPLITS.index(split))
+        random = generator(EVALUATION_SEED, SPLITS.index(split))
         return self._draw(random, self._config.num_examples)
 
-    def _draw(self, random: np.random.Generator, number: int) -> dict[str, Array]:
+    def _draw(self, random: np.random.Generator, number: int) -> Batch:
         config = self._config
         lengths = random.integers(config.min_len, config.max_len + 1, (number, 1))
         ids = random.integers(2, config.vocab_size, (number, config.max_len), np.int32)
         ids *= np.arange(config.max_len) < lengths
         return _twice(ids, lengths) if config.two_times else _ended(ids, lengths)
 
-    @property
-    def _signature(self) -> dict[str, Any]:
-        tf, longest = tensorflow(), self._config.max_len
-        both = 2 * longest + 2
-        source, target = (both, both) if self._config.two_times else (longest, longest + 1)
-        return {
-            "inputs": tf.TensorSpec([None, source], tf.int32),
-            "targets": tf.TensorSpec([None, target], tf.int32),
-            "weights": tf.TensorSpec([None, target], tf.float32),
-        }
+
+def _rows(batch: Batch, wanted: slice | Array) -> Batch:
+    return {key: values[wanted] for key, values in batch.items()}
 
 
-def _ended(ids: Array, lengths: Array) -> dict[str, Array]:
+def _ended(ids: Array, lengths: Array) -> Batch:
     """The sequences, and the same followed by EOS.
 
     Args:
@@ -152,7 +151,7 @@ def _ended(ids: Array, lengths: Array) -> dict[str, Array]:
     return {"inputs": ids, "targets": targets, "weights": (places <= lengths).astype(np.float32)}
 
 
-def _twice(ids: Array, lengths: Array) -> dict[str, Array]:
+def _twice(ids: Array, lengths: Array) -> Batch:
     """The sequences between zeros, then once more: `0 w 0 w`. Arguments as in `_ended`."""
     longest = ids.shape[1]
     places = np.arange(2 * longest + 2)

@@ -19,17 +19,20 @@ import numpy as np
 from zoo.config import ConfigError
 from zoo.pipelines import folders, ops, sentences, sources
 from zoo.pipelines.base import (
-    Array,
+    Batch,
     DataConfig,
-    Dataset,
     Facts,
     LabelError,
     shown,
 )
+from zoo.pipelines.delivery import GlobalBatch, deliver, generator
 from zoo.pipelines.rows import Aligned, Sequences, Splits
 from zoo.pipelines.sentences import Sentence
 from zoo.pipelines.tfds import Prepared
 from zoo.tokenizers import IdTokenizer, Tokenizer, TokenizerConfig, WordTokenizer
+
+PURPOSE = 2
+"""Keeps the random numbers of word dropout apart from those of the order of the rows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,7 +229,9 @@ class TaggedSentences:
         """
         return self._sentences[split]
 
-    def train(self, batch_size: int, *, seed: int, start: int = 0) -> Dataset:
+    def train(
+        self, batch_size: int, *, seed: int, start: int = 0, rows: slice | None = None
+    ) -> Iterator[Batch]:
         """See `Data.train`. All batches have the same number of sentences, of similar length.
 
         Raises:
@@ -234,47 +239,55 @@ class TaggedSentences:
             `word_dropout`.
         """
         config, encoded = self._config, self._encoded["train"]
-        rows = np.flatnonzero((encoded.lengths > 0) & (encoded.lengths <= config.max_len))
-        if not len(rows):
+        fit = np.flatnonzero((encoded.lengths > 0) & (encoded.lengths <= config.max_len))
+        if not len(fit):
             raise ConfigError(
                 f"no training sentence has between 1 and max_len={config.max_len} words"
             )
-        if unfit := len(encoded.lengths) - len(rows):
+        if unfit := len(encoded.lengths) - len(fit):
             logging.getLogger(__name__).info(
                 "%d training sentences that are empty or longer than max_len=%d words are left out",
                 unfit,
                 config.max_len,
             )
         sizes = [batch_size] * len(config.lengths)
-        batches = encoded.some(rows, config.lengths, sizes, seed, start)
+        batches = encoded.some(fit, config.lengths, sizes, seed, start)
         if config.word_dropout:
             batches = self._drop_words(batches, seed, start)
-        return ops.prefetch(batches)
+        return deliver(batches, batch_size, rows)
 
-    def evaluate(self, split: str, batch_size: int) -> Dataset:
+    def evaluate(
+        self, split: str, batch_size: int, *, rows: slice | None = None, limit: int | None = None
+    ) -> Iterator[Batch]:
         """See `Data.evaluate`. The sentences of a batch have similar lengths."""
-        return self._encoded[split].all(self._config.lengths, batch_size)
+        return self._encoded[split].all(self._config.lengths, batch_size, rows, limit)
 
     def longest(self, split: str) -> int:
         """What evaluation pads the longest sentence of a split to: a model must reach it."""
         return self._encoded[split].longest(self._config.lengths)
 
-    def _drop_words(self, batches: Dataset, seed: int, start: int) -> Dataset:
+    def _drop_words(
+        self, batches: Iterator[GlobalBatch], seed: int, start: int
+    ) -> Iterator[GlobalBatch]:
         """Batches whose rare words are replaced at random, by (seed, number of the batch)."""
-        unknown = self._unknown_id()
+        unknown = np.int32(self._unknown_id())
         encoded = self._encoded["train"]
         counts = np.bincount(encoded.inputs.ids, minlength=self._tokenizer.vocab_size)
         dropout = self._config.word_dropout
         probabilities = np.where(counts > 0, dropout / (dropout + np.maximum(counts, 1)), 0.0)
 
-        def drop(inputs: Array, targets: Array, weights: Array, number: Array) -> dict[str, Array]:
-            random = ops.generator(seed, int(number)).random(inputs.shape)
-            dropped = (random < probabilities[inputs]) & (weights > 0)
-            replaced = np.where(dropped, np.int32(unknown), inputs)
-            return {"inputs": replaced, "targets": targets, "weights": weights}
+        def changed(number: int, whole: GlobalBatch) -> GlobalBatch:
+            def take(wanted: slice) -> Batch:
+                batch = whole.take(wanted)
+                inputs, words = batch["inputs"], batch["weights"] > 0
+                # Drawn for the whole batch: a word's fate does not depend on who reads its row.
+                random = generator(seed, number, PURPOSE).random((whole.size, inputs.shape[1]))
+                dropped = (random[wanted] < probabilities[inputs]) & words
+                return {**batch, "inputs": np.where(dropped, unknown, inputs)}
 
-        numbered = batches.enumerate(start).map(lambda number, batch: {**batch, "number": number})
-        return ops.call(drop, encoded.signature, [*encoded.signature, "number"])(numbered)
+            return GlobalBatch(whole.size, take)
+
+        return itertools.starmap(changed, zip(itertools.count(start), batches, strict=False))
 
     def _unknown_id(self) -> int:
         unknown = getattr(self._tokenizer, "unknown_id", None)

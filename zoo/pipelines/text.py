@@ -7,7 +7,7 @@ Shapes: B examples in a batch, L length. A batch has `inputs` int32 [B, L], `tar
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -15,8 +15,9 @@ import numpy as np
 
 from zoo.config import ConfigError
 from zoo.pipelines import ops, sources
-from zoo.pipelines.base import Array, DataConfig, Dataset, Facts, arrays, tensorflow
-from zoo.pipelines.rows import CachedRows, Limits, Splits, StreamedRows
+from zoo.pipelines.base import Array, Batch, DataConfig, Facts
+from zoo.pipelines.delivery import deliver
+from zoo.pipelines.rows import IndexedRows, Limits, Splits, StreamedRows
 from zoo.pipelines.sources import Source
 from zoo.tokenizers import Tokenizer, TokenizerConfig
 
@@ -132,32 +133,34 @@ class TextData:
         self._config, self._tokenizer, self._sources = config, tokenizer, dict(found)
         self._rows = Splits(found, self._read)
 
-    def train(self, batch_size: int, *, seed: int, start: int = 0) -> Dataset:
+    def train(
+        self, batch_size: int, *, seed: int, start: int = 0, rows: slice | None = None
+    ) -> Iterator[Batch]:
         """See `Data.train`. The batch sizes of the buckets go before `batch_size`.
 
         Raises:
           ConfigError: `min_len` and `max_len` leave no row.
         """
-        config, rows = self._config, self._rows["train"]
+        config, training = self._config, self._rows["train"]
         if not (config.boundaries or self._limits != ANY):
-            batches = rows.batches(batch_size, seed, start)
-            return ops.pipe(batches, ops.add_weights(), ops.prefetch)
-        if self._limits != ANY and not list(arrays(rows.grouped((), [1], self._limits).take(1))):
+            return deliver(training.batches(batch_size, seed, start), batch_size, rows)
+        if self._limits != ANY and not any(training.grouped((), [1], self._limits)):
             raise ConfigError(
                 f"no training text has between min_len={config.min_len} and "
                 f"max_len={config.max_len} tokens"
             )
         sizes = config.batch_sizes or [batch_size] * (len(config.boundaries) + 1)
-        batches = rows.grouped(self._boundaries, sizes, self._limits, seed, start)
-        return ops.pipe(batches, ops.add_weights(), ops.prefetch)
+        batches = training.grouped(self._boundaries, sizes, self._limits, seed, start)
+        return deliver(batches, batch_size, rows)
 
-    def evaluate(self, split: str, batch_size: int) -> Dataset:
+    def evaluate(
+        self, split: str, batch_size: int, *, rows: slice | None = None, limit: int | None = None
+    ) -> Iterator[Batch]:
         """See `Data.evaluate`. The texts of a batch have similar lengths."""
         limits = self._limits if split == "train" else ANY
         sizes = [batch_size] * (len(self._lengths) + 1)
-        batches = self._rows[split].grouped(self._lengths, sizes, limits)
-        fill = ops.pad_last_batch(batch_size)
-        return ops.pipe(batches, ops.add_weights(), fill, ops.prefetch)
+        batches = self._rows[split].grouped(self._lengths, sizes, limits, limit=limit)
+        return deliver(batches, batch_size, rows, fill=True)
 
     @property
     def _boundaries(self) -> tuple[int, ...]:
@@ -182,18 +185,19 @@ class TextData:
         drop = self._config.overlong == "drop"
         return self._config.min_len, self._config.max_len if drop else None
 
-    def _read(self, split: str) -> CachedRows | StreamedRows:
+    def _read(self, split: str) -> IndexedRows | StreamedRows:
         # Once the rows are read their source, which may hold all texts, is not needed.
-        tf, config, source = tensorflow(), self._config, self._sources.pop(split)
+        config, source = self._config, self._sources.pop(split)
         cut = None if split == "train" and config.overlong == "drop" else config.max_len
         label, labels = config.label_column, self.facts.labels
-        if not config.cache:
+        if not config.cache and source.arrays is None:
             examples = ops.pipe(
                 source.dataset,
                 ops.select(inputs=TEXT, targets=label),
                 ops.look_up("targets", source.target_table(label, labels)),
                 ops.tokenize(self._tokenizer),
                 *([] if cut is None else [ops.truncate(inputs=cut)]),
+                ops.add_weights(),
             )
             pad = ops.pad_to_bucket(self._lengths)
             return StreamedRows(examples, source.count(), config.shuffle_buffer, pad)
@@ -202,12 +206,9 @@ class TextData:
             return self._tokenizer.encode(text)[:cut]
 
         source = source.cached()
-        store = _Texts(source.texts(TEXT), source.targets(label, labels), encode, self._lengths)
-        signature = {
-            "inputs": tf.TensorSpec([None, None], tf.int32),
-            "targets": tf.TensorSpec([None], tf.int32),
-        }
-        return CachedRows(source.count(), store.fetch, signature, store.measure)
+        targets = source.targets(label, labels)
+        store = _Texts(source.texts(TEXT), targets, encode, self._lengths, keep=config.cache)
+        return IndexedRows(source.count(), store.fetch, store.measure)
 
 
 class _Texts:
@@ -219,6 +220,8 @@ class _Texts:
         targets: Array,
         encode: Callable[[str], list[int]],
         lengths: Sequence[int],
+        *,
+        keep: bool,
     ) -> None:
         """
         Args:
@@ -226,26 +229,33 @@ class _Texts:
           targets: the class of each: int32 [N].
           encode: a text -> its ids.
           lengths: batches are padded to these, as `ops.pad_to_bucket` does.
+          keep: hold the ids instead of the text once they are known.
         """
         self._rows: list[str | Array] = list(texts)
-        self._targets, self._encode, self._lengths = targets, encode, lengths
+        self._targets, self._encode = targets, encode
+        self._lengths, self._keep = lengths, keep
 
     def measure(self, rows: Array) -> Array:
         """The number of tokens of each row."""
-        return np.array([len(self._ids(row)) for row in rows.tolist()])
+        return np.array([len(self._ids(row)) for row in rows.tolist()], np.int64)
 
-    def fetch(self, rows: Array) -> dict[str, Array]:
-        """A batch of rows."""
+    def fetch(self, rows: Array, wanted: slice) -> Batch:
+        """Some rows of a batch, padded as the whole batch is."""
         examples = [self._ids(row) for row in rows.tolist()]
         longest = max(map(len, examples))
         length = ops.padded_size(longest, ops.boundary_of(longest, self._lengths))
-        inputs = np.zeros((len(examples), length), np.int32)
-        for row, ids in zip(inputs, examples, strict=True):
+        targets = self._targets[rows[wanted]]
+        inputs = np.zeros((len(targets), length), np.int32)
+        for row, ids in zip(inputs, examples[wanted], strict=True):
             row[: len(ids)] = ids
-        return {"inputs": inputs, "targets": self._targets[rows]}
+        weights = np.ones(len(targets), np.float32)
+        return {"inputs": inputs, "targets": targets, "weights": weights}
 
     def _ids(self, number: int) -> Array:
         row = self._rows[number]
-        if isinstance(row, str):
-            row = self._rows[number] = np.array(self._encode(row), np.int32)
-        return row
+        if not isinstance(row, str):
+            return row
+        ids = np.array(self._encode(row), np.int32)
+        if self._keep:
+            self._rows[number] = ids
+        return ids

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import logging
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -18,7 +18,8 @@ import numpy as np
 
 from zoo.config import ConfigError
 from zoo.pipelines import files, folders, ops, sources
-from zoo.pipelines.base import DataConfig, Dataset, Facts
+from zoo.pipelines.base import Batch, DataConfig, Facts
+from zoo.pipelines.delivery import deliver, sample
 from zoo.pipelines.rows import Aligned, Sequences, Splits
 from zoo.pipelines.sources import Source
 from zoo.tokenizers import Tokenizer, TokenizerConfig
@@ -222,15 +223,23 @@ class ParallelData:
         self._pairs = Splits(found, found.__getitem__)
         self._encoded = Splits(found, self._encode)
 
-    def pairs(self, split: str) -> Pairs:
+    def pairs(self, split: str, limit: int | None = None) -> Pairs:
         """The sentences of a split as they came, the sources and the target of each, in order.
+
+        Args:
+          split: name of the split.
+          limit: only those that `evaluate` takes with this limit.
 
         Raises:
           LookupError: there is no such split.
         """
-        return self._pairs[split]
+        sources, targets = self._pairs[split]
+        numbers = sample(len(sources), limit).tolist()
+        return [sources[number] for number in numbers], [targets[number] for number in numbers]
 
-    def train(self, batch_size: int, *, seed: int, start: int = 0) -> Dataset:
+    def train(
+        self, batch_size: int, *, seed: int, start: int = 0, rows: slice | None = None
+    ) -> Iterator[Batch]:
         """See `Data.train`. `batch_tokens` goes before `batch_size`.
 
         Raises:
@@ -238,12 +247,12 @@ class ParallelData:
         """
         config, encoded = self._config, self._encoded["train"]
         whole = (encoded.inputs.lengths > 0) & (encoded.targets.lengths > 1)
-        rows = np.flatnonzero(whole & (encoded.lengths <= config.max_len))
-        if not len(rows):
+        fit = np.flatnonzero(whole & (encoded.lengths <= config.max_len))
+        if not len(fit):
             raise ConfigError(
                 f"no training pair has between 1 and max_len={config.max_len} tokens on each side"
             )
-        if unfit := len(encoded.lengths) - len(rows):
+        if unfit := len(encoded.lengths) - len(fit):
             logging.getLogger(__name__).info(
                 "%d training pairs with a side that is empty or longer than max_len=%d tokens are "
                 "left out",
@@ -251,11 +260,13 @@ class ParallelData:
                 config.max_len,
             )
         sizes = config.batch_sizes(batch_size)
-        return ops.prefetch(encoded.some(rows, config.lengths, sizes, seed, start))
+        return deliver(encoded.some(fit, config.lengths, sizes, seed, start), batch_size, rows)
 
-    def evaluate(self, split: str, batch_size: int) -> Dataset:
+    def evaluate(
+        self, split: str, batch_size: int, *, rows: slice | None = None, limit: int | None = None
+    ) -> Iterator[Batch]:
         """See `Data.evaluate`. The pairs of a batch have similar lengths."""
-        return self._encoded[split].all(self._config.lengths, batch_size)
+        return self._encoded[split].all(self._config.lengths, batch_size, rows, limit)
 
     def longest(self, split: str) -> int:
         """What evaluation pads the longest side of a split to: a model must reach it."""

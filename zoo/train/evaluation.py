@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,6 @@ from jax.sharding import Mesh
 from zoo import hub, predictors
 from zoo.config import ConfigError
 from zoo.models.dense import Precision
-from zoo.pipelines import base
 from zoo.storage.cards import OWN_ROWS, Card
 from zoo.tokenizers import read_lines
 from zoo.train import bleu, recipe, sharding, step
@@ -70,7 +68,7 @@ def evaluate(
       data_dir: where the data sets lie, if not where the recipe says.
       step: which checkpoint of a run.
       dtype: the precision of dense layers; None: the card's.
-      limit: stop after so many examples, rounded up to whole batches: a sample.
+      limit: number of examples of a sample; the same ones at each call.
 
     Returns:
       As `test/accuracy`.
@@ -98,10 +96,8 @@ def evaluate(
     mesh = sharding.make_mesh(sharding.MeshConfig())  # whatever devices the run had
     evaluator = Evaluator(model.card.config.build(), plan.task, mesh)
     variables = sharding.replicate(jax.device_get(model.variables), mesh)
-    batches = examples.evaluate(chosen, plan.batch_size)
-    if limit is not None:
-        batches = batches.take(math.ceil(limit / plan.batch_size))
-    metrics = evaluator(variables, base.arrays(batches))
+    batches = examples.evaluate(chosen, plan.batch_size, limit=limit)
+    metrics = evaluator(variables, batches)
 
     def predictor() -> predictors.Predictor:
         return predictors.create(model.card, model.variables, model.tokenizer)

@@ -17,7 +17,6 @@ from jax.sharding import Mesh
 from zoo import hub, predictors
 from zoo.config import ConfigError
 from zoo.hub import compilation
-from zoo.pipelines import base
 from zoo.pipelines.base import Data
 from zoo.storage import checkpoints, weights
 from zoo.storage.cards import Card
@@ -86,8 +85,7 @@ class Job:
     def batches(self) -> Iterator[Mapping[str, Any]]:
         """The training batches from the current step on."""
         plan = self.plan
-        start = self.progress.step
-        return base.arrays(self.data.train(plan.batch_size, seed=plan.seed, start=start))
+        return self.data.train(plan.batch_size, seed=plan.seed, start=self.progress.step)
 
     def empty_window(self, batch: dict[str, Any]) -> step.Window:
         """A window with nothing in it."""
@@ -106,10 +104,9 @@ class Job:
         self, variables: Any, split: str, batches: int | None = None
     ) -> tuple[dict[str, float], str]:
         """The metrics of a split, as `split/name`, and a note on them."""
-        examples = self.data.evaluate(split, self.plan.batch_size)
-        if batches is not None:
-            examples = examples.take(batches)
-        metrics = self.evaluator(variables, base.arrays(examples))
+        size = self.plan.batch_size
+        limit = None if batches is None else batches * size
+        metrics = self.evaluator(variables, self.data.evaluate(split, size, limit=limit))
 
         def predictor() -> predictors.Predictor:
             # Answers are for this process alone, so its own copy of the weights serves.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,6 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 
-from zoo.pipelines import base
 from zoo.train import finetune, sharding, step
 from zoo.train import state as states
 from zoo.train.recipe import Recipe
@@ -134,7 +134,7 @@ def of_recipe(plan: Recipe) -> Iterator[Estimate]:
     data = finetune.open_data(plan, origin, None)
     plan = finetune.adopt(plan, origin).resolve(data.facts)
     mesh = sharding.make_mesh(plan.mesh)
-    batches = base.arrays(data.train(plan.batch_size, seed=plan.seed).take(BATCHES))
+    batches = itertools.islice(data.train(plan.batch_size, seed=plan.seed), BATCHES)
     batch = max(batches, key=lambda batch: int(batch["inputs"].size))
     estimate = of_batch(plan, _shapes(batch, mesh), mesh)
     yield estimate

@@ -252,10 +252,10 @@ class Translation(Tokens):
         quick: bool = False,
     ) -> tuple[dict[str, float], str]:
         """BLEU of the translations, with sacrebleu's signature as the note."""
-        sources, references = data.pairs(split)  # type: ignore[attr-defined]  # parallel data
         number = self.bleu_sentences if quick else limit
-        answers = predictor()(sources[:number], beam_size=1 if quick else self.beam_size)  # type: ignore[operator]
-        score, signature = bleu.corpus_bleu(answers, references[:number])
+        sources, references = data.pairs(split, number)  # type: ignore[attr-defined]  # parallel data
+        answers = predictor()(sources, beam_size=1 if quick else self.beam_size)  # type: ignore[operator]
+        score, signature = bleu.corpus_bleu(answers, references)
         return {"bleu": score}, signature
 
 
