@@ -30,6 +30,13 @@ def check_share(name: str, value: float) -> None:
         raise ConfigError(f"{name} is {value}; it is a share, of 0 or more and below 1")
 
 
+def check_size(name: str, value: int | tuple[int, ...] | None) -> None:
+    """Raises ConfigError unless a size, or each of several, is 1 or more; None is not known yet."""
+    sizes = value if isinstance(value, tuple) else (value,)
+    if any(size is not None and size < 1 for size in sizes):
+        raise ConfigError(f"{name} is {value}; a size is 1 or more")
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The clause `; did you mean 'x'?` for the closest of `known`, or nothing when none is close.
 
