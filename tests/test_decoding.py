@@ -166,20 +166,6 @@ def test_sampling_draws_by_probability(key):
     assert draws(Sampling(temperature=3.0, top_k=1), logits, key())[0] == 1
 
 
-@pytest.mark.parametrize("size", [7, 128, 1000, 1111])
-def test_top_is_top_k_with_ties(key, size):
-    values = jnp.round(jax.random.normal(key(), (3, size)) * 3)
-    for k in (1, 4, 6):
-        found, columns = decoding.top(values, k)
-        expected, where = jax.lax.top_k(values, k)
-        np.testing.assert_array_equal(found, expected)
-        np.testing.assert_array_equal(columns, where)
-
-
-def test_argmax_takes_the_first_of_equal_values():
-    assert decoding.argmax(jnp.array([[0.0, 2.0, 2.0], [1.0, 1.0, 1.0]])).tolist() == [1, 0]
-
-
 @pytest.mark.parametrize(
     ("make", "message"),
     [

@@ -60,7 +60,7 @@ TABLE = {
     # Whoever only lists names waits for no model; only who reads a run waits for Orbax (storage).
     "hub": Row(BELOW_HUB, "numpy", "train", outside_inside="jax pooch requests filelock rich"),
     "train": Row(
-        f"{BELOW_HUB} hub pipelines",
+        f"{BELOW_HUB} hub pipelines xla",
         "jax flax numpy optax clu rich",
         outside_inside="filelock matplotlib sacrebleu sklearn",
     ),

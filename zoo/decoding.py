@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
+from zoo import xla
 from zoo.config import ConfigError
 
 Step = Callable[[Int[Array, "B N"], Any], tuple[Float[Array, "B N V"], Any]]
@@ -28,9 +29,6 @@ START = 0
 
 NEVER = -jnp.inf
 """The score of what must not be chosen."""
-
-CHUNK = 128
-"""Columns whose maximum stands for them in the first stage of `top`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,7 +169,7 @@ def _choose(
     logits: Float[Array, "B V"], keys: PRNGKeyArray, position: Int[Array, ""], how: Sampling
 ) -> Int[Array, "B"]:
     if how.greedy:
-        return argmax(logits)
+        return xla.argmax(logits)
     logits = logits / how.temperature
     if how.top_k is not None and how.top_k < logits.shape[-1]:
         least = jax.lax.top_k(logits, how.top_k)[0][:, -1:]
@@ -182,7 +180,8 @@ def _choose(
     def noise(key: PRNGKeyArray) -> Float[Array, "V"]:
         return jax.random.gumbel(jax.random.fold_in(key, position), logits.shape[-1:])
 
-    return argmax(logits + jax.vmap(noise)(keys))  # the Gumbel-max way of drawing from a softmax
+    # The greatest of logits with Gumbel noise is a draw from their softmax.
+    return xla.argmax(logits + jax.vmap(noise)(keys))
 
 
 def _nucleus(logits: Float[Array, "B V"], share: float) -> Float[Array, "B 1"]:
@@ -191,18 +190,6 @@ def _nucleus(logits: Float[Array, "B V"], share: float) -> Float[Array, "B 1"]:
     probabilities = jax.nn.softmax(ordered, axis=-1)
     before = jnp.cumsum(probabilities, axis=-1) - probabilities
     return jnp.min(jnp.where(before < share, ordered, jnp.inf), axis=-1, keepdims=True)
-
-
-def argmax(values: Float[Array, "... V"]) -> Int[Array, "..."]:
-    """The smallest index of the greatest value along the last axis.
-
-    Two reductions: on a CPU `jnp.argmax` takes thirty times as long as a maximum.
-    """
-    size = values.shape[-1]
-    greatest = jnp.max(values, axis=-1, keepdims=True)
-    index = jax.lax.broadcasted_iota(jnp.int32, values.shape, values.ndim - 1)
-    where = jnp.where(values == greatest, index, size - 1)
-    return jnp.min(where, axis=-1)
 
 
 class Beams(NamedTuple):
@@ -258,7 +245,7 @@ def beam_search(
             logits = prefix.force(logits, state.position)
         candidates = state.scores[..., None] + (logits - normaliser)
         # Of 2 N candidates at most N end here, so N are left to go on.
-        scores, where = top(candidates.reshape(batch, n * size), 2 * n)
+        scores, where = xla.top_k(candidates.reshape(batch, n * size), 2 * n)
         parents, token = where // size, where % size
         tokens = jnp.take_along_axis(state.tokens, parents[..., None], axis=1)
         tokens = jax.lax.dynamic_update_slice_in_dim(
@@ -315,29 +302,6 @@ def _pick(values: Array, beams: Int[Array, "B M"]) -> Array:
     """The values [B, N, …] of some beams, [B, M, …]."""
     beams = beams.reshape(beams.shape + (1,) * (values.ndim - 2))
     return jnp.take_along_axis(values, beams, axis=1)
-
-
-def top(values: Float[Array, "B M"], k: int) -> tuple[Float[Array, "B k"], Int[Array, "B k"]]:
-    """The k greatest values of each row, greatest first, and their columns; as `jax.lax.top_k`.
-
-    In two stages, since that sorts whole rows on a CPU: the k columns wanted lie in the k chunks
-    whose maxima are greatest.
-    """
-    rows, size = values.shape
-    chunks = -(-size // CHUNK)
-    if chunks <= k:
-        found, columns = jax.lax.top_k(values, k)
-        return found, columns
-    window, beyond = (1, CHUNK), chunks * CHUNK - size
-    maxima = jax.lax.reduce_window(
-        values, NEVER, jax.lax.max, window, window, ((0, 0), (0, beyond))
-    )
-    _, chosen = jax.lax.top_k(maxima, k)
-    chosen = jnp.sort(chosen, axis=-1)  # so that of equal values the first column wins
-    columns = (chosen[..., None] * CHUNK + jnp.arange(CHUNK)[None, None]).reshape(rows, k * CHUNK)
-    few = jnp.take_along_axis(values, columns, axis=1, mode="fill", fill_value=NEVER)
-    found, where = jax.lax.top_k(few, k)
-    return found, jnp.take_along_axis(columns, where, axis=1)
 
 
 def log_probabilities(

@@ -26,6 +26,13 @@ def check_share(name: str, value: float) -> None:
         raise ConfigError(f"{name} is {value}; it must be in [0, 1)")
 
 
+def check_size(name: str, value: int | tuple[int, ...] | None) -> None:
+    """Raises ConfigError unless `value` is 1 or more, or a tuple of such numbers, or None."""
+    sizes = value if isinstance(value, tuple) else (value,)
+    if any(size is not None and size < 1 for size in sizes):
+        raise ConfigError(f"{name} is {value}; it must be 1 or more")
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The clause `; did you mean 'x'?` with the closest of `known`; empty if none is close.
 

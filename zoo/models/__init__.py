@@ -6,6 +6,7 @@ Importing this package imports none of them: it says which module defines which 
 from __future__ import annotations
 
 import importlib
+import pkgutil
 from typing import TYPE_CHECKING, Any
 
 from zoo import registry
@@ -80,5 +81,9 @@ def create(name: str, **fields: Any) -> nn.Module:
 
 def import_families() -> None:
     """Imports every family, so that `config.from_dict` can find each config class by its name."""
+    from zoo.models import trax
+
     for module in FAMILIES:
         importlib.import_module(module)
+    for found in pkgutil.iter_modules(trax.__path__, f"{trax.__name__}."):
+        importlib.import_module(found.name)

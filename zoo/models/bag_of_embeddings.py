@@ -21,7 +21,7 @@ from jaxtyping import Array, Float, Int, UInt
 
 from zoo import registry
 from zoo.models.base import ModelConfig
-from zoo.models.layers import keep_mask
+from zoo.xla import keep_mask
 
 
 @dataclass(frozen=True, kw_only=True)

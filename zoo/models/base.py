@@ -1,86 +1,91 @@
-"""What model families share: the base class of the configs, and an answer in place of logits."""
+"""What the model families have in common: the config that builds a module, and how models decode.
+
+A family is one config class and one Linen module for each form that it has. The config holds every
+number that the module depends on; the module takes the config and nothing else. Whether a call
+trains is an argument of the call.
+
+**Decoding.** Models that produce tokens share one protocol, so that `zoo.decoding` serves all of
+them without knowing any. Its state is a plain value, the cache, that goes in and comes out:
+
+    cache = module.start(source, length)              # nothing read yet; room for `length` tokens
+    logits, cache = module.extend(tokens, cache)      # reads tokens; logits of the next one
+    cache = cache.reorder(parents)                    # beam search: beams continue other beams
+
+`Decoder` and `Cache` state what each of the three owes. A recurrent language model also has `begin`
+and `unroll` (`Recurrent`), which carry its state from one piece of a long text to the next.
+
+**Old weights.** Models trained by trax keep a few of its peculiarities, such as averaging over
+padding. They are in `models/trax/`: a config that needs them holds a `TraxQuirks`, which then
+builds a variant of the module. The families' own files do without them.
+
+Shapes: `B` batch, `N` and `M` beams, `T` tokens, `V` vocabulary.
+"""
 
 from __future__ import annotations
 
 import abc
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any, Protocol, TypeVar, get_args, runtime_checkable
 
 import jax
 from flax import linen as nn
 from flax import struct
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
-from zoo.config import ConfigError, check_share
+from zoo.config import ConfigError, check_share, check_size, override
 from zoo.models.dense import Precision
+
+C = TypeVar("C", bound="ModelConfig")
+
+SIZES = frozenset(
+    "vocab_size target_vocab_size num_classes input_shape input_size hidden_sizes stage_sizes width"
+    " widen_factor d_model d_ff d_key d_value num_heads num_layers num_encoder_layers"
+    " num_decoder_layers num_blocks max_len".split()
+)
+"""Config fields that are sizes: 1 or more, or None where the data decides."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig(abc.ABC):
-    """The values that a Linen module is made of: frozen, hashable, JSON-ready.
+    """The values that a Linen module is built from: frozen, hashable, JSON-ready.
 
-    A field that is None by default (`vocab_size`, `num_classes`, `input_shape`) is what the data
-    decides: `Recipe.resolve` fills it in, and `build` refuses to guess it.
+    A field that is None by default (`vocab_size`, `num_classes`, `input_shape`) is decided by the
+    data: `Recipe.resolve` fills it in, and `build` does not guess it.
+
+    Raises:
+      ConfigError: a size is below 1 or a dropout rate is not in [0, 1).
     """
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             if field.name.endswith("dropout_rate"):
                 check_share(field.name, getattr(self, field.name))
+            elif field.name in SIZES:
+                check_size(field.name, getattr(self, field.name))
 
     @abc.abstractmethod
     def build(self) -> nn.Module:
-        """The module. It takes just this config; `train` is an argument of its call."""
+        """The module. It takes only this config; `train` is an argument of its call."""
 
     @abc.abstractmethod
     def example_inputs(self, batch: int) -> tuple[jax.ShapeDtypeStruct, ...]:
         """Shapes and dtypes of the arguments of a call, enough to initialise the parameters."""
 
     def variable_shapes(self) -> dict[str, Any]:
-        """Shapes and dtypes of the module's variables, without making any."""
+        """Shapes and dtypes of the module's variables; nothing is computed."""
         module = self.build()
         key = jax.random.key(0)
         return dict(
             jax.eval_shape(lambda *inputs: module.init(key, *inputs), *self.example_inputs(1))
         )
 
-    def in_precision(self, dtype: Precision) -> ModelConfig:
-        """This config with its dense layers computed in another precision, see `dense`."""
-        if not hasattr(self, "dtype"):
-            if dtype == "float32":
-                return self
-            raise ConfigError(
-                f"{type(self).__name__} has no dtype: its time does not go to dense layers, so "
-                f"{dtype!r} would gain nothing; leave dtype out"
-            )
-        if dtype not in get_args(Precision):
-            raise ConfigError(f"dtype is {dtype!r}; it is one of {', '.join(get_args(Precision))}")
-        return dataclasses.replace(self, **{"dtype": dtype})
-
-    @property
-    def max_positions(self) -> int | None:
-        """The most positions of a sequence; None: as many as there are."""
-        return getattr(self, "max_len", None)
-
-    @property
-    def described_limit(self) -> str:
-        """What `max_positions` follows from, for error messages."""
-        return f"max_len={self.max_positions}"
-
-    @property
-    def reads_padding(self) -> bool:
-        """Whether padding after a text changes what is computed for it."""
-        return False
-
-    def with_max_len(self, length: int) -> ModelConfig:
-        """This config with positions for sequences of a length, or itself if it has them."""
-        if getattr(self, "max_len", length) >= length:
-            return self
-        return dataclasses.replace(self, **{"max_len": length})
-
     def size_of(self, field: str) -> int:
-        """The value of a size that must be known by now."""
+        """The value of a size that the data may decide.
+
+        Raises:
+          ConfigError: it is still None.
+        """
         value = getattr(self, field)
         if value is None:
             raise ConfigError(
@@ -89,11 +94,145 @@ class ModelConfig(abc.ABC):
             )
         return int(value)
 
+    @property
+    def precision(self) -> Precision:
+        """The precision of the dense layers, see `dense`."""
+        dtype: Precision = getattr(self, "dtype", "float32")
+        return dtype
+
+    def in_precision(self: C, dtype: Precision) -> C:
+        """This config with its dense layers in another precision.
+
+        Raises:
+          ConfigError: there is no such precision, or the family does not have it.
+        """
+        if dtype not in get_args(Precision):
+            raise ConfigError(f"dtype is {dtype!r}; it is one of {', '.join(get_args(Precision))}")
+        if dtype == self.precision:
+            return self
+        if not hasattr(self, "dtype"):
+            raise ConfigError(
+                f"{type(self).__name__} has no dtype: dense layers take little of its time, so "
+                f"{dtype!r} would gain nothing; leave dtype out"
+            )
+        return override(self, {"dtype": dtype})
+
+    @property
+    def max_positions(self) -> int | None:
+        """The longest sequence that the module takes, in positions; None: any length."""
+        return None
+
+    @property
+    def described_limit(self) -> str:
+        """The fields that set `max_positions`, for error messages: `max_len=256`."""
+        return f"max_len={self.max_positions}"
+
+    def with_max_len(self: C, length: int) -> C:
+        """This config with room for sequences of `length` positions; itself if it has that."""
+        return self
+
+    @property
+    def reads_padding(self) -> bool:
+        """Whether the padding after a text changes the answer for it."""
+        return False
+
+    @property
+    def exact_lengths(self) -> bool:
+        """Whether an answer depends on the padded length, so that padding may not be added.
+
+        So it is where padding is read; it may also be where the length decides something else, such
+        as the number of hash buckets.
+        """
+        return self.reads_padding
+
+    @property
+    def carries_state(self) -> bool:
+        """Whether the module has `begin` and `unroll`, see `Recurrent`."""
+        return False
+
+
+@dataclass(frozen=True, kw_only=True)
+class TraxQuirks(abc.ABC):
+    """What trax computed differently in one family, so that its weights give its answers.
+
+    Each family that needs it has a subclass in `models/trax/`. Its fields are off by default; only
+    `zoo.interop.trax.config` and the cards of imported models set them.
+    """
+
+    @abc.abstractmethod
+    def build(self, config: Any) -> nn.Module:
+        """The family's module with these quirks, for its config."""
+
+    @property
+    def reads_padding(self) -> bool:
+        """Whether these quirks make the padding after a text change the answer for it."""
+        return False
+
+
+class Cache(Protocol):
+    """The state of decoding: everything that the next step must know of the tokens before it.
+
+    A pytree of arrays, of the same shapes after each step, so that a compiled loop can carry it.
+    """
+
+    def reorder(self, parents: Int[Array, "B M"]) -> Cache:
+        """The cache in which beam m has the history of beam `parents[:, m]`.
+
+        The number of beams may change, from the one that `start` gives to as many as are followed.
+        """
+
+
+@runtime_checkable
+class Decoder(Protocol):
+    """A module that gives the logits of one token after the other; called by `apply(method=…)`."""
+
+    def start(self, source: Any, length: int, /) -> Any:
+        """A `Cache` with one beam a row in which nothing has been read.
+
+        Args:
+          source: the source tokens [B, S], which are encoded here, once; of a language model, which
+            has none, the number of rows B.
+          length: the most tokens that will be read. A recurrent model needs no such bound.
+
+        Raises:
+          ValueError: `length` or the source is longer than the model's `max_positions`.
+        """
+
+    def extend(
+        self, tokens: Int[Array, "B N T"], cache: Any, /
+    ) -> tuple[Float[Array, "B N V"], Any]:
+        """The logits of the token after `tokens`, and the cache with `tokens` read.
+
+        Args:
+          tokens: for each beam the tokens that follow those in the cache, one or several. The first
+            token of all is `decoding.START`, 0: what a call shifts in from the left.
+          cache: of the tokens before them.
+
+        Returns:
+          float32 logits, those that a call on the whole sequence gives at this place (up to
+          rounding; a Reformer's hashed attention gives similar ones), and a cache like the one
+          given.
+        """
+
+
+@runtime_checkable
+class Recurrent(Protocol):
+    """A language model whose state lasts from one piece of a text to the next."""
+
+    def begin(self, batch: int, /) -> Any:
+        """The state before a text, for B rows: a pytree of arrays."""
+
+    def unroll(
+        self, tokens: Int[Array, "B T"], carry: Any, /, *, train: bool = False
+    ) -> tuple[Float[Array, "B T V"], Any]:
+        """The logits of each token of the next piece of a text, and the state after it."""
+
 
 @struct.dataclass
 class Scores:
-    """What a model thinks of given tokens, where logits of all of them would take too much room."""
+    """How probable given tokens are, for models that never hold the logits of a whole text."""
 
     log_probability: Float[Array, "B T"]
+    """Natural logarithm of the probability of each token given those before it."""
     best: Bool[Array, "B T"]
     """Whether no other token is more probable."""

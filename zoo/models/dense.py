@@ -21,6 +21,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Int8
 
+from zoo.xla import unfused
+
 Precision = Literal["float32", "bfloat16", "int8"]
 
 LARGEST = 127
@@ -122,28 +124,7 @@ def kernel_gradient(
         return _narrow(x, gradient, (0, 0))
     # A CPU's product of bfloat16 is only fast where neither side is to be transposed: then it takes
     # little more than half the time.
-    return _narrow(apart(jnp.transpose, x, kernel[0, 0]), gradient, (1, 0))
-
-
-def apart(function: Callable[[Array], Array], x: Array, finite: Float[Array, ""]) -> Array:
-    """function(x), which on a CPU the compiler makes no part of what comes before and after it.
-
-    A transposition that is fused with arithmetic, or left to a product or a convolution, takes many
-    times as long as one alone. A branch is what the compiler leaves as it stands, provided that the
-    other one differs and that which is taken is not known before the program runs.
-
-    Args:
-      function: what to compute.
-      x: of what.
-      finite: a number of the program that is not infinite.
-    """
-    result = jax.eval_shape(function, x)
-
-    def never(x: Array) -> Array:
-        return jnp.zeros(result.shape, result.dtype)
-
-    computed: jax.Array = jax.lax.cond(finite != jnp.inf, function, never, x)
-    return computed
+    return _narrow(unfused(jnp.transpose, x, kernel[0, 0]), gradient, (1, 0))
 
 
 def int8_product(

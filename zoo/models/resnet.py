@@ -16,7 +16,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, TypeVar, get_args
 
 import jax
 import jax.numpy as jnp
@@ -36,6 +36,8 @@ from zoo.models.convolution import (
 )
 from zoo.models.dense import Dense, Precision
 from zoo.models.layers import ACTIVATIONS, Activation, Dropout
+
+C = TypeVar("C", bound="ImageModelConfig")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +60,7 @@ class ImageModelConfig(ModelConfig):
     """Of convolutions, of what goes between them, and of the head's product. Statistics, and the
     parameters in training, are float32 in either."""
 
-    def in_precision(self, dtype: Precision) -> ModelConfig:
+    def in_precision(self: C, dtype: Precision) -> C:
         if dtype == "int8":
             raise ConfigError(
                 f"dtype is {dtype!r}; a {type(self).__name__} spends its time in convolutions, "

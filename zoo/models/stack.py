@@ -10,7 +10,7 @@ decoding `N` beams, `L` the most tokens of a cache.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +24,8 @@ from zoo.models.attention import Attention
 from zoo.models.base import ModelConfig
 from zoo.models.dense import Dense, Precision
 from zoo.models.layers import ACTIVATIONS, Activation, Dropout, LayerNorm
+
+C = TypeVar("C", bound="StackConfig")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +63,13 @@ class StackConfig(ModelConfig):
             raise ConfigError(
                 f"d_model={self.d_model} must be even and a multiple of num_heads={self.num_heads}"
             )
+
+    @property
+    def max_positions(self) -> int:
+        return self.max_len
+
+    def with_max_len(self: C, length: int) -> C:
+        return self if self.max_len >= length else replace(self, max_len=length)
 
 
 @struct.dataclass

@@ -19,8 +19,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from zoo.decoding import argmax
 from zoo.models.base import Scores
+from zoo.xla import argmax
 
 Logits = jax.Array | Scores
 """What a model answers: the logits, or the scores of given tokens."""

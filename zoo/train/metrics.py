@@ -26,8 +26,8 @@ import numpy.typing as npt
 from clu import metrics
 from flax import struct
 
-from zoo.decoding import argmax
 from zoo.train import entities, losses
+from zoo.xla import argmax
 
 
 @struct.dataclass

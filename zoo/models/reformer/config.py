@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, TypeVar
 
 from zoo.config import ConfigError
 from zoo.models.base import ModelConfig
@@ -13,6 +13,8 @@ from zoo.models.dense import Precision
 from zoo.models.layers import Activation
 from zoo.models.reformer.lsh_attention import LSHAttentionConfig
 from zoo.models.reformer.self_attention import AttentionConfig, HeadSizes, SelfAttentionConfig
+
+C = TypeVar("C", bound="ReformerStackConfig")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +85,7 @@ class ReformerStackConfig(ModelConfig):
         if not shape and self.d_model % 2:
             raise ConfigError(f"d_model={self.d_model} must be even, or use axial_shape")
 
-    def in_precision(self, dtype: Precision) -> ModelConfig:
+    def in_precision(self: C, dtype: Precision) -> C:
         if dtype == "int8":
             raise ConfigError(
                 f"{type(self).__name__}.dtype is float32 or bfloat16; the layers of a Reformer, "
@@ -91,9 +93,10 @@ class ReformerStackConfig(ModelConfig):
             )
         return super().in_precision(dtype)
 
-    def with_max_len(self, length: int) -> ModelConfig:
+    def with_max_len(self: C, length: int) -> C:
         if not self.axial_shape:
-            return super().with_max_len(length)
+            longer = self.max_len < length
+            return dataclasses.replace(self, max_len=length) if longer else self
         _, *others = self.axial_shape
         first = -(-length // math.prod(others))
         if first <= self.axial_shape[0]:

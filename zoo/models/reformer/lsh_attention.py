@@ -148,7 +148,7 @@ def hash_buckets(
 
 
 def _nearest(rotated: Float[Array, "*b F"]) -> Int[Array, "*b"]:
-    """argmax([x; -x]), the first of equal ones; by two reductions, see `zoo.decoding.argmax`."""
+    """argmax([x; -x]), the first of equal ones; by two reductions, see `zoo.xla.argmax`."""
     size = rotated.shape[-1]
     greatest = jnp.max(jnp.abs(rotated), axis=-1, keepdims=True)
     index = jax.lax.broadcasted_iota(jnp.int32, rotated.shape, rotated.ndim - 1)
