@@ -262,7 +262,7 @@ def test_what_does_not_fit_is_said(key):
         "num_encoder_layers": -1,
         "max_len": 0,
     }.items():
-        with pytest.raises(ConfigError, match=f"{field} is {value}; a size is 1 or more"):
+        with pytest.raises(ConfigError, match=f"{field} is {value}; it must be 1 or more"):
             dataclasses.replace(translation(), **{field: value})
     with pytest.raises(ConfigError, match=r"d_model=16 must be even and a multiple of num_heads=3"):
         dataclasses.replace(translation(), num_heads=3)
