@@ -2,7 +2,7 @@
 # Another Python: make PYTHON=/path/to/python3.12 test
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint format bench clean
+.PHONY: help demo test test-slow soak lint format bench clean
 
 # The newest that runs, as the newest JAX is the fastest (a shim of pyenv may be there and not run);
 # TensorFlow has no wheels beyond 3.13.
@@ -19,7 +19,9 @@ BENCH_READY := .venv/bench-ready
 
 help:
 	@echo "make demo        train a small classifier and use it"
-	@echo "make test        the tests (make test-slow: the slow ones too)"
+	@echo "make test        the tests, in minutes (one file: .venv/bin/python -m pytest FILE)"
+	@echo "make test-slow   the slow tests too (under 40 minutes)"
+	@echo "make soak        random faults, again and again: before a release"
 	@echo "make lint        formatting, lint, types (make format: mend the formatting)"
 	@echo "make bench       speed and accuracy beside fastText"
 	@echo "make clean       remove .venv and everything built"
@@ -27,11 +29,18 @@ help:
 demo: $(READY)
 	@$(BIN)/python examples/demo.py
 
+# A worker takes a core and up to 3 GB. Each takes whole files, since the tests of a file share programs.
+WORKERS ?= 2
+PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
+
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-slow: $(READY)
-	$(BIN)/python -m pytest --slow
+	$(PYTEST) --slow
+
+soak: $(READY)
+	$(BIN)/python -m pytest --soak -m soak
 
 lint: $(READY)
 	$(BIN)/ruff format --check .

@@ -3,19 +3,54 @@ zoo.models before anything imports it (see `addopts` in pyproject.toml)."""
 
 from __future__ import annotations
 
+import contextlib
+import importlib.metadata
 import itertools
 import os
+import platform
+import time
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pooch
 import pytest
 
-# Before JAX and TensorFlow are imported. Processes that a test starts inherit all of it.
-os.environ.setdefault("JAX_PLATFORMS", "cpu")  # what a test expects must not hang on the machine
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-import jax
+def program_cache() -> Path:
+    """The folder in which JAX keeps what the tests compile: one for all checkouts on a machine.
+
+    Compiled programs fit only the JAX and the CPU that they were compiled for.
+    """
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        cpu = "\n".join(sorted({x for x in lines if x.startswith(("model name", "flags", "Feat"))}))
+    except OSError:  # not Linux
+        cpu = platform.machine() + platform.processor()
+    version = importlib.metadata.version("jaxlib")
+    return Path(pooch.os_cache("zoo-tests")) / f"xla-{version}-{zlib.crc32(cpu.encode()):08x}"
+
+
+# Before JAX and TensorFlow are imported. Processes that a test starts inherit all of it.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")  # expected values must not depend on the machine
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# Nearly all of the tests' time goes into compiling, mostly what an earlier run compiled too.
+with contextlib.suppress(OSError):
+    program_cache().mkdir(parents=True, exist_ok=True)
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(program_cache()))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+if "PYTEST_XDIST_WORKER" in os.environ:  # there is a worker for each core
+    for threads in (
+        "NPROC",  # XLA
+        "OMP_NUM_THREADS",
+        "OPENBLAS_NUM_THREADS",
+        "TF_NUM_INTRAOP_THREADS",
+        "TF_NUM_INTEROP_THREADS",
+    ):
+        os.environ.setdefault(threads, "1")
+
+import jax  # noqa: E402
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 NO_SHARED = f"needs the data folder {SHARED}, which is not there"
@@ -23,17 +58,29 @@ NO_SHARED = f"needs the data folder {SHARED}, which is not there"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="run the tests marked slow too")
+    parser.addoption("--soak", action="store_true", help="run the tests marked soak too")
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     # A sum of [B, T] and [T] is more often a mistake than meant: say it, or broadcast in the open.
     jax.config.update("jax_numpy_rank_promotion", "raise")
+    if not hasattr(config, "workerinput"):
+        forget_old_programs()
+
+
+def forget_old_programs(days: float = 30) -> None:
+    """Bounds the cache of compiled programs: each is compiled again after some time."""
+    for program in program_cache().parent.glob("xla-*/*"):
+        if program.stat().st_mtime < time.time() - days * 24 * 3600:
+            program.unlink(missing_ok=True)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    skip = {}
-    if not config.getoption("--slow"):
-        skip["slow"] = "runs with --slow"
+    skip = {
+        mark: f"runs with --{mark}"
+        for mark in ("slow", "soak")
+        if not config.getoption(f"--{mark}")
+    }
     if not SHARED.is_dir():
         skip["shared"] = NO_SHARED
     if any(item.get_closest_marker("gpu") for item in items) and jax.default_backend() == "cpu":
@@ -53,6 +100,30 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         if (SHARED / "data").is_dir():
             patch.setenv("ZOO_DATA_DIR", str(SHARED / "data"))
         yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def programs() -> Iterator[None]:
+    """Compiled programs stay in memory for as long as the process lives: drop each module's."""
+    yield
+    jax.clear_caches()
+
+
+@pytest.fixture(autouse=True)
+def no_learning_curve(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing the curve takes as long as a tiny training: only tests that ask for it see one."""
+    from zoo.train import reporting
+
+    if "learning_curve" not in request.fixturenames:
+        monkeypatch.setattr(reporting, "learning_curve", lambda folder: None)
+
+
+@pytest.fixture
+def learning_curve() -> str:
+    """Lets the runs of this test draw their learning curve: the file's name."""
+    from zoo.train import reporting
+
+    return reporting.CURVE
 
 
 @pytest.fixture

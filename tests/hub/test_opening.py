@@ -104,11 +104,14 @@ jax.jit(lambda x: x * 2 + 1)(3.0)
 print(hits.count("/jax/compilation_cache/cache_hits"))
 """
 
+    chosen = ("JAX_COMPILATION_CACHE", "JAX_PERSISTENT_CACHE")
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(chosen)}
+
     def process() -> int:
         ended = subprocess.run(
             [sys.executable, "-c", program],
             cwd=CHECKOUT,
-            env={**os.environ, "ZOO_CACHE": str(tmp_path)},
+            env={**environment, "ZOO_CACHE": str(tmp_path)},
             capture_output=True,
             text=True,
         )

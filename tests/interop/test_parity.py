@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import run
 
 from zoo import decoding
 from zoo.decoding import Beam, Prefix, Sampling
@@ -61,8 +62,8 @@ class Golden:
     def variables(self):
         return trax.to_variables(self.checkpoint, self.config)
 
-    def apply(self, *inputs, **keywords):
-        return apply(self.config.build(), self.variables, inputs, **keywords)
+    def apply(self, *inputs, sizes=(), method=None):
+        return run(self.config.build(), self.variables, *inputs, *sizes, method=method)
 
     def step(self, tokens, cache):
         return self.config.build().apply(self.variables, tokens[..., None], cache, method="extend")
@@ -76,11 +77,6 @@ class Golden:
             dataclasses.replace(self.checkpoint, weights=arrays), self.config
         )
         return weights.flatten(mapped)
-
-
-@functools.partial(jax.jit, static_argnames=("module", "method", "sizes"))
-def apply(module, variables, inputs, method=None, sizes=()):
-    return module.apply(variables, *inputs, *sizes, method=method)
 
 
 @pytest.fixture

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import random_variables, run
 
 SIZES = {"d_model": 16, "d_ff": 24, "num_heads": 2, "max_len": 12, "dropout_rate": 0.3}
 EXACT = {"rtol": 1e-5, "atol": 1e-5}
@@ -34,36 +34,12 @@ def classifier(**changes):
     return TransformerEncoderConfig(**SIZES, vocab_size=11, num_layers=2, num_classes=3, **changes)
 
 
-def start(config, key):
-    """The module with random weights, biases and positions too."""
-    seed = np.random.default_rng(int(jax.random.bits(key())))
-
-    def leaf(path, shape):
-        mean = 1.0 if "scale" in jax.tree_util.keystr(path) else 0.0
-        return jnp.asarray(seed.normal(mean, 0.25, shape.shape), jnp.float32)
-
-    return config.build(), jax.tree_util.tree_map_with_path(leaf, config.variable_shapes())
-
-
-@functools.partial(jax.jit, static_argnames=("module", "train", "method", "sizes"))
-def compiled(module, variables, inputs, sizes, train, method, rngs):
-    keywords = {"method": method} if method else {"train": train, "rngs": rngs}
-    return module.apply(variables, *inputs, *sizes, **keywords)
-
-
-def run(module, variables, *inputs, train=False, method=None, rngs=None):
-    """The module's answer, compiled: op by op these tests would take minutes."""
-    sizes = tuple(item for item in inputs if isinstance(item, int))
-    arrays = tuple(item for item in inputs if not isinstance(item, int))
-    return compiled(module, variables, arrays, sizes, train, method, rngs)
-
-
 def ids(key, *shape):
     return jax.random.randint(key, shape, 2, 11)
 
 
 def test_a_target_token_sees_only_what_is_before_it(key):
-    module, variables = start(translation(), key)
+    module, variables = random_variables(translation(), key())
     source, target = ids(key(), 1, 5), ids(key(), 1, 6)
     logits = run(module, variables, source, target)
     changed = run(module, variables, source, target.at[0, 3].set((target[0, 3] + 1) % 11))
@@ -72,7 +48,7 @@ def test_a_target_token_sees_only_what_is_before_it(key):
 
 
 def test_padding_of_the_source_changes_nothing(key):
-    module, variables = start(translation(), key)
+    module, variables = random_variables(translation(), key())
     source, target = ids(key(), 2, 5), ids(key(), 2, 6)
     logits = run(module, variables, source, target)
     padded = run(module, variables, jnp.pad(source, ((0, 0), (0, 4))), target)
@@ -80,7 +56,7 @@ def test_padding_of_the_source_changes_nothing(key):
 
 
 def test_a_source_of_padding_alone_is_no_source_however_long_it_is(key):
-    module, variables = start(translation(), key)
+    module, variables = random_variables(translation(), key())
     target = ids(key(), 1, 6)
     short, long = (
         run(module, variables, jnp.zeros((1, length), jnp.int32), target) for length in (2, 9)
@@ -91,7 +67,9 @@ def test_a_source_of_padding_alone_is_no_source_however_long_it_is(key):
 
 @pytest.mark.parametrize("separate", [False, True])
 def test_steps_with_a_cache_are_the_whole_pass(key, separate):
-    module, variables = start(translation(target_vocab_size=7 if separate else None), key)
+    module, variables = random_variables(
+        translation(target_vocab_size=7 if separate else None), key()
+    )
     source, target = ids(key(), 3, 5).at[1, 3:].set(0), ids(key(), 3, 6) % 7
     expected = run(module, variables, source, target)
     assert expected.shape == (3, 6, 7 if separate else 11)
@@ -104,7 +82,7 @@ def test_steps_with_a_cache_are_the_whole_pass(key, separate):
 
 
 def test_a_cache_takes_several_tokens_at_once(key):
-    module, variables = start(language(), key)
+    module, variables = random_variables(language(), key())
     tokens = ids(key(), 2, 7)
     expected = run(module, variables, tokens)
     cache = run(module, variables, 2, 7, method="start")
@@ -115,7 +93,7 @@ def test_a_cache_takes_several_tokens_at_once(key):
 
 
 def test_reordered_beams_go_on_from_their_parents(key):
-    module, variables = start(translation(), key)
+    module, variables = random_variables(translation(), key())
     source = ids(key(), 2, 5)
     # At each step both beams take the past of these, and read these tokens.
     parents = np.array([[[0, 0], [0, 0]], [[1, 0], [1, 1]], [[1, 1], [0, 1]], [[0, 1], [1, 0]]])
@@ -144,7 +122,7 @@ def test_reordered_beams_go_on_from_their_parents(key):
 def test_a_classifier_averages_real_tokens_unless_it_is_trax_s(key):
     tokens = ids(key(), 2, 5)
     padded = jnp.pad(tokens, ((0, 0), (0, 3)))
-    module, variables = start(classifier(), key)
+    module, variables = random_variables(classifier(), key())
     np.testing.assert_allclose(
         run(module, variables, tokens), run(module, variables, padded), **EXACT
     )
@@ -155,7 +133,7 @@ def test_a_classifier_averages_real_tokens_unless_it_is_trax_s(key):
 
 
 def test_dropout_is_for_training_alone_and_its_key_decides(key):
-    module, variables = start(translation(), key)
+    module, variables = random_variables(translation(), key())
     source, target = ids(key(), 2, 5), ids(key(), 2, 5)
     one, other = key(), key()
 
@@ -181,7 +159,7 @@ gradient = jax.jit(jax.grad(loss, argnums=1), static_argnums=(0, 4))
 
 
 def test_rematerialisation_gives_the_same_gradients(key):
-    module, variables = start(translation(), key)
+    module, variables = random_variables(translation(), key())
     again = dataclasses.replace(module.config, remat=True).build()
     source, target = ids(key(), 2, 5), ids(key(), 2, 5)
     expected, found = (gradient(m, variables, source, target, True) for m in (module, again))
@@ -189,7 +167,7 @@ def test_rematerialisation_gives_the_same_gradients(key):
 
 
 def test_bfloat16_is_close_forward_and_backward_with_float32_results(key):
-    module, variables = start(translation(), key)
+    module, variables = random_variables(translation(), key())
     narrow = dataclasses.replace(module.config, dtype="bfloat16").build()
     source, target = ids(key(), 4, 6), ids(key(), 4, 6)
     logits = run(narrow, variables, source, target)
@@ -209,7 +187,7 @@ def test_bfloat16_is_close_forward_and_backward_with_float32_results(key):
 def test_weights_converted_for_inference_give_close_answers(key, dtype, rows):
     from zoo.models import dense
 
-    module, variables = start(translation(), key)
+    module, variables = random_variables(translation(), key())
     config = dataclasses.replace(module.config, dtype=dtype)
     converted = dense.convert(variables, dtype)
     shapes = config.variable_shapes()
@@ -237,7 +215,7 @@ def test_int8_rounds_to_127_steps_of_each_row_and_column(key):
 
 
 def test_ids_outside_the_vocabulary_are_clipped(key):
-    module, variables = start(language(), key)
+    module, variables = random_variables(language(), key())
     np.testing.assert_array_equal(
         run(module, variables, jnp.array([[3, 99, -5, 2]])),
         run(module, variables, jnp.array([[3, 10, 0, 2]])),
@@ -266,7 +244,7 @@ def test_what_does_not_fit_is_said(key):
             dataclasses.replace(translation(), **{field: value})
     with pytest.raises(ConfigError, match=r"d_model=16 must be even and a multiple of num_heads=3"):
         dataclasses.replace(translation(), num_heads=3)
-    module, variables = start(language(), key)
+    module, variables = random_variables(language(), key())
     with pytest.raises(ValueError, match=r"a sequence of 13 positions is longer than max_len=12"):
         run(module, variables, jnp.zeros((1, 13), jnp.int32))
     with pytest.raises(ValueError, match=r"a cache of 13 positions is longer than max_len=12"):

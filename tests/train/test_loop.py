@@ -306,19 +306,19 @@ def test_patience_ends_a_run_that_gets_no_better(run):
     assert result.state.step == 4  # the first evaluation is the best, three do not improve on it
 
 
-def test_a_folder_holds_what_was_promised(run):
+def test_a_folder_holds_what_was_promised(run, learning_curve):
     workdir = run().workdir
     names = {path.name for path in workdir.iterdir()}
     assert {
         "card.toml",
         "recipe.json",
         "metrics.jsonl",
-        "learning_curve.png",
+        learning_curve,
         "train.log",
         "vocabulary.vocab",
     } <= names
     assert any(name.startswith("events.out.tfevents") for name in names)
-    assert (workdir / "learning_curve.png").read_bytes().startswith(b"\x89PNG")
+    assert (workdir / learning_curve).read_bytes().startswith(b"\x89PNG")
     log = (workdir / "train.log").read_text()
     assert "embedding" in log
     assert "steps/s" in log or "s/step" in log

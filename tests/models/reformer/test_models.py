@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import random_variables, run
 
 SIZES = {"d_model": 16, "d_ff": 24, "num_heads": 2, "d_key": 8, "d_value": 6, "max_len": 24}
 EXACT = {"rtol": 1e-4, "atol": 2e-5}
@@ -45,37 +45,13 @@ def tagger(*attention, **changes):
     return ReformerTaggerConfig(**(fields | changes))
 
 
-def start(config, key):
-    """The module with random weights, biases and positions too."""
-    seed = np.random.default_rng(int(jax.random.bits(key())))
-
-    def leaf(path, shape):
-        mean = 1.0 if "scale" in jax.tree_util.keystr(path) else 0.0
-        return jnp.asarray(seed.normal(mean, 0.25, shape.shape), jnp.float32)
-
-    return config.build(), jax.tree_util.tree_map_with_path(leaf, config.variable_shapes())
-
-
-@functools.partial(jax.jit, static_argnames=("module", "train", "method", "sizes"))
-def compiled(module, variables, inputs, sizes, train, method, rngs):
-    keywords = {"method": method} if method else {"train": train, "rngs": rngs}
-    return module.apply(variables, *inputs, *sizes, **keywords)
-
-
-def run(module, variables, *inputs, train=False, method=None, rngs=None):
-    """The module's answer, compiled."""
-    sizes = tuple(item for item in inputs if isinstance(item, int))
-    arrays = tuple(item for item in inputs if not isinstance(item, int))
-    return compiled(module, variables, arrays, sizes, train, method, rngs)
-
-
 def ids(key, *shape):
     return jax.random.randint(key, shape, 2, 11)
 
 
 def test_a_token_sees_only_what_is_before_it(key):
     full, local, _ = kinds()
-    module, variables = start(language(full, local), key)
+    module, variables = random_variables(language(full, local), key())
     tokens = ids(key(), 1, 9)
     logits = run(module, variables, tokens)
     changed = run(module, variables, tokens.at[0, 5].set((tokens[0, 5] + 1) % 11))
@@ -86,7 +62,7 @@ def test_a_token_sees_only_what_is_before_it(key):
 def test_gradients_are_those_of_back_propagation_in_training(key, monkeypatch):
     from zoo.models.reformer import blocks, reversible
 
-    module, variables = start(language(num_layers=4, ff_chunk_len=4), key)
+    module, variables = random_variables(language(num_layers=4, ff_chunk_len=4), key())
     tokens, dropout = ids(key(), 2, 10), key()
 
     def loss(variables):
@@ -120,7 +96,7 @@ def test_the_memory_of_gradients_does_not_grow_with_depth():
 
 
 def test_feed_forward_in_chunks_is_the_same(key):
-    module, variables = start(language(), key)
+    module, variables = random_variables(language(), key())
     tokens = ids(key(), 2, 10)
     chunked = dataclasses.replace(module.config, ff_chunk_len=4).build()
     np.testing.assert_allclose(
@@ -129,7 +105,7 @@ def test_feed_forward_in_chunks_is_the_same(key):
 
 
 def test_scores_in_pieces_are_those_of_all_logits(key):
-    module, variables = start(language(kinds()[0]), key)
+    module, variables = random_variables(language(kinds()[0]), key())
     tokens = ids(key(), 2, 10)
 
     def plainly(variables):
@@ -148,7 +124,7 @@ def test_scores_in_pieces_are_those_of_all_logits(key):
 
 
 def test_scores_in_pieces_take_no_more_than_the_text_and_know_no_other_token(key):
-    module, variables = start(language(kinds()[0]), key)
+    module, variables = random_variables(language(kinds()[0]), key())
     tokens = ids(key(), 1, 7)
 
     def scores(tokens):
@@ -161,7 +137,7 @@ def test_scores_in_pieces_take_no_more_than_the_text_and_know_no_other_token(key
 
 def test_rotations_are_given_or_drawn_or_always_the_same(key):
     full, _, hashed = kinds()
-    module, variables = start(language(hashed, full, num_layers=4), key)
+    module, variables = random_variables(language(hashed, full, num_layers=4), key())
     tokens = ids(key(), 2, 16)
     once = run(module, variables, tokens)
     np.testing.assert_array_equal(once, run(module, variables, tokens))
@@ -191,7 +167,7 @@ def test_layers_that_fit_no_cycle_have_parameters_of_their_own(key):
     repeated = language(full, local, num_layers=6).variable_shapes()["params"]["decoder"]
     assert repeated["layer_1"]["mlp"]["up"]["kernel"].shape == (3, 16, 24)
     assert "layer_2" not in repeated
-    module, variables = start(config, key)
+    module, variables = random_variables(config, key())
     assert np.isfinite(run(module, variables, ids(key(), 1, 6))).all()
 
 
@@ -200,7 +176,7 @@ def test_steps_with_a_cache_are_the_whole_pass(key, which):
     full, local, hashed = kinds()
     hashed = dataclasses.replace(hashed, chunk_len=24)  # so that all tokens are candidates
     attention = (full, local) if which == "local" else (hashed,)
-    module, variables = start(language(*attention), key)
+    module, variables = random_variables(language(*attention), key())
     tokens = ids(key(), 2, 11)
     expected = run(module, variables, tokens)
     cache = run(module, variables, 2, 12, method="start")
@@ -214,7 +190,7 @@ def test_steps_with_a_cache_are_the_whole_pass(key, which):
 
 def test_a_step_depends_on_no_room_for_later_ones(key):
     hashed = dataclasses.replace(kinds()[2], chunk_len=2, num_hashes=1, num_buckets=None)
-    module, variables = start(language(hashed), key)
+    module, variables = random_variables(language(hashed), key())
     tokens = ids(key(), 1, 1, 8)
     small, large = (run(module, variables, 1, room, method="start") for room in (8, 24))
     for place in range(8):
@@ -225,7 +201,7 @@ def test_a_step_depends_on_no_room_for_later_ones(key):
 
 
 def test_steps_of_a_translation_are_the_whole_pass(key):
-    module, variables = start(translation(target_vocab_size=7), key)
+    module, variables = random_variables(translation(target_vocab_size=7), key())
     source, target = ids(key(), 3, 5).at[1, 3:].set(0), ids(key(), 3, 6) % 7
     expected = run(module, variables, source, target)
     assert expected.shape == (3, 6, 7)
@@ -239,7 +215,7 @@ def test_steps_of_a_translation_are_the_whole_pass(key):
 
 def test_reordered_beams_go_on_from_their_parents(key):
     _, local, hashed = kinds()
-    module, variables = start(language(local, hashed), key)
+    module, variables = random_variables(language(local, hashed), key())
     parents = np.array([[[0, 0], [0, 0]], [[1, 0], [1, 1]], [[1, 1], [0, 1]]])
     tokens = np.asarray(ids(key(), 3, 2, 2))
     cache = run(module, variables, 2, 6, method="start")
@@ -260,7 +236,7 @@ def test_reordered_beams_go_on_from_their_parents(key):
 
 
 def test_padding_after_a_text_changes_nothing_unless_it_is_trax_s(key):
-    module, variables = start(language(), key)
+    module, variables = random_variables(language(), key())
     tokens = ids(key(), 2, 10)
     padded = jnp.pad(tokens.at[:, 4].set(0), ((0, 0), (0, 7)))
     expected = run(module, variables, padded[:, :10])
@@ -271,7 +247,7 @@ def test_padding_after_a_text_changes_nothing_unless_it_is_trax_s(key):
 
 
 def test_padding_of_the_source_changes_nothing(key):
-    module, variables = start(translation(), key)
+    module, variables = random_variables(translation(), key())
     source, target = ids(key(), 2, 5), ids(key(), 2, 6)
     logits = run(module, variables, source, target)
     padded = run(module, variables, jnp.pad(source, ((0, 0), (0, 4))), target)
@@ -285,7 +261,7 @@ def test_padding_changes_no_tag_and_may_be_all_there_is(key):
     from zoo.models.reformer.self_attention import SelfAttentionConfig
 
     near = SelfAttentionConfig(chunk_len=4, chunks_before=1, chunks_after=1)
-    module, variables = start(tagger(kinds()[2], near), key)
+    module, variables = random_variables(tagger(kinds()[2], near), key())
     tokens = ids(key(), 2, 10)
     logits = run(module, variables, tokens)
     assert logits.shape == (2, 10, 3)
@@ -308,14 +284,14 @@ def test_whoever_pads_is_told_where_padding_would_be_read(key, make):
         assert make(attention=(kind,)).reads_padding
     if make is tagger:
         for kind in (around, rounds):
-            module, variables = start(tagger(kind), key)
+            module, variables = random_variables(tagger(kind), key())
             tokens = ids(key(), 2, 6)
             padded = run(module, variables, jnp.pad(tokens, ((0, 0), (0, 8))))[:, :6]
             assert np.abs(padded - run(module, variables, tokens)).max() > 1e-3
 
 
 def test_a_text_to_be_continued_may_be_all_padding(key):
-    module, variables = start(language(), key)
+    module, variables = random_variables(language(), key())
     answer = run(module, variables, jnp.zeros((1, 10), jnp.int32))
     assert np.isfinite(answer).all()
 
@@ -325,7 +301,7 @@ def test_a_text_may_have_one_token_or_none(key, dtype):
     near, hashed = kinds()[1:]
     for config in (language(near, hashed), translation(), tagger(hashed)):
         config = dataclasses.replace(config, dtype=dtype)
-        module, variables = start(config, key)
+        module, variables = random_variables(config, key())
         for length in (0, 1):
             inputs = [ids(key(), 2, length)] * len(config.example_inputs(2))
             answer = run(module, variables, *inputs)
@@ -335,7 +311,7 @@ def test_a_text_may_have_one_token_or_none(key, dtype):
 
 def test_axial_positions_are_numbered_last_side_fastest(key):
     config = language(kinds()[0], axial_shape=(2, 3), axial_widths=(6, 10))
-    module, variables = start(config, key)
+    module, variables = random_variables(config, key())
     decoder = variables["params"]["decoder"]
     assert decoder["axial_0"].shape == (1, 2, 1, 6) and decoder["axial_1"].shape == (1, 1, 3, 10)
     bound = module.bind(variables)
@@ -353,12 +329,12 @@ def test_axial_positions_are_numbered_last_side_fastest(key):
 
 
 def test_what_is_too_long_is_said(key):
-    module, variables = start(language(), key)
+    module, variables = random_variables(language(), key())
     with pytest.raises(ValueError, match=r"a sequence of 25 positions is longer than max_len=24"):
         module.apply(variables, jnp.zeros((1, 25), jnp.int32))
     with pytest.raises(ValueError, match=r"a cache of 25 positions is longer than max_len=24"):
         module.apply(variables, 1, 25, method="start")
-    module, variables = start(language(axial_shape=(2, 4), axial_widths=(6, 10)), key)
+    module, variables = random_variables(language(axial_shape=(2, 4), axial_widths=(6, 10)), key())
     limit = r"a sequence of 9 positions is longer than 8, the product of axial_shape=\(2, 4\)"
     with pytest.raises(ValueError, match=limit):
         module.apply(variables, jnp.zeros((1, 9), jnp.int32))
@@ -389,7 +365,7 @@ def test_what_does_not_fit_is_refused(changes, message):
 
 
 def test_bfloat16_is_close_forward_and_backward_with_float32_results(key):
-    module, variables = start(language(kinds()[1]), key)
+    module, variables = random_variables(language(kinds()[1]), key())
     narrow = dataclasses.replace(module.config, dtype="bfloat16").build()
     tokens = ids(key(), 3, 10)
 

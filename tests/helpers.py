@@ -1,0 +1,37 @@
+"""What tests of models share."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+@functools.partial(jax.jit, static_argnames=("module", "train", "method", "sizes"))
+def _apply(module, variables, inputs, sizes, train, method, rngs):
+    keywords = {"method": method} if method else {"train": train, "rngs": rngs}
+    return module.apply(variables, *inputs, *sizes, **keywords)
+
+
+def run(module, variables, *inputs, train=False, method=None, rngs=None) -> Any:
+    """The module's answer, compiled: op by op these tests would take minutes.
+
+    Integers among the inputs are sizes, known when the program is compiled; they follow the arrays.
+    """
+    sizes = tuple(item for item in inputs if isinstance(item, int))
+    arrays = tuple(item for item in inputs if not isinstance(item, int))
+    return _apply(module, variables, arrays, sizes, train, method, rngs)
+
+
+def random_variables(config, key) -> tuple[Any, Any]:
+    """The module of a config, and normal variables for it: biases and positions too."""
+    seed = np.random.default_rng(int(jax.random.bits(key)))
+
+    def leaf(path, shape):
+        mean = 1.0 if "scale" in jax.tree_util.keystr(path) else 0.0
+        return jnp.asarray(seed.normal(mean, 0.25, shape.shape), jnp.float32)
+
+    return config.build(), jax.tree_util.tree_map_with_path(leaf, config.variable_shapes())
