@@ -54,7 +54,7 @@ def take(batches, number):
 def test_evaluation_sees_what_a_predictor_sees(folder, cache, resize):
     opened = data(folder, cache=cache, resize=resize).open()
     assert opened.facts.labels == ("cat", "dog")
-    assert opened.facts.input_shape == (6, 7, 3)
+    assert opened.facts.decides["input_shape"] == (6, 7, 3)
     assert opened.facts.num_examples == {"train": 5}
     (batch,) = take(opened.evaluate("train", 8), 9)
     prepare = ImagePreprocessing(**opened.facts.preprocessing)
@@ -151,7 +151,7 @@ def test_the_size_that_all_files_of_a_folder_have_need_not_be_given(folder):
         if file.suffix != ".png":
             file.unlink()
     opened = ImageClassificationData(folder=str(folder), holdout=0.0).open()
-    assert opened.facts.input_shape == (6, 7, 3)
+    assert opened.facts.decides["input_shape"] == (6, 7, 3)
 
 
 @either

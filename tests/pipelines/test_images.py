@@ -50,10 +50,10 @@ def test_a_batch_has_inputs_targets_and_weights(cache):
 def test_facts_say_what_the_data_decides():
     facts = ImageClassificationData(mean=(0.1,), std=(0.3,)).open(COLUMNS).facts
     assert facts.labels == ("0", "1", "2")
-    assert facts.num_classes == 3
-    assert facts.input_shape == (2, 3, 1)
+    assert facts.decides["num_classes"] == 3
+    assert facts.decides["input_shape"] == (2, 3, 1)
     assert facts.num_examples == {"train": 28, "validation": 2}
-    assert facts.tokenizer is None and facts.vocab_size is None
+    assert facts.tokenizer is None and "vocab_size" not in facts.decides
     assert ImagePreprocessing(**facts.preprocessing) == ImagePreprocessing(
         height=2, width=3, channels=1, mean=(0.1,), std=(0.3,)
     )
@@ -96,7 +96,7 @@ def test_an_unknown_split_lists_the_known_ones():
 def test_the_digits_need_no_download():
     opened = ImageClassificationData().open()
     assert opened.facts.num_examples == {"train": 1365, "test": 360, "validation": 72}
-    assert opened.facts.input_shape == (8, 8, 1)
+    assert opened.facts.decides["input_shape"] == (8, 8, 1)
     (batch,) = take(opened.evaluate("test", 360), 1)
     assert (batch["inputs"].min(), batch["inputs"].max()) == (-1, 1)
     assert np.bincount(batch["targets"]).min() > 20
@@ -124,7 +124,7 @@ def test_digits_without_scikit_learn_say_what_to_install(monkeypatch):
 
 def test_images_without_a_channel_axis_are_grey():
     opened = data(holdout=0).open({"image": IMAGES[..., 0], "label": COLUMNS["label"]})
-    assert opened.facts.input_shape == (2, 3, 1)
+    assert opened.facts.decides["input_shape"] == (2, 3, 1)
 
 
 def test_tuples_may_have_files_and_pillow_images(tmp_path):
@@ -167,7 +167,7 @@ def test_a_column_of_paths_may_be_an_array(kind, cache, tmp_path):
     for path, number in zip(paths, (3, 5), strict=True):
         Image.fromarray(IMAGES[number, ..., 0]).save(path)
     opened = data(cache=cache, holdout=0).open({"image": paths, "label": [0, 1]})
-    assert opened.facts.input_shape == (2, 3, 1)
+    assert opened.facts.decides["input_shape"] == (2, 3, 1)
     (batch,) = take(opened.evaluate("train", 2), 1)
     assert numbers(batch) == [3, 5]
 
@@ -179,7 +179,7 @@ def test_bytes_of_a_stream_are_files_whatever_the_config_names(cache, tmp_path):
     stream = tensorflow().data.Dataset.from_tensor_slices({"image": content, "label": [0, 1]})
     named = data(folder=str(tmp_path), height=2, width=3, cache=cache, holdout=0)
     opened = named.open(stream)
-    assert opened.facts.input_shape == (2, 3, 3)
+    assert opened.facts.decides["input_shape"] == (2, 3, 3)
     (batch,) = take(opened.evaluate("train", 2), 1)
     assert numbers(batch) == [7, 7]
 
@@ -244,7 +244,7 @@ def test_images_of_several_sizes_need_one():
     assert str(error.value) == (
         "the images of the data have several sizes; set data.height, data.width and data.channels"
     )
-    assert data(height=4, holdout=0).open(several).facts.input_shape == (4, 4, 1)
+    assert data(height=4, holdout=0).open(several).facts.decides["input_shape"] == (4, 4, 1)
     several = [(np.zeros((4, 4, *channels), np.uint8), "") for channels in ([], [3])]
     with pytest.raises(ConfigError, match="the images of the data have several sizes; set"):
         data().open(several)

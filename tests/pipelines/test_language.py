@@ -186,7 +186,7 @@ def test_the_vocabulary_is_trained_on_the_training_text():
     facts = config.open(["aabbab", "ccdddd"]).facts
     assert isinstance(facts.tokenizer, CharTokenizer)
     assert facts.tokenizer.encode("abc") == [3, 4, 2]
-    assert facts.vocab_size == 5
+    assert facts.decides["vocab_size"] == 5
     tokenizer = ByteTokenizer()
     assert config.open(["aabb"], tokenizer=tokenizer).facts.tokenizer is tokenizer
 
@@ -305,7 +305,7 @@ def test_tiny_shakespeare_is_split_as_by_nanogpt(shared):
         data_dir=str(shared / "data"), train=("tiny_shakespeare/input.txt",), holdout=0.1
     )
     opened = config.open()
-    assert opened.facts.vocab_size == 65 + 3
+    assert opened.facts.decides["vocab_size"] == 65 + 3
     assert opened.facts.num_examples == {"train": (1_003_854 - 255) // 256, "validation": 438}
     predicted = sum(batch["weights"].sum() for batch in take(opened.evaluate("validation", 32)))
     assert predicted == 111_540 - 1

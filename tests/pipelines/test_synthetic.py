@@ -88,7 +88,7 @@ def test_evaluation_has_the_same_examples_whatever_the_batch_size():
 def test_text_is_integers_between_spaces():
     facts = CopyData(vocab_size=7).open().facts
     assert isinstance(facts.tokenizer, IdTokenizer)
-    assert facts.vocab_size == 7
+    assert facts.decides["vocab_size"] == 7
     tokenizer = IdTokenizer(20)
     assert CopyData().open(tokenizer=tokenizer).facts.tokenizer is tokenizer
 

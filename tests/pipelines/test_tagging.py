@@ -84,7 +84,7 @@ def test_no_word_is_split_and_what_a_file_cannot_hold_is_unknown(tmp_path):
     facts = data().open([(words, ["O"] * 5 + ["B"])]).facts
     assert isinstance(facts.tokenizer, WordTokenizer)
     assert facts.tokenizer.encode_words(words) == [5, 6, 3, 2, 2, 4]
-    assert (facts.vocab_size, facts.num_classes) == (7, 2)
+    assert (facts.decides["vocab_size"], facts.decides["num_classes"]) == (7, 2)
     facts.tokenizer.save(tmp_path / "words")
     assert WordTokenizer.load(tmp_path / "words").encode_words(words) == [5, 6, 3, 2, 2, 4]
 
@@ -185,7 +185,7 @@ def test_the_last_tenth_is_the_test_where_a_file_has_none(write):
     assert sorted(words) == sorted(f"w{n}" for n in range(41))
     # What is evaluated has no part in the vocabulary.
     assert opened.facts.tokenizer.encode_words(["w41", opened.sentences("validation")[0].words[0]])
-    assert opened.facts.vocab_size == 3 + 31
+    assert opened.facts.decides["vocab_size"] == 3 + 31
 
 
 def test_rows_that_are_handed_over_have_no_test():
@@ -228,7 +228,7 @@ def test_the_tokenizer_of_a_model_that_exists_goes_before_the_config():
     tokenizer = WordTokenizer(["UNK", "a"], unknown="UNK")
     facts = data().open([(["a", "b"], ["O", "B"])], tokenizer=tokenizer).facts
     assert facts.tokenizer is tokenizer
-    assert data().open(ROWS, tokenizer=IdTokenizer(4100)).facts.vocab_size == 4100
+    assert data().open(ROWS, tokenizer=IdTokenizer(4100)).facts.decides["vocab_size"] == 4100
     assert message(ConfigError, data().open, ROWS, tokenizer=ByteTokenizer()) == (
         "a ByteTokenizer gives a word any number of ids; a model that tags words has a vocabulary "
         "of words"
@@ -516,7 +516,7 @@ def test_the_kaggle_corpus_is_read_as_it_is(shared):
     examples = opened.facts.num_examples
     assert examples["test"] == 4796
     assert sum(examples.values()) == 47_959
-    assert opened.facts.num_classes == 17
+    assert opened.facts.decides["num_classes"] == 17
     found = [s for split in examples for s in opened.sentences(split)]
     assert sum(len(s.words) for s in found) == 1_048_575
     assert sum(tag != "O" for s in found for tag in s.tags) == 160_667

@@ -66,9 +66,9 @@ def test_a_batch_has_inputs_targets_and_weights(cache):
 def test_facts_say_what_the_data_decides():
     facts = data(max_len=9).open(ROWS).facts
     assert facts.labels == ("a", "b")
-    assert facts.num_classes == 2
-    assert facts.vocab_size == 258
-    assert facts.input_shape is None
+    assert facts.decides["num_classes"] == 2
+    assert facts.decides["vocab_size"] == 258
+    assert "input_shape" not in facts.decides
     assert facts.preprocessing == {"max_len": 9}
     assert facts.num_examples == {"train": 38, "validation": 2}
 
@@ -100,7 +100,7 @@ def test_the_vocabulary_is_trained_on_training_rows_alone():
     facts = TextClassificationData().open(rows).facts
     assert isinstance(facts.tokenizer, WordTokenizer)
     assert facts.num_examples["train"] == 38
-    assert facts.vocab_size == 3 + 38 + 1
+    assert facts.decides["vocab_size"] == 3 + 38 + 1
 
 
 def test_the_tokenizer_of_a_model_that_exists_goes_before_the_config():

@@ -204,7 +204,7 @@ def test_the_tokenizer_of_a_model_that_exists_goes_before_the_config():
     tokenizer = ByteTokenizer(0)
     facts = data().open(ROWS, tokenizer=tokenizer).facts
     assert facts.tokenizer is tokenizer
-    assert facts.vocab_size == 256
+    assert facts.decides["vocab_size"] == 256
 
 
 def test_one_vocabulary_is_trained_on_both_sides_of_the_training_pairs():

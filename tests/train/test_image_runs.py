@@ -177,7 +177,7 @@ def test_a_recipe_spares_what_normalises_and_ends_slowly(name):
     from zoo.pipelines.base import Facts
 
     recipe = zoo.recipe(name)
-    facts = Facts(num_classes=10, input_shape=(32, 32, 3))
+    facts = Facts(decides={"num_classes": 10, "input_shape": (32, 32, 3)})
     config = recipe.resolve(facts).model
     shapes = config.variable_shapes()
     decays = recipe.optimizer._decays(shapes["params"])

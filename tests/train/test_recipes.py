@@ -14,7 +14,10 @@ from zoo.config import ConfigError
 from zoo.pipelines.base import Facts
 from zoo.train import memory, sharding
 
-FACTS = Facts(vocab_size=100, num_classes=10, input_shape=(32, 32, 3), labels=tuple("OABCDEFGHI"))
+FACTS = Facts(
+    labels=tuple("OABCDEFGHI"),
+    decides={"vocab_size": 100, "num_classes": 10, "input_shape": (32, 32, 3)},
+)
 
 
 def batch_of(recipe):

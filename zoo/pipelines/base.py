@@ -157,24 +157,21 @@ def _calls() -> _Calls:
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What the data decides for the model, the card and the predictor."""
+    """What is known of opened data before the first batch."""
 
     tokenizer: Tokenizer | None = None
-    """What turned texts into ids."""
+    """The tokenizer that turned texts into ids."""
     labels: tuple[str, ...] = ()
-    """The classes by name; a target is an index into them."""
-    vocab_size: int | None = None
-    """Number of ids."""
-    num_classes: int | None = None
-    """Number of classes."""
-    input_shape: tuple[int, ...] | None = None
-    """Shape of one input, where all have the same."""
+    """Names of the classes; a target is an index into them."""
+    decides: Mapping[str, Any] = field(default_factory=dict)
+    """Values for fields that the config of a model or a task leaves None, such as `vocab_size`,
+    `num_classes` or `input_shape`. A config that has no such field is not asked."""
     preprocessing: Mapping[str, Any] = field(default_factory=dict)
-    """What a predictor must do to its input; goes into a card."""
+    """What a predictor must do to its input; written into the card."""
     num_examples: Mapping[str, int] = field(default_factory=dict)
-    """Rows of each split there is."""
+    """Number of examples of each split."""
     left_out: Mapping[str, int] = field(default_factory=dict)
-    """Rows of the training files that are not among them, by reason."""
+    """Number of rows of the training files that are left out, by reason."""
 
 
 class LabelError(ConfigError):

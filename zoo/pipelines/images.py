@@ -121,8 +121,7 @@ class ImageClassificationData(DataConfig):
         found, labels = sources.for_classes(found, self.label_column, labels, self)
         facts = Facts(
             labels=labels,
-            num_classes=len(labels),
-            input_shape=prepare.shape,
+            decides={"num_classes": len(labels), "input_shape": prepare.shape},
             preprocessing=dataclasses.asdict(prepare),
             num_examples={split: source.count() for split, source in found.items()},
         )
@@ -272,7 +271,7 @@ class ImageData:
             images, (generator(seed, number, CROP, row) for row in places.tolist())
         )
         draws = augment.Draws(generator(seed, number, augment.PURPOSE), whole.size, places)
-        classes = self.facts.num_classes or 0
+        classes = len(self.facts.labels)
         return self._finished(*augmentation(images, targets, classes, draws))
 
     def _finished(self, images: Array, targets: Array) -> Batch:

@@ -149,7 +149,7 @@ class RunningText:
         windows = {split: len(self._starts(split)) for split in tokens}
         self.facts = Facts(
             tokenizer=tokenizer,
-            vocab_size=tokenizer.vocab_size,
+            decides={"vocab_size": tokenizer.vocab_size},
             num_examples={**windows, "train": self._per_epoch},
             # Where no document ends, a model cannot learn that one does.
             preprocessing={"eos": bool((tokens["train"] == EOS).any())},

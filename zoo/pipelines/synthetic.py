@@ -77,7 +77,7 @@ class CopyData(DataConfig):
         tokenizer = tokenizer or IdTokenizer(self.vocab_size)
         facts = Facts(
             tokenizer=tokenizer,
-            vocab_size=tokenizer.vocab_size,
+            decides={"vocab_size": tokenizer.vocab_size},
             num_examples=dict.fromkeys(SPLITS, self.num_examples),
             preprocessing={"eos": not self.two_times},
         )

@@ -154,8 +154,7 @@ class TaggingData(DataConfig):
         facts = Facts(
             tokenizer=tokenizer,
             labels=labels,
-            vocab_size=tokenizer.vocab_size,
-            num_classes=len(labels),
+            decides={"vocab_size": tokenizer.vocab_size, "num_classes": len(labels)},
             num_examples={split: len(some) for split, some in found.items()},
         )
         return TaggedSentences(self, facts, tokenizer, found)

@@ -99,8 +99,7 @@ class TextClassificationData(DataConfig):
         facts = Facts(
             tokenizer=tokenizer,
             labels=labels,
-            vocab_size=tokenizer.vocab_size,
-            num_classes=len(labels),
+            decides={"vocab_size": tokenizer.vocab_size, "num_classes": len(labels)},
             preprocessing={} if self.max_len is None else {"max_len": self.max_len},
             num_examples={split: source.count() for split, source in found.items()},
         )

@@ -152,7 +152,7 @@ class TranslationData(DataConfig):
             tokenizer = self.tokenizer.build(lambda: itertools.chain(*found["train"]))
         facts = Facts(
             tokenizer=tokenizer,
-            vocab_size=tokenizer.vocab_size,
+            decides={"vocab_size": tokenizer.vocab_size},
             num_examples={split: len(pairs[0]) for split, pairs in found.items()},
             left_out=left_out,
         )

@@ -108,13 +108,8 @@ class Recipe:
           facts: what the data decides; None: opens the data to ask.
         """
         facts = facts if facts is not None else self.data.open().facts
-        known = {
-            "vocab_size": facts.vocab_size,
-            "num_classes": facts.num_classes,
-            "input_shape": facts.input_shape,
-        }
-        model = _filled(self.model, known)
-        task = _filled(self.task, {"labels": facts.labels or None})
+        known = {**facts.decides, "labels": facts.labels or None}
+        model, task = _filled(self.model, known), _filled(self.task, known)
         return dataclasses.replace(self, model=model, task=task)
 
 
