@@ -1,16 +1,22 @@
-"""The zoo's two registries: name -> function giving a config (models) or a Recipe (recipes).
+"""The zoo's registries: name -> function giving a config (models) or a Recipe (recipes).
 
 A package lists its names beside the modules that define them (`zoo/models/__init__.py`,
-`zoo/train/recipes/__init__.py`), so that listing imports no JAX: a module is imported when
-one of its names is used.
+`zoo/train/recipes/__init__.py`), so that listing imports no JAX: a module is imported when one of
+its names is used. An installed package adds names of its own by entry points in the groups
+`zoo.models` and `zoo.recipes`, whose names are those of the functions.
 """
 
 from __future__ import annotations
 
+import ast
 import fnmatch
+import functools
 import importlib
+import importlib.metadata
+import importlib.util
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from zoo.config import did_you_mean
@@ -19,7 +25,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class UnknownNameError(LookupError):
-    """A name that nothing is known under; the message has the closest one that is."""
+    """Nothing has the given name; the message has the closest one."""
 
     def __init__(self, kind: str, name: str, known: tuple[str, ...]) -> None:
         super().__init__(
@@ -29,19 +35,24 @@ class UnknownNameError(LookupError):
 
 
 class Registry(Generic[F]):
-    """Functions by their own name.
+    """Functions by their own name."""
 
-    `package` is imported before the first look-up; it calls `declare` for the modules of the zoo.
-    """
+    def __init__(self, kind: str, package: str | None = None, group: str | None = None) -> None:
+        """An empty registry.
 
-    def __init__(self, kind: str, package: str | None = None) -> None:
+        Args:
+          kind: what the functions give, for error messages.
+          package: imported before the first look-up; it calls `declare` for the zoo's modules.
+          group: of the entry points by which installed packages add functions.
+        """
         self.kind = kind
         self._package = package
+        self._group = group
         self._modules: dict[str, str] = {}
         self._functions: dict[str, F] = {}
 
     def declare(self, modules: Mapping[str, tuple[str, ...]]) -> None:
-        """Says which names each module will register once it is imported."""
+        """Says which names each module defines."""
         for module, names in modules.items():
             for name in names:
                 self._claim(name, module)
@@ -63,6 +74,14 @@ class Registry(Generic[F]):
                 f"two {self.kind}s are named {name!r}: in {owner} and in {module}; rename one"
             )
 
+    @functools.cached_property
+    def _installed(self) -> dict[str, str]:
+        """Name -> module of what installed packages add."""
+        if self._group is None:
+            return {}
+        entries = importlib.metadata.entry_points(group=self._group)
+        return {entry.name: entry.module for entry in entries}
+
     def get(self, name: str) -> F:
         """The function of that name.
 
@@ -72,18 +91,51 @@ class Registry(Generic[F]):
         if name not in self.names():
             raise UnknownNameError(self.kind, name, self.names())
         if name not in self._functions:
-            importlib.import_module(self._modules[name])
+            module = importlib.import_module(self._modules[name])
+            self._functions.setdefault(name, getattr(module, name))
         return self._functions[name]
 
     def names(self, pattern: str = "*") -> tuple[str, ...]:
         """The known names that match a shell pattern, sorted."""
         if self._package is not None:
             importlib.import_module(self._package)
+        for name, module in self._installed.items():
+            self._claim(name, module)
         return tuple(sorted(name for name in self._modules if fnmatch.fnmatchcase(name, pattern)))
 
+    def summaries(self, pattern: str = "*") -> dict[str, dict[str, str]]:
+        """The names that match, each with the first line of its docstring, by module.
 
-models: Registry[Callable[..., Any]] = Registry("model", "zoo.models")
-recipes: Registry[Callable[..., Any]] = Registry("recipe", "zoo.train.recipes")
+        Modules are not imported: their source is read. The keys are the names of the modules below
+        the package, such as `text classification`.
+        """
+        by_module: dict[str, list[str]] = {}
+        for name in self.names(pattern):
+            by_module.setdefault(self._modules[name], []).append(name)
+        summaries: dict[str, dict[str, str]] = {}
+        for module, names in sorted(by_module.items()):
+            lines = _first_lines(module)
+            subject = module.removeprefix(f"{self._package}.").partition(".")[0].replace("_", " ")
+            group = summaries.setdefault(subject, {})
+            group |= {name: lines.get(name, "") for name in names}
+        return summaries
+
+
+def _first_lines(module: str) -> dict[str, str]:
+    """Function -> first line of its docstring, read from a module's source."""
+    spec = importlib.util.find_spec(module)
+    if spec is None or spec.origin is None:
+        return {}
+    tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+    return {
+        node.name: (ast.get_docstring(node) or "").partition("\n")[0]
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef)
+    }
+
+
+models: Registry[Callable[..., Any]] = Registry("model", "zoo.models", "zoo.models")
+recipes: Registry[Callable[..., Any]] = Registry("recipe", "zoo.train.recipes", "zoo.recipes")
 
 
 def list_models(pattern: str = "*") -> tuple[str, ...]:
@@ -99,7 +151,7 @@ def list_recipes(pattern: str = "*") -> tuple[str, ...]:
 def attach(
     package: str, names: Mapping[str, str]
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
-    """Makes public names import at their first use (PEP 562), so that importing a package is cheap.
+    """Makes a package import its public names at their first use (PEP 562).
 
     Args:
       package: its `__name__`.

@@ -57,10 +57,46 @@ def trained(zoo_command, csv, tmp_path):
     return tmp_path / "run"
 
 
-def test_list_shows_models_recipes_and_weights(zoo_command):
+def test_help_fits_a_screen_and_names_every_command(zoo_command):
+    from zoo.cli.main import COMMANDS
+
+    for words in ([], ["--help"], ["-h"]):
+        code, out, err = zoo_command(*words)
+        assert (code, err) == (0, "")
+        assert len(out.splitlines()) <= 24
+        assert max(map(len, out.splitlines())) <= 80
+        assert set(COMMANDS) <= set(out.split())
+
+
+def test_every_command_has_help(zoo_command):
+    from zoo.cli.main import COMMANDS
+
+    for name in COMMANDS:
+        code, out, err = zoo_command(name, "--help")
+        assert (code, err) == (0, "")
+        assert out.startswith(f"usage: zoo {name} ")
+
+
+def test_list_has_a_line_about_each_name_by_family_and_task(zoo_command):
     code, out, err = zoo_command("list", "mlp*")
     assert (code, err) == (0, "")
-    assert out.splitlines()[:4] == ["models (1)", "  mlp", "recipes (2)", "  mlp_digits"]
+    models, recipes, published = out.split("\n\n")
+    assert models.splitlines()[:2] == ["models (1)", "  mlp"]
+    assert re.fullmatch(r"    mlp  \w.*", models.splitlines()[2])
+    assert recipes.splitlines()[:2] == ["recipes (2)", "  image classification"]
+    assert [line.split()[0] for line in recipes.splitlines()[2:]] == ["mlp_digits", "mlp_mnist"]
+    assert published.splitlines()[2].split()[:2] == ["mlp_mnist", "Handwritten"]
+
+
+def test_list_gives_scripts_a_name_a_line(zoo_command):
+    import zoo
+
+    out = zoo_command("list", "--plain")[1]
+    names = {*zoo.list_models(), *zoo.list_recipes(), *zoo.list_pretrained()}
+    assert out.splitlines() == sorted(names)
+    out = zoo_command("list", "--plain", "--kind", "published")[1]
+    assert out.splitlines() == list(zoo.list_pretrained())
+    assert zoo_command("list", "nothing*")[:2] == (0, "\n")
 
 
 def test_a_file_of_one_s_own_is_trained_evaluated_shown_exported_and_used(
@@ -179,11 +215,11 @@ def test_a_translator_translates_lines_and_is_judged_on_files(zoo_command, monke
     code, _, err = zoo_command("eval", run, "--source", tmp_path / "a")
     assert (code, err) == (
         2,
-        "zoo: give --source and --reference together: files of the same lines\n",
+        "zoo: give --source and --reference together: files of the same sentences\n",
     )
     code, _, err = zoo_command("predict", run, "3 4")
     assert code == 2
-    assert err.endswith("is a model of translation; ask it by `zoo translate`\n")
+    assert err.endswith("is a model of translation; ask it with `zoo translate`\n")
 
 
 def test_a_language_model_of_one_s_own_text_goes_on_with_a_prompt(zoo_command, tmp_path):
@@ -232,11 +268,17 @@ def test_doctor_finds_what_is_there(zoo_command, monkeypatch, tmp_path):
         assert word in out
 
 
-def test_show_knows_models_recipes_and_data_that_is_not_there(zoo_command, monkeypatch, tmp_path):
+def test_show_reads_the_data_of_a_recipe_only_when_asked(zoo_command, monkeypatch, tmp_path):
     monkeypatch.setenv("ZOO_DATA_DIR", str(tmp_path))
     code, out, _ = zoo_command("show", "mlp_mnist")
     assert code == 0
-    assert "not resolved, as the data cannot be read here" in out
+    assert "model.num_classes = None" in out
+    assert "(`--resolve` reads the data and fills in what is None" in out
+    code, _, err = zoo_command("show", "mlp_mnist", "--resolve")
+    assert code == 2
+    assert "mnist" in err and str(tmp_path) in err
+    code, out, _ = zoo_command("show", "mlp_digits", "--resolve")
+    assert "model.num_classes = 10" in out and "parameters: " in out
     code, out, _ = zoo_command("show", "bag_of_embeddings")
     assert code == 0
     assert "vocab_size is not set" in out
@@ -250,15 +292,15 @@ MISTAKES = [
     (("train", "mlp_digit"), "no recipe named 'mlp_digit'; did you mean 'mlp_digits'? ("),
     (
         ("train", "mlp_digits", "--stepz", "3"),
-        "Unrecognized options: --stepz, 3; did you mean --steps?",
+        "unknown arguments: --stepz 3; did you mean '--steps'? (`zoo train mlp_digits --help` ",
     ),
     (
         ("train", "mlp_digits", "--steps", "many"),
-        "Error parsing --steps: invalid literal for int() with base 10: 'many'",
+        "--steps INT: invalid literal for int() with base 10: 'many'",
     ),
     (
         ("train", "mlp_digits", "--model.hidden-sizes", "3,4"),
-        "for arguments: ['3,4']; it is --model.hidden-sizes [INT [INT ...]] (",
+        "--model.hidden-sizes [INT [INT ...]]: Could not find valid parse for arguments: ['3,4'] (",
     ),
     (("train", "mlp_digits", "--steps", "0"), "steps is 0; it must be 1 or more"),
     (("train", "mlp_digits", "--model", "mpl"), "no model named 'mpl'; did you mean 'mlp'?"),
@@ -272,15 +314,20 @@ MISTAKES = [
     ),
     (
         ("train", "mlp_digits", "--skip", "head/.*"),
-        "--skip goes with --init-from, whose parameters",
+        "--skip goes with --init-from: it says which of its weights to leave out",
     ),
     (("predict", "nothing", "text"), "no published model or run folder named 'nothing'"),
     (("eval", "nothing"), "no published model or run folder named 'nothing'"),
     (
         ("predict", "nothing", "--step", "first"),
-        "--step is 'first'; it takes best, latest, average or the number of a step",
+        "--step is 'first'; it is best, latest, average or the number of a step",
     ),
-    (("show", "--memory"), "which recipe? zoo show RECIPE --memory"),
+    (("show", "--memory"), "missing: NAME (`zoo show --help` lists all arguments)"),
+    (("predict",), "missing: NAME (`zoo predict --help` lists all arguments)"),
+    (("export", "a"), "missing: --out PATH (`zoo export --help` lists all arguments)"),
+    (("generate", "a", "--top-k"), "--top-k {None}|INT lacks a value (`zoo generate --help`"),
+    (("eval", "a", "--dtype", "half"), "--dtype is 'half'; it is one of None, bfloat16, float32, "),
+    (("list", "--plian"), "unknown arguments: --plian; did you mean '--plain'? (`zoo list --help`"),
     (("show", "--memory", "mlp_minst"), "no recipe named 'mlp_minst'; did you mean 'mlp_mnist'?"),
     (("lisst",), "no command named 'lisst'; did you mean 'list'?"),
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from zoo.predictors.generation import batches
+from zoo.predictors.batching import batches
 
 
 @pytest.mark.parametrize(

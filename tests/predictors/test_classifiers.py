@@ -117,9 +117,36 @@ def test_images_come_as_arrays_files_and_lists(image_classifier, tmp_path):
 
 
 def test_check_values_repeat(text_classifier, image_classifier):
+    from zoo.hub.verification import check_values
+
     for predictor in (text_classifier, image_classifier):
-        assert predictor.check() == predictor.check()
-        assert set(predictor.check()) == {"input", "output"}
+        check = check_values(predictor)
+        assert check == check_values(predictor)
+        assert set(check) == {"input", "output"}
+    assert check["input"] == "ramp: (7 · i) mod 256 over all bytes"
+
+
+def test_answers_are_printed_with_their_probabilities(text_classifier):
+    one = text_classifier("hello", top_k=2)
+    (first, p), (second, q) = one.probabilities.items()
+    assert list(text_classifier.printed(["hello"])) == [f"{first} {p:.4f}"]
+    assert list(text_classifier.printed(["hello"], top_k=2)) == [
+        f"{first} {p:.4f}  {second} {q:.4f}"
+    ]
+
+
+def test_a_model_that_reads_padding_gets_none(text_classifier):
+    from zoo import predictors
+    from zoo.models.bag_of_embeddings import BagOfEmbeddingsConfig
+
+    config = BagOfEmbeddingsConfig(vocab_size=258, num_classes=3, d_model=4, average_padding=True)
+    card = dataclasses.replace(text_classifier.card, config=config)
+    variables = config.build().init(jax.random.key(0), jax.numpy.ones((1, 4), "int32"))
+    classifier = predictors.create(card, variables, text_classifier.tokenizer)
+    ids = jax.numpy.array([classifier.encode("good")])
+    bare = jax.nn.softmax(classifier.module.apply(variables, ids))[0]
+    assert classifier("good").probability == pytest.approx(float(bare.max()), abs=1e-6)
+    assert classifier(["good", "", "not so good"])[0] == classifier("good")
 
 
 def test_a_task_without_predictor_is_named(text_classifier):

@@ -117,11 +117,11 @@ def test_samples_repeat_with_their_seed_in_any_batch(translator):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"num_return": 0}, r"num_return is 0; it is 1 or more"),
+        ({"num_return": 0}, r"num_return is 0; it must be 1 or more"),
         ({"num_return": 5, "beam_size": 2}, r"num_return=5 is more than beam_size=2; raise beam"),
         ({"temperature": 1.0, "beam_size": 2}, r"beam_size=2 and temperature=1.0 exclude each"),
         ({"top_k": 3}, r"top_k and top_p are for sampling: give a temperature above 0 too"),
-        ({"max_new_tokens": 0}, r"max_new_tokens is 0; it is 1 or more"),
+        ({"max_new_tokens": 0}, r"max_new_tokens is 0; it must be 1 or more"),
         ({"prefix": ["a", "b"]}, r"2 prefixes for 1 sentences; give one for each, or one"),
     ],
 )
@@ -235,8 +235,8 @@ def test_a_prefix_is_never_cut(translator):
     with pytest.raises(ValueError) as error:
         translator("a", prefix="xyz", max_new_tokens=3)
     assert str(error.value) == (
-        "a prefix of 3 tokens leaves nothing to write in a translation of 3; give a shorter one, "
-        "or more max_new_tokens"
+        "a prefix of 3 tokens leaves no room in a translation of 3; give a shorter one, or more "
+        "max_new_tokens"
     )
 
 
@@ -256,7 +256,7 @@ def test_what_stands_between_a_prompt_and_its_continuation_is_kept(key):
 
 
 def test_rows_that_fill_a_batch_up_repeat_the_first():
-    from zoo.predictors.generation import batches
+    from zoo.predictors.batching import batches
 
     sequences = [[5, 6, 7], [8]]
     (batch,) = batches([3, 1], 40)
@@ -325,8 +325,8 @@ def test_neither_target_nor_prefix_reaches_a_source_whose_padding_would_be_read(
     ("options", "message"),
     [
         ({"max_new_tokens": 39}, r"2 tokens and 39 more are above this model's max_len=40; give"),
-        ({"max_new_tokens": 0}, r"num_return is 1, max_new_tokens 0; both are 1 or more"),
-        ({"stream": True, "num_return": 2}, r"stream=True goes with one prompt, num_return=1 and"),
+        ({"max_new_tokens": 0}, r"num_return is None, max_new_tokens 0; both must be 1 or more"),
+        ({"stream": True, "num_return": 2}, r"stream=True takes one prompt, and neither num_retu"),
         ({"temperature": -1.0}, r"temperature is -1.0; it is 0 \(greedy\) or more"),
     ],
 )
@@ -336,14 +336,23 @@ def test_what_a_language_model_cannot_do_is_said(language_model, options, messag
 
 
 def test_check_values_repeat(translator, language_model):
+    from zoo.hub.verification import check_values
+
     for predictor in (translator, language_model):
-        assert predictor.check() == predictor.check()
-        assert set(predictor.check()) == {"input", "output", "score"}
-    assert language_model.check()["input"] == "It is nice to learn "  # half of what it takes
+        check = check_values(predictor)
+        assert check == check_values(predictor)
+        assert set(check) == {"input", "output", "score"}
+        assert check["input"] == "It is nice to learn "  # half of what it takes
+
+
+def test_answers_are_printed_as_text(translator, language_model):
+    assert list(translator.printed(["abc", ""])) == translator(["abc", ""])
+    (printed,) = language_model.printed(["ab"])
+    assert printed == "ab" + language_model.generate("ab", max_new_tokens=38, temperature=0.8)
 
 
 def test_batches_have_few_shapes_and_every_item_once():
-    from zoo.predictors.generation import batches
+    from zoo.predictors.batching import batches
 
     random = np.random.default_rng(0)
     lengths = random.integers(1, 190, 500).tolist()

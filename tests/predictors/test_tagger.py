@@ -94,7 +94,7 @@ def test_a_model_of_plain_ids_tags_ids(make):
 
     tagger = make(IdTokenizer(8))
     assert [tag.word for tag in tagger("3 7 5")] == ["3", "7", "5"]
-    assert tagger.check()["input"] == "3 4 5"
+    assert list(tagger.sample_inputs())[:2] == ["3 4 5", ""]
     with pytest.raises(ValueError, match="'London' is not an integer"):
         tagger("London")
 
@@ -110,29 +110,35 @@ def test_what_is_no_sentence_is_refused(make):
         make()(["fine", 3])
     with pytest.raises(TypeError, match=message.format("list", r"\['fine', 3\]")):
         make()([["fine", 3]])
-    with pytest.raises(ValueError, match="the card 'toy' has no vocabulary of words, so it cannot"):
+    with pytest.raises(ValueError, match="the card 'toy' has no vocabulary of words, so its mo"):
         make(ByteTokenizer())("the")
 
 
 def test_a_vocabulary_without_an_unknown_word_refuses_others_but_can_be_checked(make):
-    from zoo.verification import sample_inputs
-
+    from zoo.hub.verification import check_values
     from zoo.tokenizers import WordTokenizer
 
     tagger = make(WordTokenizer(["a", "b", "c", "d", "e", "f"]))
     with pytest.raises(ValueError, match="'x' is not in the vocabulary, and no word stands for"):
         tagger("a x")
-    assert tagger.check()["input"] == "d e f"
-    assert sample_inputs(tagger) == ["d e f", "", "d"]
+    assert check_values(tagger)["input"] == "d e f"
+    assert list(tagger.sample_inputs().values()) == ["d e f", "", "d"]
 
 
 def test_check_values_repeat_and_answers_can_be_shown(make):
+    from zoo.hub.verification import check_values
+
     tagger = make()
-    assert tagger.check() == tagger.check()
-    assert [row[0] for row in tagger.check()["output"]][:2] == ["It", "is"]
+    assert check_values(tagger) == check_values(tagger)
+    assert [row[0] for row in check_values(tagger)["output"]][:2] == ["It", "is"]
     (first, second) = tagger("the London")
-    assert tagger.show("the London") == f"the/{first.label} London/{second.label}"
-    assert tagger.show("") == ""
+    assert list(tagger.printed(["the London", ""])) == [
+        f"the\t{first.label}\t{first.probability:.4f}\n"
+        f"London\t{second.label}\t{second.probability:.4f}\n",
+        "",
+    ]
+    with pytest.raises(ValueError, match="top_k is for classifiers; a tagger gives each word one"):
+        list(tagger.printed(["the"], top_k=2))
 
 
 def test_a_reformer_tags_up_to_its_greatest_length_and_no_sentence_changes_another_s(make):

@@ -1,6 +1,6 @@
 """Configurations: frozen dataclasses as values, on disk, and the user's code that they name."""
 
-from zoo.config.code import load_file, reference, resolve, running, source_of
+from zoo.config.code import is_own, load_file, reference, resolve, running, source_of
 from zoo.config.stored import (
     TYPE_KEY,
     diff,
@@ -34,6 +34,7 @@ __all__ = [
     "flatten",
     "from_dict",
     "from_json",
+    "is_own",
     "load_file",
     "override",
     "reference",

@@ -5,14 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from zoo.hub import opening
+from zoo.hub import opening, verification
 from zoo.storage.cards import OWN_ROWS, Card, File
 from zoo.storage.files import name_of, sha256
 
 if TYPE_CHECKING:
-    from zoo.predictors import Predictor
     from zoo.storage.checkpoints import Step
     from zoo.storage.weights import Tree
     from zoo.tokenizers import Tokenizer
@@ -29,8 +28,9 @@ def export(
     data: str = "",
     limitations: str = "",
     samples: Sequence[str] = (),
+    code: str | Path | None = None,
 ) -> Card:
-    """Makes of a run what `pretrained/` holds and `zoo.load` reads anywhere, without TensorFlow.
+    """Writes a run in the form that `pretrained/` has and `zoo.load` reads anywhere.
 
     Args:
       run: the run's folder (or any other model that `zoo.load` knows).
@@ -39,7 +39,9 @@ def export(
       dtype: `float32`, which gives the run's answers bit for bit, or `bfloat16`, half the size.
       step: which checkpoint of the run.
       description, licence, data, limitations: entries of the card.
-      samples: inputs (texts, or paths of images) that stand in the card with their answers.
+      samples: inputs (texts, or paths of images) to list in the card with their answers.
+      code: the Python file that defines a model of the user's own. It is not copied: who loads the
+        exported model needs it too.
 
     Returns:
       The card that was written, with check values.
@@ -48,14 +50,14 @@ def export(
       ValueError: an unknown dtype.
       FileExistsError: the folder holds another model.
     """
-    model = opening.open_model(run, step, "float32")
+    model = opening.open_model(run, step, "float32", code=code)
     original = model.card
-    if model.step is not None and step != "best":  # these weights were not judged
+    if model.step is not None and step != "best":  # the metrics are of other weights
         original = dataclasses.replace(original, metrics={}, command="")
     card = dataclasses.replace(
         original,
         best={},
-        # Its data were other than the recipe's, which is therefore not what to evaluate on.
+        # It was not trained on the data of its recipe, so these are not what to evaluate on.
         recipe="" if original.data == OWN_ROWS else original.recipe,
         command=original.command and f"zoo eval {name_of(Path(folder))}",
         description=description or original.description,
@@ -80,12 +82,12 @@ def write_model(
     """Writes NAME.safetensors, the vocabulary and NAME.toml; NAME is the folder's name.
 
     Args:
-      folder: made where it is not there.
+      folder: created if it does not exist.
       card: all that is known of the model; name, files and check values are filled in here.
       variables: its weights.
-      tokenizer: saved where the card's `tokenizer` names a `file`.
+      tokenizer: saved if the card's `tokenizer` names a `file`.
       dtype: `float32` or `bfloat16`, of the weights in the file.
-      samples: inputs whose answers are filled in too.
+      samples: inputs to list in the card with their answers.
 
     Returns:
       The card that was written.
@@ -127,16 +129,11 @@ def write_model(
     predictor = predictors.create(written, stored, tokenizer)
     written = dataclasses.replace(
         written,
-        check=check_values(predictor),
-        samples=tuple({"input": item, "output": predictor.show(item)} for item in samples),
+        check=verification.check_values(predictor),
+        samples=tuple(
+            {"input": item, "output": answer.rstrip("\n")}
+            for item, answer in zip(samples, predictor.printed(samples), strict=True)
+        ),
     )
     written.save(folder / f"{name}.toml")
     return written
-
-
-def check_values(predictor: Predictor) -> dict[str, Any]:
-    """`predictor.check()` in full float32, also on accelerators that would round its products."""
-    import jax
-
-    with jax.default_matmul_precision("highest"):
-        return predictor.check()

@@ -1,9 +1,7 @@
-"""What `zoo.load` returns: one predictor a task, a frozen dataclass called with an item or a list.
+"""What `zoo.load` returns: a predictor for each task, called with one item or with a list.
 
-A language model is not called: `generate` and `score` ask it.
-
-An answer does not depend on what else is in the batch, on padding, or on how often the predictor
-was called.
+A language model is asked with `generate` and `score` instead of a call. An answer does not depend
+on what else is in the batch, on padding, or on how often the predictor was called.
 """
 
 from __future__ import annotations
@@ -11,21 +9,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from zoo.predictors.base import Predictor
+from zoo.predictors.base import PREDICTORS, Predictor
 from zoo.predictors.classifiers import ImageClassifier, Prediction, TextClassifier
 from zoo.predictors.generation import Scored
 from zoo.predictors.language_model import LanguageModel
+from zoo.predictors.outputs import Outputs
 from zoo.predictors.tagger import Tag, Tagger
 from zoo.predictors.translator import Translator
 from zoo.tokenizers import Tokenizer
 
 if TYPE_CHECKING:
+    from zoo.predictors.anything import AnyPredictor as AnyPredictor
     from zoo.storage.cards import Card
 
 __all__ = [
     "PREDICTORS",
     "ImageClassifier",
     "LanguageModel",
+    "Outputs",
     "Prediction",
     "Predictor",
     "Scored",
@@ -36,17 +37,13 @@ __all__ = [
     "create",
 ]
 
-PREDICTORS: Mapping[str, type[Predictor]] = {
-    "text_classification": TextClassifier,
-    "image_classification": ImageClassifier,
-    "language_modeling": LanguageModel,
-    "tagging": Tagger,
-    "translation": Translator,
-}
-
 
 def create(card: Card, variables: Mapping[str, Any], tokenizer: Tokenizer | None) -> Predictor:
-    """The predictor of the card's task."""
+    """The predictor of the card's task.
+
+    Raises:
+      ValueError: no predictor is known for it.
+    """
     if card.task not in PREDICTORS:
         raise ValueError(
             f"the card {card.name!r} is for the task {card.task!r}; "

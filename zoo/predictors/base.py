@@ -1,66 +1,88 @@
-"""What every predictor is: a frozen dataclass of a model, its weights and what raw input needs."""
+"""The base class of the predictors: a model, its weights, and what turns raw input into arrays."""
 
 from __future__ import annotations
 
 import abc
-import functools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import jax
-import jax.numpy as jnp
 from flax import linen as nn
 
-from zoo.tokenizers import IdTokenizer, Tokenizer
+from zoo.config import reference
+from zoo.tokenizers import Tokenizer
 
 if TYPE_CHECKING:
     from zoo.storage.cards import Card
 
 UNLIMITED = 2**30
-"""Tokens that a model takes which sets no limit, as a recurrent one."""
+"""`max_len` of a model that sets no limit, such as a recurrent one."""
 
-CHECK_TEXT = "It is nice to learn new things today!"
-"""The text of the check values in a card …"""
-
-CHECK_IDS = "3 4 5"
-"""… and that of a model whose text is ids."""
+PREDICTORS: dict[str, type[Predictor]] = {}
+"""Task -> predictor. A subclass of Predictor that names its task is entered when it is defined."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Predictor(abc.ABC):
-    """A model with its weights and all that it needs to take raw input."""
+    """A model with its weights and all that it needs to take raw input.
+
+    A subclass is the whole front of one task: it names the task and the command that asks it,
+    answers, prints its answers, and has sample inputs for `zoo export` and `zoo verify`.
+    Predictors are compared by identity. To move one to another device, replace its `variables`
+    (`dataclasses.replace`).
+    """
+
+    task: ClassVar[str]
+    """The `task` of a card whose model becomes this predictor."""
+    command: ClassVar[str] = "predict"
+    """The shell command that asks it."""
 
     module: nn.Module
+    """The Linen module."""
     variables: Mapping[str, Any]
+    """Its variables, as `module.apply` takes them."""
     tokenizer: Tokenizer | None
+    """What turns text into ids; None if the model does not read text."""
     card: Card
+    """Everything else that is known of the model."""
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "task" not in vars(cls):
+            return
+        other = PREDICTORS.get(cls.task)
+        if other is not None and reference(other) != reference(cls):
+            raise ValueError(
+                f"{reference(cls)} and {reference(other)} are both for the task {cls.task!r}; "
+                "give the task of one of them another name"
+            )
+        PREDICTORS[cls.task] = cls
 
     @abc.abstractmethod
-    def check(self) -> dict[str, Any]:
-        """An input that every predictor of this class takes, and the first values of the answer.
+    def printed(self, items: Sequence[str], *, top_k: int | None = None) -> Iterator[str]:
+        """The answers as `command` prints them, one string for each item.
 
-        They go into the card.
+        Args:
+          items: texts, or paths of files.
+          top_k: the number of classes to show, of a classifier.
         """
 
     @abc.abstractmethod
-    def show(self, item: str) -> str:
-        """The answer to a text, or to the image at a path, as a person would read it."""
+    def sample_inputs(self) -> dict[str, Any]:
+        """Inputs of several kinds that this model takes, by what a card says of them."""
+
+    @abc.abstractmethod
+    def plain_answers(self, inputs: Sequence[Any]) -> list[dict[str, Any]]:
+        """The answers to some of `sample_inputs()` as numbers, strings, lists and dicts.
+
+        A card keeps the first one, and `zoo verify` compares them all.
+        """
 
     @property
     def max_len(self) -> int:
         """The most tokens that the model takes."""
         return self.card.config.max_positions or UNLIMITED
-
-    @property
-    def limit(self) -> str:
-        """What `max_len` follows from, for error messages."""
-        return self.card.config.described_limit
-
-    @property
-    def check_text(self) -> str:
-        """A text that this model can read."""
-        return CHECK_IDS if isinstance(self.tokenizer, IdTokenizer) else CHECK_TEXT
 
     def encode(self, text: str) -> list[int]:
         """The ids of a text.
@@ -74,20 +96,23 @@ class Predictor(abc.ABC):
                 "this model takes a string or a list of strings; "
                 f"got {type(text).__name__} ({text!r})"
             )
+        return self._text_tokenizer.encode(text)
+
+    @property
+    def _text_tokenizer(self) -> Tokenizer:
         if self.tokenizer is None:
             raise ValueError(
-                f"the card {self.card.name!r} has no tokenizer, so it cannot read text"
+                f"the card {self.card.name!r} has no tokenizer, so its model does not read text"
             )
-        return self.tokenizer.encode(text)
+        return self.tokenizer
 
-
-@functools.partial(jax.jit, static_argnums=0)
-def probabilities(module: nn.Module, variables: Any, inputs: jax.Array) -> jax.Array:
-    """The probabilities of the classes, float32 [..., C], as the softmax of a model's logits."""
-    logits = module.apply(variables, inputs, train=False)
-    return jax.nn.softmax(jnp.asarray(logits, jnp.float32), axis=-1)
-
-
-def power_of_two(number: int) -> int:
-    """The smallest power of two that is not below `number` (1 for 0)."""
-    return 1 << max(number - 1, 0).bit_length()
+    def __repr__(self) -> str:
+        leaves = jax.tree.leaves(self.variables.get("params", {}))
+        parts = [
+            type(self.card.config).__name__,
+            f"{sum(leaf.size for leaf in leaves):,} parameters",
+            getattr(self.card.config, "dtype", "float32"),
+        ]
+        if leaves and isinstance(leaves[0], jax.Array):
+            parts += sorted(f"{device.platform}:{device.id}" for device in leaves[0].devices())
+        return f"<{type(self).__name__} {self.card.name}: {', '.join(parts)}>"

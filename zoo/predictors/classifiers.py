@@ -1,78 +1,88 @@
-"""Classifiers of texts and images.
-
-Shapes are bucketed (lengths and numbers of rows to powers of two), so that a handful of
-compilations serve all.
-"""
+"""Classifiers of texts and images."""
 
 from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, overload
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+from flax import linen as nn
 
-from zoo.predictors.base import Predictor, power_of_two, probabilities
+from zoo.predictors import samples
+from zoo.predictors.base import Predictor
+from zoo.predictors.batching import MOST_ROWS, Array, batches, stacks
 from zoo.preprocessing import ImagePreprocessing
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    ImageLike = str | os.PathLike[str] | bytes | Image | np.ndarray[Any, Any]
+    ImageLike: TypeAlias = str | os.PathLike[str] | bytes | Image | Array
 
-ROWS = 32
-"""Most rows of one forward pass; a longer list takes several."""
+Texts: TypeAlias = list[str] | tuple[str, ...]
 
-SHORTEST = 16
-"""Shortest padded length of a text."""
+CHECKED = 5
+"""Probabilities of a card's check values."""
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """A class with its probability, and those of all classes, best first (cut by `top_k`)."""
+    """The most probable class of an input."""
 
     label: str
     probability: float
     probabilities: Mapping[str, float]
+    """Of all classes (or the first `top_k`), most probable first; those of all classes sum to 1."""
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def probabilities(module: nn.Module, variables: Any, inputs: jax.Array) -> jax.Array:
+    """The softmax of a model's logits, float32 [..., C]."""
+    logits = module.apply(variables, inputs, train=False)
+    return jax.nn.softmax(jnp.asarray(logits, jnp.float32), axis=-1)
+
+
+def of_sequences(predictor: Predictor, sequences: Sequence[Sequence[int]]) -> list[Array]:
+    """The probabilities of each sequence: float32 [C], or [padded length, C] from a tagger."""
+    answers: list[Any] = [None] * len(sequences)
+    lengths = [len(sequence) for sequence in sequences]
+    exact = predictor.card.config.reads_padding
+    for batch in batches(lengths, predictor.max_len, exact=exact):
+        rows = probabilities(predictor.module, predictor.variables, batch.pad(sequences))
+        for index, row in zip(batch.indices, np.asarray(rows), strict=False):
+            answers[index] = row
+    return answers
 
 
 class _Classifier(Predictor):
-    """What classifiers share: from arrays, one an item, to predictions by the name of the class."""
+    """What classifiers share: from probabilities to predictions by the names of the classes."""
 
-    def _predict(
-        self, arrays: Sequence[np.ndarray[Any, Any]], top_k: int | None
-    ) -> list[Prediction]:
+    def printed(self, items: Sequence[str], *, top_k: int | None = None) -> Iterator[str]:
+        for prediction in self._predict(list(items), top_k or 1):
+            yield "  ".join(
+                f"{label} {value:.4f}" for label, value in prediction.probabilities.items()
+            )
+
+    def plain_answers(self, inputs: Sequence[Any]) -> list[dict[str, Any]]:
+        return [
+            {"output": dict(prediction.probabilities)}
+            for prediction in self._predict(list(inputs), CHECKED)
+        ]
+
+    def _predict(self, inputs: Sequence[Any], top_k: int | None) -> list[Prediction]:
         if top_k is not None and top_k < 1:
             raise ValueError(f"top_k is {top_k}; it is the number of classes to show, 1 or more")
-        predictions: list[Prediction | None] = [None] * len(arrays)
-        by_shape: dict[tuple[int, ...], list[int]] = {}
-        for index, array in enumerate(arrays):
-            by_shape.setdefault(array.shape, []).append(index)
-        for indices in by_shape.values():
-            for start in range(0, len(indices), ROWS):
-                chunk = indices[start : start + ROWS]
-                rows = np.stack([arrays[index] for index in chunk])
-                padding = np.zeros(
-                    (power_of_two(len(chunk)) - len(chunk), *rows.shape[1:]), rows.dtype
-                )
-                answers = probabilities(
-                    self.module, self.variables, np.concatenate([rows, padding])
-                )
-                for index, row in zip(chunk, np.asarray(answers), strict=False):
-                    predictions[index] = self._named(row, top_k)
-        return [prediction for prediction in predictions if prediction is not None]
+        return [self._named(row, top_k) for row in self._probabilities(inputs)]
 
-    def show(self, item: str) -> str:
-        prediction = self([item])[0]  # type: ignore[operator]  # subclasses are called
-        return f"{prediction.label} ({prediction.probability:.1%})"
+    def _probabilities(self, inputs: Sequence[Any]) -> Iterator[Array]:
+        """The probabilities of the classes, float32 [C], of each input."""
+        raise NotImplementedError
 
-    def _check(self, shown: str, item: Any) -> dict[str, Any]:
-        prediction = self._predict([item], None)[0]
-        return {"input": shown, "output": dict(list(prediction.probabilities.items())[:5])}
-
-    def _named(self, row: np.ndarray[Any, Any], top_k: int | None) -> Prediction:
+    def _named(self, row: Array, top_k: int | None) -> Prediction:
         order = np.argsort(-row, kind="stable")[:top_k]
         named = {self.card.labels[index]: float(row[index]) for index in order}
         label = next(iter(named))
@@ -82,49 +92,50 @@ class _Classifier(Predictor):
 class TextClassifier(_Classifier):
     """Texts -> classes."""
 
+    task: ClassVar[str] = "text_classification"
+
     @overload
     def __call__(self, texts: str, *, top_k: int | None = None) -> Prediction: ...
     @overload
+    def __call__(self, texts: Texts, *, top_k: int | None = None) -> list[Prediction]: ...
     def __call__(
-        self, texts: list[str] | tuple[str, ...], *, top_k: int | None = None
-    ) -> list[Prediction]: ...
-    def __call__(
-        self, texts: str | list[str] | tuple[str, ...], *, top_k: int | None = None
+        self, texts: str | Texts, *, top_k: int | None = None
     ) -> Prediction | list[Prediction]:
         """The class of a text, or of each text of a list.
 
-        A text longer than training's `max_len` (`card.preprocessing`) is cut there, as in training.
+        Args:
+          texts: a text longer than training's `max_len` (`card.preprocessing`) is cut there, as in
+            training.
+          top_k: how many classes `Prediction.probabilities` has; None: all.
+
+        Raises:
+          TypeError: a text is not a string.
+          ValueError: a text is longer than the model's `max_len`, or `top_k` is less than 1.
         """
         if isinstance(texts, str):
-            return self._predict([self._ids(texts)], top_k)[0]
-        return self._predict([self._ids(text) for text in texts], top_k)
+            return self._predict([texts], top_k)[0]
+        return self._predict(texts, top_k)
 
-    def check(self) -> dict[str, Any]:
-        return self._check(self.check_text, self._ids(self.check_text))
+    def sample_inputs(self) -> dict[str, Any]:
+        return dict(samples.texts(self._text_tokenizer, self.max_len))
 
-    def _ids(self, text: str) -> np.ndarray[Any, Any]:
+    def _probabilities(self, inputs: Sequence[str]) -> Iterator[Array]:
+        yield from of_sequences(self, [self._ids(text) for text in inputs])
+
+    def _ids(self, text: str) -> list[int]:
         ids = self.encode(text)[: self.card.preprocessing.get("max_len")]
         if len(ids) > self.max_len:
             raise ValueError(
                 f"a text of {len(ids)} tokens is longer than this model's max_len={self.max_len}: "
                 f"{text[:40]!r}…; cut it"
             )
-        padded = np.zeros(min(max(power_of_two(len(ids)), SHORTEST), self.max_len), np.int32)
-        padded[: len(ids)] = ids
-        return padded
+        return ids
 
 
 class ImageClassifier(_Classifier):
     """Images -> classes."""
 
-    def check(self) -> dict[str, Any]:
-        shape = (self._prepare.height, self._prepare.width, self._prepare.channels)
-        ramp = (np.arange(np.prod(shape)) * 7 % 256).astype(np.uint8).reshape(shape)
-        return self._check("ramp: (7 · i) mod 256 over all bytes", self._prepare(ramp))
-
-    @functools.cached_property
-    def _prepare(self) -> ImagePreprocessing:
-        return ImagePreprocessing(**self.card.preprocessing)
+    task: ClassVar[str] = "image_classification"
 
     @overload
     def __call__(self, images: ImageLike, *, top_k: int | None = None) -> Prediction: ...
@@ -135,17 +146,36 @@ class ImageClassifier(_Classifier):
     def __call__(self, images: Any, *, top_k: int | None = None) -> Prediction | list[Prediction]:
         """The class of an image, or of each image of a list.
 
-        An image is a path, the content of a file, a PIL image or an array [H, W] or [H, W,
-        channels], of uint8 or of floats from 0 to 1; a list, or an array [N, H, W, channels], is
-        several.
+        Args:
+          images: an image is a path, the content of a file, a PIL image, or an array [H, W] or
+            [H, W, channels] of uint8, or of floats from 0 to 1. A list or an array
+            [N, H, W, channels] is several.
+          top_k: how many classes `Prediction.probabilities` has; None: all.
+
+        Raises:
+          ValueError: something is not an image, or `top_k` is less than 1.
         """
         if not _is_list(images):
-            return self._predict([self._prepare(images)], top_k)[0]
-        predictions: list[Prediction] = []
-        for start in range(0, len(images), ROWS):  # no more images than that are held at once
-            arrays = [self._prepare(image) for image in images[start : start + ROWS]]
-            predictions += self._predict(arrays, top_k)
-        return predictions
+            return self._predict([images], top_k)[0]
+        return self._predict(images, top_k)
+
+    def sample_inputs(self) -> dict[str, Any]:
+        prepare = self._prepare
+        return samples.images(prepare.height, prepare.width, prepare.channels)
+
+    def _probabilities(self, inputs: Sequence[Any]) -> Iterator[Array]:
+        for start in range(0, len(inputs), MOST_ROWS):  # no more images are in memory at once
+            items = [(self._prepare(image),) for image in inputs[start : start + MOST_ROWS]]
+            answers: list[Any] = [None] * len(items)
+            for indices, (rows,) in stacks(items):
+                values = probabilities(self.module, self.variables, rows)
+                for index, row in zip(indices, np.asarray(values), strict=False):
+                    answers[index] = row
+            yield from answers
+
+    @functools.cached_property
+    def _prepare(self) -> ImagePreprocessing:
+        return ImagePreprocessing(**self.card.preprocessing)
 
 
 def _is_list(images: Any) -> bool:

@@ -1,127 +1,93 @@
-"""What the predictors that write text share: scored answers, and batches of a few fixed shapes."""
+"""Shared by the predictors that write text: the end of a text, prefixes, random keys, scores."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import linen as nn
 
+from zoo import decoding
 from zoo.decoding import Prefix
-from zoo.predictors.base import power_of_two
+from zoo.predictors.batching import SHORTEST, Array, padded, power_of_two
+
+Ids = list[int]
 
 EOS = 1
 """The end of a sequence, in every vocabulary of the zoo."""
 
-TOKENS = 2048
-"""Tokens of a full batch, padding included."""
-
-MOST_ROWS, FEW_ROWS = 64, 8
-"""Rows of a full batch of short sequences, and of a small one."""
-
-SHORTEST = 16
-"""Shortest padded length."""
-
 
 @dataclass(frozen=True)
 class Scored:
-    """A text and its score: the sum of its tokens' log-probabilities, its end, if any, included."""
+    """A text and its score."""
 
     text: str
     score: float
+    """The sum of the log-probabilities of its tokens (in nats), its end included if it has one."""
 
 
-class Batch(NamedTuple):
-    """Which items go through the model together."""
-
-    indices: list[int]
-    rows: int
-    """Rows of the batch, of which those after the items repeat the first."""
-    length: int
-    """Padded length."""
-
-    def pad(self, sequences: Sequence[Sequence[int]]) -> np.ndarray[Any, Any]:
-        """The sequences of the items, int32 [rows, length]; see `padded`."""
-        return padded([sequences[index] for index in self.indices], self.rows, self.length)
-
-    def lengths(self, sequences: Sequence[Sequence[int]]) -> np.ndarray[Any, Any]:
-        """How much of each row of `pad` is the sequence: int32 [rows]."""
-        own = [len(sequences[index]) for index in self.indices]
-        return np.array(own + own[:1] * (self.rows - len(own)), np.int32)
+def until_end(tokens: Array) -> Ids:
+    """The tokens before the first end of sequence; all of them if there is none."""
+    ends = np.flatnonzero(tokens == EOS)
+    return [int(token) for token in tokens[: ends[0] if len(ends) else None]]
 
 
-def padded(sequences: Sequence[Sequence[int]], rows: int, length: int) -> np.ndarray[Any, Any]:
-    """Sequences as an array int32 [rows, length], with zeros behind each.
-
-    Further rows repeat the first one, so that decoding ends with the others.
-    """
-    array = np.zeros((rows, length), np.int32)
-    for row, sequence in zip(array, sequences, strict=False):
-        row[: len(sequence)] = sequence
-    array[len(sequences) :] = array[0]
-    return array
-
-
-def batches(lengths: Sequence[int], longest: int, *, exact: bool = False) -> Iterator[Batch]:
-    """Every item once, in batches of similar lengths and of a handful of shapes.
-
-    Lengths are padded to powers of two, and rows to 1 or a power of two from `FEW_ROWS` to a full
-    batch. An item's padded length is a function of its own length, so that no answer depends on
-    what else is in the batch.
+def prefixes(sequences: Sequence[Sequence[int]], rows: int, repeats: int) -> Prefix | None:
+    """What each of `rows` answers must begin with, repeated for several answers to one item.
 
     Args:
-      lengths: of the items.
-      longest: that no padded length exceeds.
-      exact: do not pad lengths: for a model whose answers would change with it.
+      sequences: the beginnings. Rows beyond them repeat the first.
+      rows: of the batch.
+      repeats: answers to each row, which follow one another.
+
+    Returns:
+      A prefix of `rows` · `repeats` rows; None if all beginnings are empty.
     """
-    by_length: dict[int, list[int]] = {}
-    for index in sorted(range(len(lengths)), key=lengths.__getitem__):
-        length = lengths[index]
-        if not exact:
-            length = min(max(power_of_two(length), SHORTEST), longest)
-        by_length.setdefault(length, []).append(index)
-    for length, indices in by_length.items():
-        most = min(max(TOKENS // max(length, 1), 1), MOST_ROWS)
-        while indices:
-            rows = min(_rows(len(indices)), most)
-            yield Batch(indices[:rows], rows, length)
-            indices = indices[rows:]
-
-
-def _rows(items: int) -> int:
-    """Rows of the next batch where so many items are left: less than a quarter is padding.
-
-    Only `FEW_ROWS` may hold more.
-    """
-    if items == 1:
-        return 1
-    rows = max(power_of_two(items), FEW_ROWS)
-    return rows // 2 if rows > FEW_ROWS and 4 * items <= 3 * rows else rows
-
-
-def prefixes(sequences: Sequence[Sequence[int]], rows: int, each: int) -> Prefix | None:
-    """What each of `rows` rows must begin with, `each` times in succession; None for nothing."""
     longest = max(map(len, sequences))
     if not longest:
         return None
-    own = [len(sequence) for sequence in sequences]
-    lengths = np.array(own + own[:1] * (rows - len(own)), np.int32)
+    sizes = [len(sequence) for sequence in sequences]
+    lengths = np.array(sizes + sizes[:1] * (rows - len(sizes)), np.int32)
     tokens = padded(sequences, rows, max(power_of_two(longest), SHORTEST))
-    return Prefix(jnp.asarray(tokens.repeat(each, axis=0)), jnp.asarray(lengths.repeat(each)))
+    return Prefix(jnp.asarray(tokens.repeat(repeats, axis=0)), jnp.asarray(lengths.repeat(repeats)))
 
 
-def row_keys(seed: int, rows: int, each: int) -> jax.Array:
-    """Keys for `rows` rows, of which `each` in succession are answers to one item.
+def row_keys(seed: int, rows: int, repeats: int) -> jax.Array:
+    """Keys for `rows` rows, of which each `repeats` in succession are answers to one item.
 
-    The n-th answer to an item has the n-th key of the seed, whatever else is asked.
+    The n-th answer to an item has the n-th key of the seed, whatever else is in the batch.
     """
-    return jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), jnp.arange(rows) % each)
+    numbers = jnp.arange(rows) % repeats
+    return jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), numbers)
 
 
-def until_end(tokens: np.ndarray[Any, Any]) -> list[int]:
-    """The tokens before the first end of sequence (all, if there is none)."""
-    ends = np.flatnonzero(tokens == EOS)
-    return [int(token) for token in tokens[: ends[0] if len(ends) else None]]
+def step(module: nn.Module, variables: Any) -> decoding.Step:
+    """The step of `zoo.decoding` for a module that has `extend`."""
+
+    def step(tokens: jax.Array, cache: Any) -> Any:
+        return module.apply(variables, tokens[..., None], cache, method="extend")
+
+    return step
+
+
+@functools.partial(jax.jit, static_argnames="module")
+def scores(
+    module: nn.Module, variables: Any, arguments: tuple[jax.Array, ...], lengths: jax.Array
+) -> jax.Array:
+    """The score of each row of the last argument, float32 [B].
+
+    Args:
+      module: gives the logits of the last argument's tokens.
+      variables: its variables.
+      arguments: what it is called with; the last one is int32 [B, T].
+      lengths: of the sequences in the last argument, int32 [B]; what follows them is padding.
+    """
+    logits = module.apply(variables, *arguments, train=False)
+    tokens = arguments[-1]
+    weights = (jnp.arange(tokens.shape[1])[None] < lengths[:, None]).astype(jnp.float32)
+    return decoding.log_probabilities(jnp.asarray(logits), tokens, weights)

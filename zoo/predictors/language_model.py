@@ -4,95 +4,142 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterator
-from typing import Any, overload
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar, Literal, TypeAlias, TypedDict, Unpack, overload
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
 from zoo import decoding
 from zoo.decoding import Prefix, Sampled, Sampling
-from zoo.predictors.base import Predictor, power_of_two
-from zoo.predictors.generation import EOS, Scored, batches, prefixes, row_keys, until_end
+from zoo.predictors import generation, samples
+from zoo.predictors.base import Predictor
+from zoo.predictors.batching import Array, batches, power_of_two
+from zoo.predictors.generation import EOS, Ids, Scored, prefixes, row_keys, until_end
 from zoo.tokenizers import ByteTokenizer
+
+Texts: TypeAlias = list[str] | tuple[str, ...]
 
 PIECE = 8
 """Tokens between two pieces of a stream."""
 
-Ids = list[int]
+PRINTED = 100
+"""Most new tokens of a printed answer."""
+
+CHECKED = 32
+"""Most new tokens in the answers to sample inputs."""
+
+
+class Drawing(TypedDict, total=False):
+    """The options of `generate` that do not change the type of its answer."""
+
+    max_new_tokens: int
+    temperature: float
+    top_k: int | None
+    top_p: float | None
+    seed: int
 
 
 class LanguageModel(Predictor):
-    """Continues texts, and says how probable a text is."""
+    """Continues texts, and scores them."""
 
+    task: ClassVar[str] = "language_modeling"
+    command: ClassVar[str] = "generate"
+
+    @overload
+    def generate(
+        self, prompt: str = "", *, stream: Literal[True], **options: Unpack[Drawing]
+    ) -> Iterator[str]: ...
+    @overload
+    def generate(self, prompt: str = "", **options: Unpack[Drawing]) -> str: ...
+    @overload
+    def generate(self, prompt: Texts, **options: Unpack[Drawing]) -> list[str]: ...
+    @overload
+    def generate(
+        self, prompt: str = "", *, scores: Literal[True], **options: Unpack[Drawing]
+    ) -> Scored: ...
+    @overload
+    def generate(
+        self, prompt: Texts, *, scores: Literal[True], **options: Unpack[Drawing]
+    ) -> list[Scored]: ...
+    @overload
+    def generate(
+        self, prompt: str = "", *, num_return: int, **options: Unpack[Drawing]
+    ) -> list[Scored]: ...
+    @overload
+    def generate(
+        self, prompt: Texts, *, num_return: int, **options: Unpack[Drawing]
+    ) -> list[list[Scored]]: ...
     def generate(
         self,
-        prompt: str | list[str] | tuple[str, ...] = "",
+        prompt: str | Texts = "",
         *,
         max_new_tokens: int = 100,
         temperature: float = 1.0,
         top_k: int | None = None,
         top_p: float | None = None,
-        num_return: int = 1,
+        num_return: int | None = None,
         seed: int = 0,
         scores: bool = False,
         stream: bool = False,
     ) -> Any:
-        """The text that follows a prompt, or each prompt of a list; the prompt is not repeated.
+        """The text that follows a prompt, or each prompt of a list, without the prompt.
 
         Args:
           prompt: what comes before; it may be empty.
-          max_new_tokens: longest continuation; it ends sooner where the model ends the text.
-          temperature, top_k, top_p: how tokens are drawn, see `decoding.Sampling`; temperature 0
+          max_new_tokens: length limit of the continuation, in tokens. It is shorter if the model
+            ends the text.
+          temperature, top_k, top_p: how tokens are drawn, see `decoding.Sampling`. Temperature 0
             takes the most probable token each time.
-          num_return: continuations of each prompt; with several they come as `Scored`.
+          num_return: the number of continuations of each prompt, which come as a list of `Scored`.
           seed: of the draw. Equal seeds give a prompt equal continuations, in any batch.
-          scores: whether to give `Scored` instead of strings; a score is that of the prompt and
-            the continuation together, and of the end where the model ended the text.
-          stream: for one prompt: an iterator of pieces that join to the continuation.
+          scores: give `Scored` instead of strings. The score is that of prompt and continuation
+            together, and of the end if the model ended the text.
+          stream: give an iterator of pieces that join to the continuation; for one prompt.
 
         Raises:
-          ValueError: prompt and continuation are longer than the model's `max_len`, or an option
-            does not fit.
+          ValueError: prompt and continuation together are longer than the model's `max_len`, or an
+            option is invalid.
         """
-        how = Sampling(temperature=temperature, top_k=top_k, top_p=top_p)
-        if num_return < 1 or max_new_tokens < 1:
+        sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p)
+        repeats = 1 if num_return is None else num_return
+        if repeats < 1 or max_new_tokens < 1:
             raise ValueError(
-                f"num_return is {num_return}, max_new_tokens {max_new_tokens}; both are 1 or more"
+                f"num_return is {num_return}, max_new_tokens {max_new_tokens}; both must be 1 or "
+                "more"
             )
         if stream:
-            if not isinstance(prompt, str) or num_return > 1 or scores:
-                raise ValueError(
-                    "stream=True goes with one prompt, num_return=1 and scores=False only"
-                )
-            return self._stream(self._prompt(prompt, max_new_tokens), how, max_new_tokens, seed)
-        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
-        ids = [self._prompt(text, max_new_tokens) for text in prompts]
-        found = self._generate(ids, how, max_new_tokens, num_return, seed)
-        shown: list[Any] = []
-        for start, answers in zip(ids, found, strict=True):
-            texts: list[Any] = [self._continuation(start, answer) for answer in answers]
-            if scores or num_return > 1:
-                # A continuation that fills its room was cut off there: no end belongs to it.
-                whole = [
-                    start + (self._ended(answer) if len(answer) < max_new_tokens else answer)
-                    for answer in answers
-                ]
-                values = self._score(whole)
-                texts = list(map(Scored, texts, values))
-            shown.append(texts if num_return > 1 else texts[0])
-        return shown[0] if isinstance(prompt, str) else shown
+            if not isinstance(prompt, str) or num_return is not None or scores:
+                raise ValueError("stream=True takes one prompt, and neither num_return nor scores")
+            ids = self._limited(self.encode(prompt), max_new_tokens)
+            return self._stream(ids, sampling, max_new_tokens, seed)
+        texts = [prompt] if isinstance(prompt, str) else list(prompt)
+        prompts = [self._limited(self.encode(text), max_new_tokens) for text in texts]
+        answers = self._generate(prompts, sampling, max_new_tokens, repeats, seed)
+        results: list[Any] = []
+        for start, continuations in zip(prompts, answers, strict=True):
+            written = [self._continuation(start, answer) for answer in continuations]
+            if not scores and num_return is None:
+                results.append(written[0])
+                continue
+            # A continuation of full length was cut off there, so it has no end to score.
+            whole = [
+                start + (self._ended(answer) if len(answer) < max_new_tokens else answer)
+                for answer in continuations
+            ]
+            scored = list(map(Scored, written, self._score(whole)))
+            results.append(scored[0] if num_return is None else scored)
+        return results[0] if isinstance(prompt, str) else results
 
     @overload
     def score(self, texts: str) -> float: ...
     @overload
-    def score(self, texts: list[str] | tuple[str, ...]) -> list[float]: ...
-    def score(self, texts: str | list[str] | tuple[str, ...]) -> float | list[float]:
-        """The sum of the log-probabilities of a text's tokens, or of each text's of a list.
+    def score(self, texts: Texts) -> list[float]: ...
+    def score(self, texts: str | Texts) -> float | list[float]:
+        """The sum of the log-probabilities (in nats) of a text's tokens, or of each text's.
 
-        The end of the text counts where the model knows one (`card.preprocessing`: `eos`).
+        The end of the text counts if the model knows one (`card.preprocessing`: `eos`).
 
         Raises:
           ValueError: a text is longer than the model's `max_len`.
@@ -101,49 +148,52 @@ class LanguageModel(Predictor):
         scores = self._score([self._limited(self._ended(self.encode(text)), 0) for text in several])
         return scores[0] if isinstance(texts, str) else scores
 
-    def check(self) -> dict[str, Any]:
-        prompt = self._check_prompt()
-        new = min(32, self.max_len - len(self.encode(prompt)))
-        answer = self.generate(prompt, max_new_tokens=new, temperature=0.0)
-        return {"input": prompt, "output": answer, "score": self.score(prompt)}
+    def printed(self, items: Sequence[str], *, top_k: int | None = None) -> Iterator[str]:
+        for item in items:
+            new = min(PRINTED, self.max_len - len(self.encode(item)))
+            yield item + self.generate(item, max_new_tokens=new, temperature=0.8)
 
-    def show(self, item: str) -> str:
-        return item + str(self.generate(item, max_new_tokens=100, temperature=0.8))
+    def sample_inputs(self) -> dict[str, Any]:
+        own, texts = self._own_prompt(), samples.texts(self._text_tokenizer, self.max_len)
+        return {own: own} | texts
 
-    def _check_prompt(self) -> str:
-        """A text of tokens from the middle of the vocabulary, whatever that is."""
-        if isinstance(self.tokenizer, ByteTokenizer):  # those in the middle are no characters
-            return self.check_text[: self.max_len // 2]
-        size = self.module.config.vocab_size
-        return self._decode([size // 2, size // 2 + 1, size // 2 + 2])
+    def plain_answers(self, inputs: Sequence[Any]) -> list[dict[str, Any]]:
+        new = min(CHECKED, self.max_len - self.max_len // 2)
+        answers = self.generate(list(inputs), max_new_tokens=new, temperature=0.0)
+        scores = self.score(list(inputs))
+        return [
+            {"output": answer, "score": score}
+            for answer, score in zip(answers, scores, strict=True)
+        ]
+
+    def _own_prompt(self) -> str:
+        """A text of tokens from the middle of the vocabulary, which any model can continue."""
+        tokenizer = self._text_tokenizer
+        if isinstance(tokenizer, ByteTokenizer):  # those in the middle are not characters
+            return next(iter(samples.texts(tokenizer, self.max_len)))
+        middle = self.module.config.vocab_size // 2
+        return tokenizer.decode([middle, middle + 1, middle + 2])
 
     def _generate(
-        self, prompts: list[Ids], how: Sampling, new: int, num_return: int, seed: int
+        self, prompts: list[Ids], sampling: Sampling, new: int, repeats: int, seed: int
     ) -> list[list[Ids]]:
-        found: list[list[Ids]] = [[] for _ in prompts]
+        """`repeats` continuations of each prompt, of at most `new` tokens."""
+        answers: list[list[Ids]] = [[] for _ in prompts]
         for batch in batches([len(ids) for ids in prompts], self.max_len):
-            chosen = [prompts[index] for index in batch.indices]
-            rows = batch.rows * num_return
-            prefix = prefixes(chosen, batch.rows, num_return)
+            starts = [prompts[index] for index in batch.indices]
+            rows = batch.rows * repeats
+            prefix = prefixes(starts, batch.rows, repeats)
             state = self._begin(rows, batch.length + new)
-            until = max(map(len, chosen)) + new
-            tokens = _advance(
-                self.module,
-                self.variables,
-                state,
-                prefix,
-                row_keys(seed, rows, num_return),
-                until,
-                how=how,
-                eos_id=self._eos,
-            ).tokens
-            answers = np.asarray(tokens).reshape(batch.rows, num_return, -1)
+            until = max(map(len, starts)) + new
+            keys = row_keys(seed, rows, repeats)
+            state = self._advance(state, prefix, keys, until, sampling)
+            tokens = np.asarray(state.tokens).reshape(batch.rows, repeats, -1)
             for row, index in enumerate(batch.indices):
                 first = len(prompts[index])
-                found[index] = [self._cut(answer[first : first + new]) for answer in answers[row]]
-        return found
+                answers[index] = [self._cut(answer[first : first + new]) for answer in tokens[row]]
+        return answers
 
-    def _stream(self, prompt: Ids, how: Sampling, new: int, seed: int) -> Iterator[str]:
+    def _stream(self, prompt: Ids, sampling: Sampling, new: int, seed: int) -> Iterator[str]:
         length = max(power_of_two(len(prompt)), 1)
         prefix = prefixes([prompt], 1, 1)
         state, keys, shown = self._begin(1, length + new), row_keys(seed, 1, 1), ""
@@ -151,20 +201,11 @@ class LanguageModel(Predictor):
         until = len(prompt)
         while until < last and not bool(state.done.all()):
             until = min(until + PIECE, last)
-            state = _advance(
-                self.module,
-                self.variables,
-                state,
-                prefix,
-                keys,
-                until,
-                how=how,
-                eos_id=self._eos,
-            )
+            state = self._advance(state, prefix, keys, until, sampling)
             # After the end of the sequence there are zeros; `_cut` ends before it.
             answer = self._cut(np.asarray(state.tokens)[0, len(prompt) : until])
             whole = self._continuation(prompt, answer)
-            # A character of several tokens, or the number that stands for one, may be incomplete.
+            # A character of several tokens, or the number that encodes one, may be incomplete.
             ready = re.sub(r"(\N{REPLACEMENT CHARACTER}+|\\\d*)\Z", "", whole)
             if until < last and not bool(state.done.all()):
                 whole = ready
@@ -176,8 +217,8 @@ class LanguageModel(Predictor):
         scores = [0.0] * len(texts)
         exact = self.card.config.reads_padding
         for batch in batches([len(ids) for ids in texts], self.max_len, exact=exact):
-            sizes = batch.lengths(texts)
-            values = _scores(self.module, self.variables, batch.pad(texts), sizes)
+            arguments, sizes = (batch.pad(texts),), batch.lengths(texts)
+            values = generation.scores(self.module, self.variables, arguments, sizes)
             for index, value in zip(batch.indices, np.asarray(values), strict=False):
                 scores[index] = float(value)
         return scores
@@ -188,37 +229,52 @@ class LanguageModel(Predictor):
         state: Sampled = _begin(self.module, self.variables, rows=rows, length=room)
         return state
 
-    def _ended(self, ids: Ids) -> Ids:
-        return [*ids, EOS] if self._eos >= 0 else ids
-
-    def _cut(self, tokens: np.ndarray[Any, Any]) -> Ids:
-        return until_end(tokens) if self._eos >= 0 else tokens.tolist()
-
-    def _continuation(self, prompt: Ids, answer: Ids) -> str:
-        """The text of an answer, with what stands between it and the prompt, as a space."""
-        before, whole = self._decode(prompt), self._decode(prompt + answer)
-        # A character or an escape that the prompt ends in the middle of changes what was before.
-        return whole[len(before) :] if whole.startswith(before) else self._decode(answer)
-
-    def _decode(self, ids: Ids) -> str:
-        if self.tokenizer is None:
-            raise ValueError(f"the card {self.card.name!r} has no tokenizer")
-        return self.tokenizer.decode(ids)
+    def _advance(
+        self,
+        state: Sampled,
+        prefix: Prefix | None,
+        keys: jax.Array,
+        until: int,
+        sampling: Sampling,
+    ) -> Sampled:
+        """Goes on until `until` tokens are chosen; `state` is donated."""
+        following: Sampled = _advance(
+            self.module,
+            self.variables,
+            state,
+            prefix,
+            keys,
+            until,
+            sampling=sampling,
+            eos_id=self._eos,
+        )
+        return following
 
     @property
     def _eos(self) -> int:
         """The end of a text; -1 for a model that was trained on one endless text."""
         return EOS if self.card.preprocessing.get("eos", True) else -1
 
-    def _prompt(self, text: str, new: int) -> Ids:
-        return self._limited(self.encode(text), new)
+    def _ended(self, ids: Ids) -> Ids:
+        return [*ids, EOS] if self._eos >= 0 else ids
+
+    def _cut(self, tokens: Array) -> Ids:
+        return until_end(tokens) if self._eos >= 0 else tokens.tolist()
+
+    def _continuation(self, prompt: Ids, answer: Ids) -> str:
+        """The continuation as text, with whatever joins it to the prompt, such as a space."""
+        decode = self._text_tokenizer.decode
+        before, whole = decode(prompt), decode(prompt + answer)
+        # If the prompt ends inside a character or an escape, the answer changes the text before it.
+        return whole[len(before) :] if whole.startswith(before) else decode(answer)
 
     def _limited(self, ids: Ids, more: int) -> Ids:
+        """The ids, which must fit into the model with `more` tokens after them."""
         if len(ids) + more > self.max_len:
             wanted = f"{len(ids)} tokens and {more} more" if more else f"{len(ids)} tokens"
             raise ValueError(
-                f"{wanted} are above this model's {self.limit}; give a shorter text"
-                + (" or fewer max_new_tokens" if more else "")
+                f"{wanted} are above this model's {self.card.config.described_limit}; give a "
+                f"shorter text{' or fewer max_new_tokens' if more else ''}"
             )
         return ids
 
@@ -228,7 +284,9 @@ def _begin(module: nn.Module, variables: Any, *, rows: int, length: int) -> Samp
     return decoding.begin(module.apply(variables, rows, length, method="start"), rows, length)
 
 
-@functools.partial(jax.jit, static_argnames=("module", "how", "eos_id"), donate_argnames="state")
+@functools.partial(
+    jax.jit, static_argnames=("module", "sampling", "eos_id"), donate_argnames="state"
+)
 def _advance(
     module: nn.Module,
     variables: Any,
@@ -237,17 +295,8 @@ def _advance(
     keys: jax.Array,
     until: jax.Array,
     *,
-    how: Sampling,
+    sampling: Sampling,
     eos_id: int,
 ) -> Sampled:
-    def step(tokens: jax.Array, cache: Any) -> Any:
-        return module.apply(variables, tokens[..., None], cache, method="extend")
-
-    return decoding.sample(step, state, keys, how, eos_id=eos_id, prefix=prefix, until=until)
-
-
-@functools.partial(jax.jit, static_argnames="module")
-def _scores(module: nn.Module, variables: Any, tokens: jax.Array, lengths: jax.Array) -> jax.Array:
-    logits = module.apply(variables, tokens, train=False)
-    weights = (jnp.arange(tokens.shape[1])[None] < lengths[:, None]).astype(jnp.float32)
-    return decoding.log_probabilities(jnp.asarray(logits), tokens, weights)
+    step = generation.step(module, variables)
+    return decoding.sample(step, state, keys, sampling, eos_id=eos_id, prefix=prefix, until=until)

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias, overload
 
-import numpy as np
-
-from zoo.predictors.base import Predictor, probabilities
-from zoo.predictors.generation import batches
+from zoo.predictors import samples
+from zoo.predictors.base import Predictor
+from zoo.predictors.batching import Array
+from zoo.predictors.classifiers import of_sequences
 from zoo.tokenizers import IdTokenizer, WordTokenizer
 
 Sentence: TypeAlias = str | list[str] | tuple[str, ...]
-"""A text, or its words. In a list of sentences; a list of strings alone is several texts."""
+"""A text, or its words."""
+
+Sentences: TypeAlias = list[str] | list[list[str]] | list[Sentence] | tuple[Sentence, ...]
+"""A list of strings is several texts, not the words of one."""
 
 
 @dataclass(frozen=True)
 class Tag:
-    """A word, its most probable tag, and the tag's probability."""
+    """A word with its most probable tag."""
 
     word: str
     label: str
@@ -28,15 +31,22 @@ class Tag:
 class Tagger(Predictor):
     """Sentences -> a tag for each word."""
 
-    def __call__(self, sentences: str | Sequence[Sentence]) -> Any:
+    task: ClassVar[str] = "tagging"
+
+    @overload
+    def __call__(self, sentences: str) -> list[Tag]: ...
+    @overload
+    def __call__(self, sentences: Sentences) -> list[list[Tag]]: ...
+    def __call__(self, sentences: str | Sentences) -> list[Tag] | list[list[Tag]]:
         """The tags of a sentence, or of each sentence of a list.
 
-        A text is split into words as corpora of tagged words are (`tokenizers.split_sentence`). One
-        that is split already is a list of words in the list: `tagger([["Mr.", "Lee"]])[0]`, since
-        `tagger(["One.", "Two."])` is two texts, as with all predictors.
+        Args:
+          sentences: a text is split into words as tagged corpora are (`tokenizers.split_sentence`).
+            A sentence that is split already is a list of words inside the list,
+            `tagger([["Mr.", "Lee"]])[0]`, since `tagger(["One.", "Two."])` is two texts.
 
         Returns:
-          A list of `Tag`, one for each word; of a list of sentences a list of these.
+          A `Tag` for each word, in order; for a list of sentences a list of such lists.
 
         Raises:
           TypeError: a sentence is neither a string nor a list of strings.
@@ -47,28 +57,27 @@ class Tagger(Predictor):
             return self._tags([self._words(sentences)])[0]
         return self._tags([self._words(sentence) for sentence in sentences])
 
-    def check(self) -> dict[str, Any]:
-        text = self.check_text
-        tags = [[tag.word, tag.label, tag.probability] for tag in self(text)]
-        return {"input": text, "output": tags}
+    def printed(self, items: Sequence[str], *, top_k: int | None = None) -> Iterator[str]:
+        if top_k is not None:
+            raise ValueError("top_k is for classifiers; a tagger gives each word one tag")
+        for tags in self(list(items)):
+            yield "".join(f"{tag.word}\t{tag.label}\t{tag.probability:.4f}\n" for tag in tags)
 
-    def show(self, item: str) -> str:
-        return " ".join(f"{tag.word}/{tag.label}" for tag in self(item))
+    def sample_inputs(self) -> dict[str, Any]:
+        return dict(samples.texts(self._vocabulary, self.max_len))
 
-    @property
-    def check_text(self) -> str:
-        """A text that this model can read: words of its own where it can read no others."""
-        vocabulary = self._vocabulary
-        if isinstance(vocabulary, WordTokenizer) and vocabulary.unknown is None:
-            middle = vocabulary.vocab_size // 2
-            return vocabulary.decode(range(middle, min(middle + 3, vocabulary.vocab_size)))
-        return super().check_text
+    def plain_answers(self, inputs: Sequence[Any]) -> list[dict[str, Any]]:
+        return [
+            {"output": [[tag.word, tag.label, tag.probability] for tag in tags]}
+            for tags in self(list(inputs))
+        ]
 
     @property
     def _vocabulary(self) -> WordTokenizer | IdTokenizer:
         if not isinstance(self.tokenizer, WordTokenizer | IdTokenizer):
             raise ValueError(
-                f"the card {self.card.name!r} has no vocabulary of words, so it cannot tag words"
+                f"the card {self.card.name!r} has no vocabulary of words, so its model cannot tag "
+                "words"
             )
         return self.tokenizer
 
@@ -83,22 +92,18 @@ class Tagger(Predictor):
         )
 
     def _tags(self, sentences: Sequence[list[str]]) -> list[list[Tag]]:
-        real = [index for index, words in enumerate(sentences) if words]
-        ids = [self._vocabulary.encode_words(sentences[index]) for index in real]
+        filled = [words for words in sentences if words]
+        ids = [self._vocabulary.encode_words(words) for words in filled]
         longest = max(map(len, ids), default=0)
         if longest > self.max_len:
             raise ValueError(
-                f"a sentence of {longest} words is longer than this model's {self.limit}; split it"
+                f"a sentence of {longest} words is longer than this model's "
+                f"{self.card.config.described_limit}; split it"
             )
-        found: list[list[Tag]] = [[] for _ in sentences]
-        exact = self.card.config.reads_padding
-        for batch in batches([len(row) for row in ids], self.max_len, exact=exact):
-            answers = probabilities(self.module, self.variables, batch.pad(ids))
-            for row, index in zip(np.asarray(answers), batch.indices, strict=False):
-                found[real[index]] = self._named(sentences[real[index]], row)
-        return found
+        rows = iter(of_sequences(self, ids))
+        return [self._named(words, next(rows)) if words else [] for words in sentences]
 
-    def _named(self, words: Sequence[str], rows: np.ndarray[Any, Any]) -> list[Tag]:
+    def _named(self, words: Sequence[str], rows: Array) -> list[Tag]:
         best = rows[: len(words)].argmax(axis=-1)
         return [
             Tag(word, self.card.labels[index], float(row[index]))

@@ -1,7 +1,7 @@
 """A card: a TOML file that says everything about one set of weights.
 
-Beside it lie the files it names: weights as safetensors and a vocabulary (a published or exported
-model), or Orbax checkpoints (a run).
+Beside it are the files that it names: weights as safetensors and a vocabulary (a published or
+exported model), or Orbax checkpoints (a run).
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ RUN_CARD = "card.toml"
 """Name of the card in a run's folder; elsewhere a card is NAME.toml."""
 
 NONE = "None"
-"""How a None is written: TOML has none, and leaving it out would mean the field's default."""
+"""Stands for None: TOML has no null, and omitting the entry would mean the default."""
 
 OWN_ROWS = "rows that were handed over"
-"""What a run's card says of its data if it was not what the recipe names."""
+"""The `data` of a run's card if it was not trained on the data of its recipe."""
 
 
 class CardError(ValueError):
-    """A card that is broken, or whose files are; the message names the card and the entry."""
+    """A card or one of its files is broken; the message names the card and the entry."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,22 +44,25 @@ class File:
     size: int
     """In bytes."""
     urls: tuple[str, ...] = ()
-    """Where it is fetched from when it is not beside the card, in the order in which to try."""
+    """Where to fetch it from if it is not beside the card, in the order in which to try them."""
     format: Literal["zoo", "trax"] = "zoo"
-    """`zoo`: as `zoo.export` wrote it. `trax`: a checkpoint of trax, converted once, when it is
-    fetched."""
+    """`zoo`: written by `zoo.export`. `trax`: a checkpoint of trax, which is converted once, when
+    it is fetched."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Card:
     """Everything there is to know about one set of weights."""
 
     name: str
     """Its name, by which it is loaded."""
     task: str
-    """Which predictor: a key of `predictors.PREDICTORS`."""
+    """Which predictor it becomes: a key of `predictors.PREDICTORS`."""
     config: ModelConfig
     """The full resolved config, so that a later change of a default cannot break old weights."""
+    code: Mapping[str, str] = field(default_factory=dict)
+    """If the model is not in the zoo: the `file` that defines it and its `sha256`. The file is not
+    part of the model, and only the user can say where it is, see `zoo.load`."""
     description: str = ""
     """One or two sentences."""
     recipe: str = ""
@@ -75,7 +78,7 @@ class Card:
     tokenizer: Mapping[str, Any] = field(default_factory=dict)
     """Kind and options of the tokenizer, and `file`, its vocabulary beside the card."""
     preprocessing: Mapping[str, Any] = field(default_factory=dict)
-    """What is done to an input before the model sees it."""
+    """How an input is prepared for the model."""
     files: tuple[File, ...] = ()
     """The files of a published model, weights first. Empty for a run, which has checkpoints."""
     alternative: str = ""
@@ -83,21 +86,27 @@ class Card:
     checkpoint: int | None = None
     """For a predictor that was loaded from a run: the step of its checkpoint."""
     best: Mapping[str, str] = field(default_factory=dict)
-    """For a run: the `metric` and the `mode` (max or min) that say which checkpoint is best."""
+    """For a run: the `metric` and the `mode` (max or min) that decide which checkpoint is best."""
     metrics: Mapping[str, float] = field(default_factory=dict)
-    """What was measured, as `test/accuracy`."""
+    """Measured values by name, such as `test/accuracy`."""
     command: str = ""
-    """The command that measured it."""
+    """The command that measured them."""
     training: Mapping[str, Any] = field(default_factory=dict)
     """Steps, seconds, seed, hardware and versions of the training."""
     check: Mapping[str, Any] = field(default_factory=dict)
-    """An `input` and the first `output` values that these weights give for it."""
+    """An `input`, and the first `output` values that these weights give for it."""
 
     samples: tuple[Mapping[str, str], ...] = ()
-    """Each an `input` and the `output` as it came."""
+    """Pairs of an `input` and the `output` as it came."""
+
+    def __repr__(self) -> str:
+        return f"<Card {self.name}: {self.task}, {type(self.config).__name__}>"
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.task, self.config, self.files))
 
     def save(self, path: Path) -> None:
-        """Writes the card; it is either there whole or not at all."""
+        """Writes the card, completely or not at all."""
         import tomli_w
 
         content = {
@@ -115,8 +124,8 @@ class Card:
         """The card of a TOML file.
 
         Raises:
-          CardError: it is not TOML, has an entry that no card has, lacks one, its config does not
-            fit, or a name is a path.
+          CardError: it is not TOML, has an unknown entry, lacks one, its config is invalid or of a
+            class that is not known here, or a name is a path.
         """
         from zoo import models
         from zoo.models.base import ModelConfig
@@ -135,7 +144,7 @@ class Card:
             if key not in content:
                 raise CardError(f"{path}: the entry {key!r} is missing")
         models.import_families()
-        for key in ("config", "tokenizer", "preprocessing"):  # elsewhere it may be a word
+        for key in ("config", "tokenizer", "preprocessing"):  # elsewhere "None" may be a word
             content[key] = _with_none(content.get(key, {}))
         try:
             content["config"] = configs.from_dict(cast(Any, ModelConfig), content["config"])
@@ -147,13 +156,19 @@ class Card:
             raise CardError(f"{path}: {error}") from error
         for key in ("labels", "samples"):
             content[key] = tuple(content.get(key, ()))
-        # They become names in the cache: a card from elsewhere must not reach out of it.
+        # They become names in the cache; a card from elsewhere must not reach outside it.
         for name in (content["name"], *(file.name for file in content["files"])):
             if name in ("", "..") or Path(name).name != name:
                 raise CardError(
                     f"{path}: {name!r} is a path; a card and its files have plain names"
                 )
         return cls(**content)
+
+
+def code_of(config: ModelConfig) -> dict[str, str]:
+    """The `code` of a card: file and digest of a config class that is not the zoo's."""
+    cls = type(config)
+    return configs.source_of(cls) if configs.is_own(cls) else {}
 
 
 def _plain(value: Any) -> Any:

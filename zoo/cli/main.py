@@ -1,0 +1,80 @@
+"""The entry point, and the table of the commands."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+
+from zoo.cli.asking import Generate, Predict, Translate
+from zoo.cli.doctor import Doctor
+from zoo.cli.listing import List
+from zoo.cli.models import Export, ImportTrax, TrainVocab, Verify
+from zoo.cli.parsing import Command, parse
+from zoo.cli.show import show
+from zoo.cli.training import Evaluate, train
+from zoo.registry import UnknownNameError
+
+GROUPS: Mapping[str, Mapping[str, type[Command] | Callable[[list[str]], int]]] = {
+    "look": {"list": List, "show": show, "doctor": Doctor},
+    "train": {"train": train, "eval": Evaluate, "train-vocab": TrainVocab},
+    "ask": {"predict": Predict, "translate": Translate, "generate": Generate},
+    "publish": {"export": Export, "verify": Verify, "import-trax": ImportTrax},
+}
+"""The commands by what they are for: a class whose fields are the arguments, or a function of the
+words, if these decide which arguments there are."""
+
+COMMANDS = {name: command for group in GROUPS.values() for name, command in group.items()}
+
+MISTAKES = (ValueError, LookupError, TypeError, OSError, ArithmeticError, ImportError)
+"""What a wrong name, value, file or folder raises."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command and returns the exit code.
+
+    A user's mistake is one line on standard error and exit code 2; `ZOO_DEBUG=1` shows the
+    traceback instead.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow prints a greeting otherwise
+    try:
+        return _run(words)
+    except KeyboardInterrupt as stop:
+        print(f"zoo: {stop}" if str(stop) else "zoo: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `zoo list | head`
+        sys.stdout = None
+        return 0
+    except MISTAKES as error:
+        if os.environ.get("ZOO_DEBUG"):
+            raise
+        print(f"zoo: {error}", file=sys.stderr)
+        return 2
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 2
+
+
+def _run(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help"):
+        print(usage())
+        return 0
+    name, *rest = words
+    if name not in COMMANDS:
+        raise UnknownNameError("command", name, tuple(COMMANDS))
+    command = COMMANDS[name]
+    if not isinstance(command, type):
+        return command(rest)
+    return parse(command, rest, prog=f"zoo {name}").run() or 0
+
+
+def usage() -> str:
+    """The commands, a line each."""
+    lines = ["usage: zoo COMMAND …        `zoo COMMAND --help` lists its arguments", ""]
+    for title, group in GROUPS.items():
+        for number, (name, command) in enumerate(group.items()):
+            summary = (command.__doc__ or "").partition("\n")[0]
+            lines.append(f"{title if number == 0 else '':<8} {name:<12} {summary}")
+    return "\n".join(
+        [*lines, "", "Environment: ZOO_DATA_DIR, ZOO_CACHE, ZOO_OFFLINE=1, ZOO_DEBUG=1"]
+    )

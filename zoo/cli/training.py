@@ -1,0 +1,158 @@
+"""Commands that train and evaluate, and the recipe that words on the command line describe."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import tyro
+
+from zoo.cli.parsing import AsksModel, parse, parse_known
+
+if TYPE_CHECKING:
+    from zoo.train.recipe import Recipe
+
+USAGE = """\
+usage: zoo train RECIPE [--workdir DIR] [--steps N …]
+
+RECIPE is a name (`zoo list` lists them), FILE.py:FUNCTION or a run's recipe.json.
+`zoo train RECIPE --help` lists every flag."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Flags of `zoo train` beside those of the recipe."""
+
+    workdir: Path | None = None
+    """The run's folder; runs/RECIPE by default. The same command on the same folder resumes."""
+    model: str | None = None
+    """Another registered model instead of the recipe's."""
+    init_from: str | None = None
+    """Fine-tune these weights: a published name, a run's folder or an exported folder."""
+    skip: tuple[str, ...] = ()
+    """Patterns of parameters that fine-tuning leaves fresh, such as 'head/.*'."""
+    code: Path | None = None
+    """A Python file of your own that defines what a recipe.json or `init_from` names."""
+    profile_at: int | None = None
+    """Take a profile of five steps from this one on, for TensorBoard."""
+    quiet: bool = False
+    """Print nothing while training."""
+
+
+def train(words: list[str]) -> int:
+    """Trains a model by a recipe, or resumes a run."""
+    from zoo.train import run
+
+    if not words or words[0].startswith("-"):
+        print(USAGE)
+        return 0 if words[:1] in (["-h"], ["--help"]) else 2
+    recipe, options = recipe_of(words, "zoo train")
+    run(
+        recipe,
+        options.workdir,
+        profile_at=options.profile_at,
+        quiet=options.quiet,
+    )
+    return 0
+
+
+def recipe_of(words: list[str], command: str) -> tuple[Recipe, Options]:
+    """The recipe that words name and change, and the options that are not part of it.
+
+    Args:
+      words: the recipe, then flags: options, parameters of the recipe's function, and fields of the
+        recipe by their dotted paths.
+      command: that the words follow, for messages.
+    """
+    from zoo import config as configs
+    from zoo.train import InitFrom
+    from zoo.train import recipe as recipes
+
+    source, *rest = words
+    prog = f"{command} {source}"
+    asks_help = bool({"-h", "--help"} & set(rest))
+    rest = [word for word in rest if word not in ("-h", "--help")]
+    options, rest = parse_known(Options, rest, prog=prog)
+    if options.code is not None:
+        configs.load_file(options.code)
+    if source.endswith(".json"):
+        recipe = recipes.get(source)
+    else:
+        function = recipes.find(source)
+        recipe, rest = parse_known(function, rest, prog=prog)
+        recipe = recipes.named(recipe, function)
+    if options.model:
+        recipe = dataclasses.replace(recipe, model=registered_model(options.model))
+    if asks_help:
+        flags = (f"--{field.name.replace('_', '-')}" for field in dataclasses.fields(Options))
+        print(f"flags beside those of the recipe: {' '.join(flags)}\n")
+    recipe = parse(
+        type(recipe),
+        [*rest, *(["--help"] if asks_help else [])],
+        prog=prog,
+        default=recipe,
+        config=(tyro.conf.AvoidSubcommands,),
+    )
+    if options.skip and not options.init_from:
+        raise ValueError("--skip goes with --init-from: it says which of its weights to leave out")
+    if options.init_from:
+        init_from = InitFrom(source=options.init_from, skip=options.skip)
+        recipe = dataclasses.replace(recipe, init_from=init_from)
+    return recipe, options
+
+
+def registered_model(name: str) -> Any:
+    """The config of a registered model."""
+    from zoo import registry
+
+    return registry.models.get(name)()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate(AsksModel):
+    """Measures a model on a split, or a translator on files.
+
+    Every example of the split counts exactly once.
+    """
+
+    split: str | None = None
+    """test, validation or train; by default test if there is one."""
+    data_dir: str | None = None
+    """Where the data sets are."""
+    source: Path | None = None
+    """A text file to translate, a sentence a line: measures BLEU on files instead."""
+    reference: Path | None = None
+    """The file of its translations."""
+    beam_size: int = 4
+    """Number of beams when translating files."""
+
+    def run(self) -> None:
+        from zoo import config as configs
+        from zoo.train import evaluation
+
+        if self.code is not None:
+            configs.load_file(self.code)
+        if self.source is None and self.reference is None:
+            metrics = evaluation.evaluate(
+                self.name,
+                self.split,
+                data_dir=self.data_dir,
+                step=self.checkpoint,
+                dtype=self.dtype,
+            )
+            for name, value in metrics.items():
+                print(f"{name}  {value:.5f}")
+            return
+        if self.source is None or self.reference is None:
+            raise ValueError("give --source and --reference together: files of the same sentences")
+        score, signature = evaluation.evaluate_files(
+            self.name,
+            self.source,
+            self.reference,
+            step=self.checkpoint,
+            dtype=self.dtype,
+            beam_size=self.beam_size,
+        )
+        print(f"BLEU  {score:.2f}  {signature}")
