@@ -109,20 +109,23 @@ def programs() -> Iterator[None]:
     jax.clear_caches()
 
 
-@pytest.fixture(autouse=True)
-def no_learning_curve(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Drawing the curve takes as long as a tiny training: only tests that ask for it see one."""
+@pytest.fixture(scope="session", autouse=True)
+def drawing() -> Iterator[Callable[[Path], None]]:
+    """What draws a run's learning curve; it takes as long as a tiny training, so it is off."""
     from zoo.train import reporting
 
-    if "learning_curve" not in request.fixturenames:
-        monkeypatch.setattr(reporting, "learning_curve", lambda folder: None)
+    with pytest.MonkeyPatch.context() as patch:
+        draw = reporting.learning_curve
+        patch.setattr(reporting, "learning_curve", lambda folder: None)
+        yield draw
 
 
 @pytest.fixture
-def learning_curve() -> str:
+def learning_curve(drawing: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch) -> str:
     """Lets the runs of this test draw their learning curve: the file's name."""
     from zoo.train import reporting
 
+    monkeypatch.setattr(reporting, "learning_curve", drawing)
     return reporting.CURVE
 
 

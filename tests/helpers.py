@@ -27,11 +27,16 @@ def run(module, variables, *inputs, train=False, method=None, rngs=None) -> Any:
 
 
 def random_variables(config, key) -> tuple[Any, Any]:
-    """The module of a config, and normal variables for it: biases and positions too."""
+    """The module of a config, and random variables for it, made without compiling an `init`.
+
+    Normal, also what `init` makes 0: biases, positions. Scales and variances are around 1.
+    """
     seed = np.random.default_rng(int(jax.random.bits(key)))
 
     def leaf(path, shape):
-        mean = 1.0 if "scale" in jax.tree_util.keystr(path) else 0.0
-        return jnp.asarray(seed.normal(mean, 0.25, shape.shape), jnp.float32)
+        name = jax.tree_util.keystr(path)
+        mean = 1.0 if "scale" in name or "['var']" in name else 0.0
+        values = seed.normal(mean, 0.25, shape.shape)
+        return jnp.asarray(abs(values) if "['var']" in name else values, jnp.float32)
 
     return config.build(), jax.tree_util.tree_map_with_path(leaf, config.variable_shapes())

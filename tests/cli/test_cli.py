@@ -31,30 +31,23 @@ def zoo_command(capsys):
     return call
 
 
-@pytest.fixture
-def csv(tmp_path):
-    path = tmp_path / "my.csv"
+@pytest.fixture(scope="module")
+def csv(tmp_path_factory):
+    path = tmp_path_factory.mktemp("data") / "my.csv"
     path.write_text(CSV)
     return path
 
 
-@pytest.fixture
-def trained(zoo_command, csv, tmp_path):
-    """A run of a few steps on a user's own file."""
-    code, _, err = zoo_command(
-        *("train", "bag_of_embeddings_file", "--data.train", csv, "--workdir", tmp_path / "run"),
-        *(
-            "--model.num-buckets",
-            "64",
-            "--steps",
-            "20",
-            "--optimizer.learning-rate",
-            "0.05",
-            "--quiet",
-        ),
-    )
-    assert (code, err) == (0, "")
-    return tmp_path / "run"
+@pytest.fixture(scope="module")
+def trained(csv):
+    """A run of a few steps on a user's own file, which the tests only read."""
+    from zoo.cli import main
+
+    run = csv.parent / "run"
+    command = f"train bag_of_embeddings_file --data.train {csv} --workdir {run} --quiet"
+    flags = "--model.num-buckets 64 --steps 20 --optimizer.learning-rate 0.05"
+    assert main([*command.split(), *flags.split()]) == 0
+    return run
 
 
 def test_help_fits_a_screen_and_names_every_command(zoo_command):

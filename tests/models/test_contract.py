@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import random_variables
 
 from zoo import registry
 
@@ -58,17 +59,25 @@ COUNTS = {
 SMALL = {
     "d_model": 8,
     "d_ff": 12,
+    "d_key": 4,
+    "d_value": 4,
     "num_heads": 2,
     "num_layers": 1,
     "num_encoder_layers": 1,
     "num_decoder_layers": 1,
     "num_blocks": 1,
+    "hidden_sizes": (5, 5),
     "stage_sizes": (1, 1),
     "width": 4,
     "widen_factor": 1,
     "zero_init": False,
+    "max_len": 8,
+    "axial_shape": (2, 4),
+    "ff_chunk_len": None,
+    "activation": "relu",
+    "dropout_rate": 0.0,
 }
-"""Sizes with which a large model is quickly run."""
+"""Sizes at which a large model runs quickly; models that differ in nothing else become equal."""
 
 
 def config_of(name, **sizes):
@@ -99,31 +108,44 @@ def test_shapes_and_parameter_counts(name):
     assert sum(leaf.size for leaf in jax.tree.leaves(variables["params"])) == COUNTS[name]
 
 
+def small(name):
+    """The small config of a model; a Reformer LM has one layer of each kind of attention."""
+    from zoo.models.reformer.lsh_attention import LSHAttentionConfig
+    from zoo.models.reformer.models import ReformerLMConfig
+    from zoo.models.reformer.self_attention import SelfAttentionConfig
+
+    config = config_of(name, **SMALL)
+    if not isinstance(config, ReformerLMConfig):
+        return config
+    near = SelfAttentionConfig(chunk_len=4, chunks_before=1)
+    hashed = LSHAttentionConfig(chunk_len=4, num_hashes=2, num_buckets=4)
+    return dataclasses.replace(config, attention=(near, hashed), num_layers=2)
+
+
 @functools.cache
-def gradients(config):
-    """Of a random sum of the outputs. Several models become the same one when they are small."""
-    module = config.build()
-    keys = iter(jax.random.split(jax.random.key(0), 9))
+def kinds():
+    """A name for each small config: of models that `SMALL` makes equal, one is enough."""
+    return {small(name): name for name in registry.list_models()}
+
+
+def gradients(config, key):
+    """Of a random sum of the outputs, with random weights."""
+    module, variables = random_variables(config, key())
     inputs = [
-        jax.random.randint(next(keys), (16, *item.shape[1:]), 1, 11)
+        jax.random.randint(key(), item.shape, 1, 11)
         if item.dtype == jnp.int32
-        else jax.random.normal(next(keys), (16, *item.shape[1:]))
-        for item in config.example_inputs(2)
+        else jax.random.normal(key(), item.shape)
+        for item in config.example_inputs(16)
     ]
-    variables = jax.jit(module.init)(next(keys), *inputs)
-    weights = jax.random.normal(next(keys), (16, *output_of(config)))
+    weights = jax.random.normal(key(), (16, *output_of(config)))
     return jax.jit(jax.grad(lambda v: (module.apply(v, *inputs) * weights).sum()))(variables)
 
 
-# Of models that differ in sizes alone, so that `SMALL` makes them equal, one is enough.
-KINDS = {config_of(name, **SMALL): name for name in registry.list_models()}
-
-
-@pytest.mark.parametrize("name", KINDS.values())
-def test_a_gradient_reaches_every_parameter(name):
-    found = gradients(config_of(name, **SMALL))["params"]
+@pytest.mark.parametrize("name", kinds().values())
+def test_a_gradient_reaches_every_parameter(name, key):
+    found = gradients(small(name), key)["params"]
     for path, gradient in jax.tree_util.tree_leaves_with_path(found):
-        # The softmax cares for differences of scores alone, which a bias of all keys does not make.
+        # The softmax depends only on differences of scores, and a bias of all keys changes none.
         if "['key']['bias']" not in jax.tree_util.keystr(path):
             assert np.abs(gradient).max() > 0, jax.tree_util.keystr(path)
 

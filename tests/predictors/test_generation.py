@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import run
 
 SIZES = {"d_model": 16, "d_ff": 16, "num_heads": 2, "max_len": 40}
 SENTENCES = ["abc", "a longer sentence, of words", "", "ü", "abd", "x" * 30]
@@ -81,7 +82,8 @@ def test_beams_are_the_same_alone_and_in_a_batch_and_their_scores_are_those_of_s
 def test_a_score_is_the_sum_of_the_log_probabilities_end_included(translator):
     source, target = "abc", "de"
     ids = translator.tokenizer.encode(target)
-    logits = translator.module.apply(
+    logits = run(
+        translator.module,
         translator.variables,
         jnp.array([translator.tokenizer.encode(source)]),
         jnp.array([[*ids, 1]]),
@@ -169,9 +171,10 @@ def test_continuations_are_the_same_alone_and_in_a_batch(language_model):
 
 def test_a_greedy_continuation_is_the_most_probable_token_each_time(language_model):
     ids = language_model.tokenizer.encode("ab")
-    for _ in range(5):
-        logits = language_model.module.apply(language_model.variables, jnp.array([[*ids, 0]]))
-        ids.append(int(jnp.argmax(logits[0, -1])))
+    while len(ids) < 7:  # what follows a token does not reach it: one length for all
+        tokens = jnp.array([[*ids, *[0] * (8 - len(ids))]])
+        logits = run(language_model.module, language_model.variables, tokens)
+        ids.append(int(jnp.argmax(logits[0, len(ids)])))
     expected = language_model.tokenizer.decode(ids[2:])
     assert language_model.generate("ab", max_new_tokens=5, temperature=0.0) == expected
 
@@ -278,11 +281,11 @@ def test_a_score_depends_on_no_padding_that_would_be_hashed(key):
     model = make(config, "language_modeling", key, {"eos": False})
     text = "a text of 19 letter"
     ids = jnp.asarray([model.encode(text)])
-    logits = model.module.apply(model.variables, ids)
+    logits = run(model.module, model.variables, ids)
     (expected,) = decoding.log_probabilities(logits, ids, jnp.ones(ids.shape))
     assert model.score([text, "b"])[0] == pytest.approx(float(expected), rel=1e-4)
     padded = jnp.pad(ids, ((0, 0), (0, 13)))
-    moved = model.module.apply(model.variables, padded)[:, : len(text)]
+    moved = run(model.module, model.variables, padded)[:, : len(text)]
     assert np.abs(moved - logits).max() > 1e-3
     with pytest.raises(ValueError) as error:
         model.score("x" * 41)
@@ -309,7 +312,7 @@ def test_neither_target_nor_prefix_reaches_a_source_whose_padding_would_be_read(
     translator = make(config, "translation", key)
     ids = jnp.array([translator.encode("a ship")])
     target = jnp.array([[*translator.encode("b" * 20), 1]])
-    logits = np.asarray(translator.module.apply(translator.variables, ids, target), np.float64)
+    logits = np.asarray(run(translator.module, translator.variables, ids, target), np.float64)
     total = np.log(np.exp(logits).sum(-1))
     expected = (np.take_along_axis(logits, target[..., None], -1)[..., 0] - total).sum()
     assert translator.score("a ship", "b" * 20) == pytest.approx(expected, abs=1e-2)

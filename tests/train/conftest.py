@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 if TYPE_CHECKING:
-    from zoo.train import Recipe
+    from zoo.train import Recipe, Result
 
 SEA = [
     "the ship sails the sea",
@@ -32,7 +32,7 @@ def rows() -> list[tuple[str, str]]:
     return list(ROWS)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def recipe() -> Callable[..., Recipe]:
     """Makes a recipe for `rows`, with some fields changed by dotted path."""
 
@@ -66,6 +66,15 @@ def recipe() -> Callable[..., Recipe]:
     return make
 
 
+@pytest.fixture(scope="session")
+def source(recipe, tmp_path_factory: pytest.TempPathFactory) -> Result:
+    """A finished run of `recipe()` on `rows`, for all tests that only read its folder."""
+    import zoo
+
+    folder = tmp_path_factory.mktemp("finished") / "source"
+    return zoo.fit(recipe(), folder, data=list(ROWS), quiet=True)
+
+
 @pytest.fixture
 def run(recipe, rows, tmp_path: Path):
     """Trains quietly on `rows` and gives the result."""
@@ -94,7 +103,7 @@ def image_rows() -> dict[str, np.ndarray]:
     return {"image": noise.astype(np.uint8), "label": classes}
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def image_recipe() -> Callable[..., Recipe]:
     """Makes a recipe for `image_rows`, with some fields changed by dotted path."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 
 import pytest
 
@@ -21,7 +22,7 @@ def rows():
     return found
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def recipe(toy_tagger):
     from zoo.pipelines import TaggingData
     from zoo.train import Recipe
@@ -42,11 +43,12 @@ def recipe(toy_tagger):
     )
 
 
-@pytest.fixture
-def run(recipe, tmp_path):
+@pytest.fixture(scope="module")
+def run(recipe, tmp_path_factory):
+    """A finished run, which the tests only read."""
     import zoo
 
-    return zoo.fit(recipe, tmp_path / "run", data=rows(), quiet=True)
+    return zoo.fit(recipe, tmp_path_factory.mktemp("tagger") / "run", data=rows(), quiet=True)
 
 
 @pytest.fixture
@@ -98,14 +100,16 @@ def test_a_tagger_is_trained_chosen_by_f1_exported_and_asked(run, zoo_command, t
     assert "FAILED" not in out
 
 
-def test_a_run_is_resumed_and_evaluated_with_the_labels_it_began_with(run, recipe):
+def test_a_run_is_resumed_and_evaluated_with_the_labels_it_began_with(run, recipe, tmp_path):
     import zoo
 
+    shutil.copytree(run.workdir, tmp_path / "run")
     more = dataclasses.replace(recipe, steps=60)
-    again = zoo.fit(more, run.workdir, data=rows()[:5], quiet=True)
+    again = zoo.fit(more, tmp_path / "run", data=rows(), quiet=True)
+    assert again.state.step == 60
     assert again.metrics["validation/f1"] == 1.0
     few = [(["Anna", "went"], ["B-per", "O"]), ([], [])]
-    found = zoo.evaluate(run.workdir, data=few)
+    found = zoo.evaluate(again.workdir, data=few)
     assert found["test/f1"] == 1.0
     assert set(found) == {
         f"test/{name}" for name in ("loss", "accuracy", "precision", "recall", "f1")
