@@ -1,6 +1,7 @@
 """zoo.registry: look-up, did-you-mean, duplicates, and names that match the modules."""
 
 import importlib
+import pkgutil
 
 import pytest
 
@@ -35,21 +36,42 @@ def test_an_unknown_name_is_answered_with_the_closest_and_the_number_known():
     assert isinstance(error.value, LookupError)
 
 
-def test_a_duplicate_names_both_modules():
-    known = Registry("pet")
-    known.declare({"zoo.cats": ("cat",)})
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """Makes a package `pets` of modules that register functions, and its registry."""
 
-    def cat():
-        return None
+    def make(**modules):
+        folder = tmp_path / "pets"
+        folder.mkdir()
+        (folder / "__init__.py").write_text("")
+        for module, names in modules.items():
+            functions = [f"@registry.pets.register\ndef {name}():\n    ...\n" for name in names]
+            (folder / f"{module}.py").write_text("\n\n".join(["raise ImportError", *functions]))
+        monkeypatch.syspath_prepend(tmp_path)
+        return Registry("pet", "pets")
 
-    with pytest.raises(
-        ValueError, match=f"two pets are named 'cat': in zoo.cats and in {__name__}; rename one"
-    ):
-        known.register(cat)
+    return make
+
+
+def test_names_are_read_and_no_module_is_imported(package):
+    assert package(cats=["tom", "felix"], dogs=["rex"]).names() == ("felix", "rex", "tom")
+
+
+def test_a_duplicate_names_both_modules(package):
+    known = package(cats=["tom"], dogs=["tom"])
+    message = "two pets are named 'tom': in pets.cats and in pets.dogs; rename one"
+    with pytest.raises(ValueError, match=message):
+        known.names()
 
 
 @pytest.mark.parametrize("known", [registry.models, registry.recipes], ids=lambda known: known.kind)
-def test_what_a_module_registers_is_what_its_package_declares(known):
+def test_what_is_read_is_what_the_modules_register(known):
+    package = importlib.import_module(known._package)
+    for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+        importlib.import_module(found.name)
+    modules = {function.__name__: function.__module__ for function in known._functions.values()}
+    own = {name: module for name, module in modules.items() if module.startswith("zoo.")}
+    assert own == {name: at for name, at in known._declared if at.startswith("zoo.")}
     for name in known.names():
         function = known.get(name)
         assert function.__name__ == name

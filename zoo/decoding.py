@@ -1,9 +1,9 @@
 """Greedy decoding, sampling and beam search over a step function, each one loop on the device.
 
-A model is known by one function, `step(tokens [B, N], cache) -> (logits [B, N, V], cache)`: the
-logits of the token that follows. The cache is what the model makes of it; for beam search it has a
-method `reorder(parents [B, N])`, after which beam n goes on from where beam `parents[:, n]` was.
-The first token that a step is given is START.
+A model is a function here, `step(tokens [B, N], cache) -> (logits [B, N, V], cache)`, which reads
+one token for each beam and gives the logits of the next. The cache is a pytree of the model's own.
+For beam search it has a method `reorder(parents [B, N])`, which gives the cache in which beam n
+continues what beam `parents[:, n]` has read. The first token that is read is START.
 
 Shapes: `B` batch, `N` beams, `V` vocabulary, `L` the most new tokens, `P` length of the prefixes.
 """
@@ -25,7 +25,7 @@ from zoo.config import ConfigError
 Step = Callable[[Int[Array, "B N"], Any], tuple[Float[Array, "B N V"], Any]]
 
 START = 0
-"""What is read before the first token."""
+"""The token that is read before the first one."""
 
 NEVER = -jnp.inf
 """The score of what must not be chosen."""
@@ -33,14 +33,18 @@ NEVER = -jnp.inf
 
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
-    """How a token is drawn from its logits."""
+    """How a token is drawn from its logits.
+
+    Raises:
+      ConfigError: a value is out of its range.
+    """
 
     temperature: float = 0.0
-    """Logits are divided by it; 0 takes the most probable token (greedy decoding)."""
+    """Divides the logits; 0 takes the most probable token (greedy decoding)."""
     top_k: int | None = None
     """Draw from the k most probable tokens only (Fan et al. 2018)."""
     top_p: float | None = None
-    """Draw from the smallest set of tokens that has this probability (Holtzman et al. 2020)."""
+    """Draw from the smallest set of tokens that is this probable (Holtzman et al. 2020)."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.temperature < math.inf:
@@ -52,22 +56,25 @@ class Sampling:
 
     @property
     def greedy(self) -> bool:
-        """Whether nothing is left to chance."""
+        """Whether the most probable token is always taken."""
         return self.temperature == 0 or self.top_k == 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class Beam:
-    """Beam search: the best sequences found, by score / ((5 + length) / 6) ** length_penalty.
+    """Beam search, which ranks sequences by score / ((5 + length) / 6) ** length_penalty.
 
     A score is the sum of the log-probabilities of the tokens, end of sequence included (Wu et al.
     2016, section 7, without coverage).
+
+    Raises:
+      ConfigError: a value is out of its range.
     """
 
     size: int = 4
-    """Sequences that are followed at once."""
+    """Sequences that are extended at the same time."""
     length_penalty: float = 0.6
-    """0 ranks by the score itself, which favours short sequences; 1 by its mean, about."""
+    """0 ranks by the score itself, which favours short sequences; 1 by about the mean a token."""
 
     def __post_init__(self) -> None:
         if self.size < 1:
@@ -81,12 +88,12 @@ class Prefix(NamedTuple):
 
     tokens: Int[Array, "B P"]
     lengths: Int[Array, "B"]
-    """How many of a row's tokens count; the rest is padding."""
+    """Number of a row's tokens; the rest is padding."""
 
     def force(
         self, logits: Float[Array, "B N V"], position: Int[Array, ""]
     ) -> Float[Array, "B N V"]:
-        """The logits, with no choice but the prefix's token where one stands at this position."""
+        """The logits; within a row's prefix, those of all tokens but the prefix's are -inf."""
         at = jnp.minimum(position, self.tokens.shape[1] - 1)
         token = jax.lax.dynamic_index_in_dim(self.tokens, at, axis=1)  # [B, 1]
         forced = (position < self.lengths)[:, None, None]
@@ -95,21 +102,22 @@ class Prefix(NamedTuple):
 
 
 class Sampled(NamedTuple):
-    """Where sampling stands: what `begin` makes and `sample` goes on from."""
+    """The state of sampling, which `begin` makes and `sample` continues."""
 
     position: Int[Array, ""]
-    """Tokens chosen so far."""
+    """Number of tokens chosen so far."""
     last: Int[Array, "B"]
     """The token to be read next."""
     tokens: Int[Array, "B L"]
-    """Those chosen, with 0 after the end of the sequence."""
+    """The tokens chosen: the end of the sequence is one of them, after it there are zeros."""
     done: Bool[Array, "B"]
-    """Whether a row has reached its end."""
+    """Whether a row's sequence has ended."""
     cache: Any
+    """The model's."""
 
 
 def begin(cache: Any, batch: int, length: int) -> Sampled:
-    """Nothing chosen yet, and room for `length` tokens."""
+    """The state before the first token, with room for `length` tokens."""
     return Sampled(
         position=jnp.zeros((), jnp.int32),
         last=jnp.full((batch,), START, jnp.int32),
@@ -129,16 +137,20 @@ def sample(
     prefix: Prefix | None = None,
     until: int | Int[Array, ""] | None = None,
 ) -> Sampled:
-    """Chooses tokens until every row has ended, or `until` are chosen (None: while there is room).
+    """Chooses tokens until all rows have ended, or until there are `until` of them.
 
     Args:
       step: the model.
-      state: where to go on from.
-      keys: one a row, [B]. A row's choice depends on its key and on nothing else in the batch.
-      sampling: how.
-      eos_id: the end of a sequence; a negative number means that there is none.
-      prefix: what each row must begin with.
-      until: the position at which to pause, as for streaming.
+      state: of `begin`, or of an earlier call, which this one continues.
+      keys: one for each row, [B]. Nothing else in the batch changes a row's tokens.
+      sampling: how tokens are drawn.
+      eos_id: the token that ends a sequence; negative if there is none.
+      prefix: tokens that each row must begin with.
+      until: the number of tokens at which to stop, such as for streaming; None: when `state` is
+        full.
+
+    Returns:
+      The state with the new tokens, see `Sampled.tokens`.
     """
     room = state.tokens.shape[1]
     until = room if until is None else jnp.minimum(until, room)
@@ -185,7 +197,7 @@ def _choose(
 
 
 def _nucleus(logits: Float[Array, "B V"], share: float) -> Float[Array, "B 1"]:
-    """The least logit of the smallest set of tokens that has this share of the probability."""
+    """The least logit in the smallest set of tokens with this share of the probability."""
     ordered = jnp.sort(logits, axis=-1, descending=True)
     probabilities = jax.nn.softmax(ordered, axis=-1)
     before = jnp.cumsum(probabilities, axis=-1) - probabilities
@@ -193,18 +205,24 @@ def _nucleus(logits: Float[Array, "B V"], share: float) -> Float[Array, "B 1"]:
 
 
 class Beams(NamedTuple):
-    """Where beam search stands. Scores are raw for what goes on, ranked for what has ended."""
+    """The state of beam search: N sequences that go on, and the N best that have ended."""
 
     position: Int[Array, ""]
+    """Number of tokens chosen so far."""
     last: Int[Array, "B N"]
+    """The tokens to be read next."""
     tokens: Int[Array, "B N L"]
+    """The sequences that go on."""
     scores: Float[Array, "B N"]
-    """Best first; NEVER for a beam that does not exist."""
+    """Their scores, best first; NEVER where there is no sequence."""
     ended: Int[Array, "B N L"]
+    """The sequences that have ended."""
     ended_scores: Float[Array, "B N"]
+    """Their scores."""
     ended_ranks: Float[Array, "B N"]
-    """Best first; NEVER for none."""
+    """Their scores with the length penalty, best first; NEVER where there is no sequence."""
     cache: Any
+    """The model's."""
 
 
 def beam_search(
@@ -217,20 +235,24 @@ def beam_search(
     eos_id: int,
     prefix: Prefix | None = None,
 ) -> tuple[Int[Array, "B N L"], Float[Array, "B N"]]:
-    """The N best sequences of at most L tokens, best first, and their scores (not penalised).
+    """The N best sequences of at most L tokens.
 
-    A row stops when no beam can overtake what has ended: a score only falls, so its rank is at most
-    that of the same score at the greatest length. What has not ended after L tokens competes as it
-    stands.
+    A row is finished when no sequence that goes on can outrank those that have ended: scores only
+    fall, so the most that it can reach is its score of now, ranked at length L. Sequences that have
+    not ended after L tokens are ranked as they are.
 
     Args:
       step: the model.
-      cache: one beam a row.
-      beam: how many are followed, and how they are ranked.
-      batch: rows.
-      length: L.
-      eos_id: the end of a sequence, which stands at the end of those that end.
-      prefix: what each row must begin with.
+      cache: the model's, with one beam a row.
+      beam: the number of beams N, and how they are ranked.
+      batch: the number of rows B.
+      length: the most tokens L.
+      eos_id: the token that ends a sequence; negative if there is none.
+      prefix: tokens that each row must begin with.
+
+    Returns:
+      The sequences, best first, each with its end and zeros after it, and their scores without
+      length penalty: -inf where a row has fewer than N sequences.
     """
     n = beam.size
 
@@ -244,7 +266,7 @@ def beam_search(
         if prefix is not None:
             logits = prefix.force(logits, state.position)
         candidates = state.scores[..., None] + (logits - normaliser)
-        # Of 2 N candidates at most N end here, so N are left to go on.
+        # At most N of the 2 N candidates end here, so at least N are left to go on.
         scores, where = xla.top_k(candidates.reshape(batch, n * size), 2 * n)
         parents, token = where // size, where % size
         tokens = jnp.take_along_axis(state.tokens, parents[..., None], axis=1)
@@ -299,7 +321,7 @@ def beam_search(
 
 
 def _pick(values: Array, beams: Int[Array, "B M"]) -> Array:
-    """The values [B, N, …] of some beams, [B, M, …]."""
+    """The values [B, M, …] of some beams, out of those of all, [B, N, …]."""
     beams = beams.reshape(beams.shape + (1,) * (values.ndim - 2))
     return jnp.take_along_axis(values, beams, axis=1)
 
@@ -307,6 +329,6 @@ def _pick(values: Array, beams: Int[Array, "B M"]) -> Array:
 def log_probabilities(
     logits: Float[Array, "B T V"], tokens: Int[Array, "B T"], weights: Float[Array, "B T"]
 ) -> Float[Array, "B"]:
-    """The score of each row: the sum of its tokens' log-probabilities, by their weights."""
+    """The score of each row: the weighted sum of the (natural) log-probabilities of its tokens."""
     picked = jnp.take_along_axis(logits, tokens[..., None], axis=-1)[..., 0]
     return jnp.sum(weights * (picked - jax.nn.logsumexp(logits, axis=-1)), axis=-1)

@@ -1,9 +1,11 @@
 """The zoo's registries: name -> function giving a config (models) or a Recipe (recipes).
 
-A package lists its names beside the modules that define them (`zoo/models/__init__.py`,
-`zoo/train/recipes/__init__.py`), so that listing imports no JAX: a module is imported when one of
-its names is used. An installed package adds names of its own by entry points in the groups
-`zoo.models` and `zoo.recipes`, whose names are those of the functions.
+A function is registered where it is defined, by `@registry.models.register`, and nowhere else. To
+list the names no module is imported (and so no JAX): the sources of the package are searched for
+that line. A module is imported when one of its names is used.
+
+An installed package adds names of its own by entry points in the groups `zoo.models` and
+`zoo.recipes`, whose names are those of the functions.
 """
 
 from __future__ import annotations
@@ -14,8 +16,9 @@ import functools
 import importlib
 import importlib.metadata
 import importlib.util
+import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -42,7 +45,7 @@ class Registry(Generic[F]):
 
         Args:
           kind: what the functions give, for error messages.
-          package: imported before the first look-up; it calls `declare` for the zoo's modules.
+          package: its modules register functions.
           group: of the entry points by which installed packages add functions.
         """
         self.kind = kind
@@ -50,12 +53,6 @@ class Registry(Generic[F]):
         self._group = group
         self._modules: dict[str, str] = {}
         self._functions: dict[str, F] = {}
-
-    def declare(self, modules: Mapping[str, tuple[str, ...]]) -> None:
-        """Says which names each module defines."""
-        for module, names in modules.items():
-            for name in names:
-                self._claim(name, module)
 
     def register(self, function: F) -> F:
         """Decorator: makes `function` known under its name.
@@ -75,12 +72,16 @@ class Registry(Generic[F]):
             )
 
     @functools.cached_property
-    def _installed(self) -> dict[str, str]:
-        """Name -> module of what installed packages add."""
-        if self._group is None:
-            return {}
-        entries = importlib.metadata.entry_points(group=self._group)
-        return {entry.name: entry.module for entry in entries}
+    def _declared(self) -> tuple[tuple[str, str], ...]:
+        """(name, module) of what the package and installed packages register."""
+        found: list[tuple[str, str]] = []
+        if self._package is not None:
+            line = rf"^@registry\.{self.kind}s\.register\ndef (\w+)"
+            found += defined_in(self._package, line)
+        if self._group is not None:
+            entries = importlib.metadata.entry_points(group=self._group)
+            found += ((entry.name, entry.module) for entry in entries)
+        return tuple(found)
 
     def get(self, name: str) -> F:
         """The function of that name.
@@ -97,9 +98,7 @@ class Registry(Generic[F]):
 
     def names(self, pattern: str = "*") -> tuple[str, ...]:
         """The known names that match a shell pattern, sorted."""
-        if self._package is not None:
-            importlib.import_module(self._package)
-        for name, module in self._installed.items():
+        for name, module in self._declared:
             self._claim(name, module)
         return tuple(sorted(name for name in self._modules if fnmatch.fnmatchcase(name, pattern)))
 
@@ -119,6 +118,22 @@ class Registry(Generic[F]):
             group = summaries.setdefault(subject, {})
             group |= {name: lines.get(name, "") for name in names}
         return summaries
+
+
+def defined_in(package: str, pattern: str) -> Iterator[tuple[str, str]]:
+    """(name, module) of each definition in a package's sources; nothing of it is imported.
+
+    Args:
+      package: its dotted name.
+      pattern: matches a definition; `^` is the beginning of a line, the group is the name.
+    """
+    spec = importlib.util.find_spec(package)
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
+        for path in sorted(Path(folder).rglob("*.py")):
+            parts = path.relative_to(folder).with_suffix("").parts
+            module = ".".join((package, *parts)).removesuffix(".__init__")
+            for match in re.finditer(pattern, path.read_text(encoding="utf-8"), re.MULTILINE):
+                yield match[1], module
 
 
 def _first_lines(module: str) -> dict[str, str]:

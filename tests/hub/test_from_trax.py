@@ -194,7 +194,7 @@ def test_labels_are_for_classifiers(checkpoint, tmp_path):
     from zoo.interop import trax
 
     path = checkpoint(arrays((6, 4), (8, 4), (4,), (4,), (4, 6), (6,)))
-    config = trax.config("TransformerLM", vocab_size=6, d_model=4, n_heads=2, n_layers=0, max_len=8)
+    config = trax.config("TransformerLM", vocab_size=6, d_model=4, n_heads=2, n_layers=1, max_len=8)
     with pytest.raises(ValueError, match=r"labels \(.*\) go with a classifier; this is a model of"):
         import_trax(path, tmp_path / "out", config, labels=tmp_path / "names.txt")
 

@@ -11,7 +11,7 @@ from zoo.interop import trax
 def test_defaults_are_trax_s():
     config = trax.config("MLP")
     assert (config.hidden_sizes, config.num_classes) == ((128,), 64)
-    assert (config.activation, config.activate_output, config.flatten) == ("relu", False, True)
+    assert (config.activation, config.trax, config.flatten) == ("relu", None, True)
     assert config.input_shape is None
 
 
@@ -20,7 +20,7 @@ def test_arguments_become_the_zoo_s_fields():
         "MLP", layer_widths=[9, 7, 5], activation_fn="tl.FastGelu", out_activation=True, mode="eval"
     )
     assert (config.hidden_sizes, config.num_classes) == ((9, 7), 5)
-    assert (config.activation, config.activate_output) == ("gelu_tanh", True)
+    assert (config.activation, config.trax.activate_output) == ("gelu_tanh", True)
     config = trax.config("BagOfEmbeddings", vocab_size=50, d_feature=16, n_classes=3)
     assert (config.vocab_size, config.d_model, config.num_classes) == (50, 16, 3)
     assert config.average_padding
@@ -44,7 +44,7 @@ def test_the_transformers_have_trax_s_defaults(name):
     else:
         assert config.num_layers == 6
     if name == "TransformerEncoder":
-        assert (config.num_classes, config.average_padding) == (10, True)
+        assert (config.num_classes, config.trax.average_padding) == (10, True)
 
 
 def test_the_arguments_of_a_transformer_become_the_zoo_s_fields():

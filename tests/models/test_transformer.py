@@ -120,13 +120,17 @@ def test_reordered_beams_go_on_from_their_parents(key):
 
 
 def test_a_classifier_averages_real_tokens_unless_it_is_trax_s(key):
+    from zoo.models.trax.transformer import TransformerEncoderQuirks
+
     tokens = ids(key(), 2, 5)
     padded = jnp.pad(tokens, ((0, 0), (0, 3)))
     module, variables = random_variables(classifier(), key())
     np.testing.assert_allclose(
         run(module, variables, tokens), run(module, variables, padded), **EXACT
     )
-    as_trax = classifier(average_padding=True).build()
+    as_trax = classifier(trax=TransformerEncoderQuirks(average_padding=True))
+    assert as_trax.reads_padding and as_trax.exact_lengths and not module.config.reads_padding
+    as_trax = as_trax.build()
     difference = run(as_trax, variables, tokens) - run(as_trax, variables, padded)
     assert np.abs(difference).max() > 1e-3
     assert np.isfinite(run(module, variables, jnp.zeros((1, 4), jnp.int32))).all()
@@ -223,7 +227,7 @@ def test_ids_outside_the_vocabulary_are_clipped(key):
 
 
 def test_sinusoids_alternate_sine_and_cosine():
-    from zoo.models.stack import sinusoids
+    from zoo.models.layers import sinusoids
 
     table = sinusoids(None, (5, 6))
     np.testing.assert_allclose(table[3, 0], np.sin(3), rtol=1e-6)
@@ -245,7 +249,7 @@ def test_what_does_not_fit_is_said(key):
     with pytest.raises(ConfigError, match=r"d_model=16 must be even and a multiple of num_heads=3"):
         dataclasses.replace(translation(), num_heads=3)
     module, variables = random_variables(language(), key())
-    with pytest.raises(ValueError, match=r"a sequence of 13 positions is longer than max_len=12"):
+    with pytest.raises(ValueError, match=r"a sequence of 13 positions is longer than max_len=12; "):
         run(module, variables, jnp.zeros((1, 13), jnp.int32))
     with pytest.raises(ValueError, match=r"a cache of 13 positions is longer than max_len=12"):
         run(module, variables, 1, 13, method="start")
@@ -254,6 +258,7 @@ def test_what_does_not_fit_is_said(key):
 @pytest.mark.gpu
 @pytest.mark.skipif(jax.default_backend() != "gpu", reason="cuDNN is for GPUs of NVIDIA")
 def test_fused_attention_gives_what_plain_attention_gives(key, monkeypatch):
+    from zoo import xla
     from zoo.models import attention
 
     module = attention.Attention(num_heads=2, d_model=128, dtype="bfloat16")
@@ -270,22 +275,23 @@ def test_fused_attention_gives_what_plain_attention_gives(key, monkeypatch):
     variables = module.init(key(), x, method=begin)
     results = []
     for fused in (True, False):
-        monkeypatch.setattr(attention.Attention, "_has_flash", lambda *_, fused=fused: fused)
+        monkeypatch.setattr(xla, "has_fused_attention", lambda *_, fused=fused: fused)
         found, pull = jax.vjp(answer, variables, x)
         results.append((found, pull(jnp.cos(jnp.arange(found.size)).reshape(found.shape))))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=0.05), *results)
 
 
 def test_fused_attention_is_asked_for_what_it_takes(monkeypatch):
+    from zoo import xla
     from zoo.models import attention
 
     asked = []
 
-    def flash(queries, keys, values, mask):
+    def fused(queries, keys, values, mask):
         asked.append(True)
         return queries
 
-    monkeypatch.setattr(attention, "_flash", flash)
+    monkeypatch.setattr(xla, "fused_attention", fused)
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
 
     def asks(width=64, length=6, train=False, **fields):

@@ -99,6 +99,7 @@ def _transformer_encoder(
     ff_activation: str = "Relu",
 ) -> ModelConfig:
     from zoo.models.transformer import TransformerEncoderConfig
+    from zoo.models.trax.transformer import TransformerEncoderQuirks
 
     return TransformerEncoderConfig(
         vocab_size=vocab_size,
@@ -110,7 +111,7 @@ def _transformer_encoder(
         max_len=max_len,
         dropout_rate=dropout,
         activation=activation(ff_activation),
-        average_padding=True,  # trax averages over all positions
+        trax=TransformerEncoderQuirks(average_padding=True),
     )
 
 
@@ -236,6 +237,7 @@ def _mlp(
     flatten: bool = True,
 ) -> ModelConfig:
     from zoo.models.mlp import MLPConfig
+    from zoo.models.trax.mlp import MLPQuirks
 
     if not layer_widths:
         raise ConfigError("MLP(layer_widths=()) has no layers; give the width of at least one")
@@ -244,7 +246,7 @@ def _mlp(
         hidden_sizes=tuple(hidden_sizes),
         num_classes=num_classes,
         activation=activation(activation_fn),
-        activate_output=out_activation,
+        trax=MLPQuirks(activate_output=True) if out_activation else None,
         flatten=flatten,
     )
 

@@ -1,12 +1,9 @@
-"""The model families.
-
-Importing this package imports none of them: it says which module defines which name.
-"""
+"""The model families. Importing this package imports none of them."""
 
 from __future__ import annotations
 
 import importlib
-import pkgutil
+import re
 from typing import TYPE_CHECKING, Any
 
 from zoo import registry
@@ -14,54 +11,6 @@ from zoo.config import override
 
 if TYPE_CHECKING:
     from flax import linen as nn
-
-FAMILIES = {
-    "zoo.models.bag_of_embeddings": ("bag_of_embeddings",),
-    "zoo.models.lstm": (
-        "gru_lm",
-        "lstm_classifier",
-        "lstm_lm",
-        "lstm_lm_tiny",
-        "lstm_tagger",
-    ),
-    "zoo.models.mlp": ("mlp",),
-    "zoo.models.reformer.models": (
-        "reformer_base",
-        "reformer_lm_base",
-        "reformer_lm_long",
-        "reformer_lm_small",
-        "reformer_lm_tiny",
-        "reformer_tagger",
-        "reformer_tiny",
-    ),
-    "zoo.models.resnet": (
-        "resnet101",
-        "resnet152",
-        "resnet18",
-        "resnet20_cifar",
-        "resnet32_cifar",
-        "resnet34",
-        "resnet50",
-        "resnet56_cifar",
-        "wide_resnet16_4",
-        "wide_resnet28_10",
-    ),
-    "zoo.models.seq2seq": ("lstm_seq2seq",),
-    "zoo.models.transformer": (
-        "transformer_base",
-        "transformer_big",
-        "transformer_decoder_base",
-        "transformer_encoder_base",
-        "transformer_encoder_tiny",
-        "transformer_lm_base",
-        "transformer_lm_small",
-        "transformer_lm_tiny",
-        "transformer_small",
-        "transformer_tiny",
-    ),
-}
-
-registry.models.declare(FAMILIES)
 
 
 def create(name: str, **fields: Any) -> nn.Module:
@@ -79,11 +28,14 @@ def create(name: str, **fields: Any) -> nn.Module:
     return module
 
 
-def import_families() -> None:
-    """Imports every family, so that `config.from_dict` can find each config class by its name."""
-    from zoo.models import trax
+def import_families(text: str = "") -> None:
+    """Imports the families, so that `config.from_dict` finds their classes by name.
 
-    for module in FAMILIES:
+    Args:
+      text: of a stored config; only families whose classes it names are imported, or all of them
+        if it names none.
+    """
+    classes = dict(registry.defined_in(__name__, r"^class (\w+)"))
+    named = classes.keys() & set(re.findall(r"\w+", text))
+    for module in sorted({classes[name] for name in named or classes}):
         importlib.import_module(module)
-    for found in pkgutil.iter_modules(trax.__path__, f"{trax.__name__}."):
-        importlib.import_module(found.name)

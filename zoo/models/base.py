@@ -29,6 +29,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, get_args, runtime_checkable
 
 import jax
+import jax.numpy as jnp
 from flax import linen as nn
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int
@@ -127,6 +128,14 @@ class ModelConfig(abc.ABC):
         """The fields that set `max_positions`, for error messages: `max_len=256`."""
         return f"max_len={self.max_positions}"
 
+    def check_length(self, length: int, what: str) -> None:
+        """Raises ValueError if `what` has more positions than the module takes."""
+        if self.max_positions is not None and length > self.max_positions:
+            raise ValueError(
+                f"{what} of {length} positions is longer than {self.described_limit}; give a "
+                "shorter one"
+            )
+
     def with_max_len(self: C, length: int) -> C:
         """This config with room for sequences of `length` positions; itself if it has that."""
         return self
@@ -149,6 +158,40 @@ class ModelConfig(abc.ABC):
     def carries_state(self) -> bool:
         """Whether the module has `begin` and `unroll`, see `Recurrent`."""
         return False
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenConfig(ModelConfig):
+    """The fields of every model that reads token ids [B, T]."""
+
+    vocab_size: int | None = None
+    """Token ids are 0 … vocab_size - 1; an id outside is clipped to the nearest."""
+    d_model: int = 512
+    """Width of an embedding, and of each position between the layers."""
+    init_scale: float = 1.0
+    """The entries of a new embedding table have the variance init_scale² / d_model; 1.0 is trax's.
+    """
+
+    def example_inputs(self, batch: int) -> tuple[jax.ShapeDtypeStruct, ...]:
+        length = min(8, self.max_positions or 8)
+        return (jax.ShapeDtypeStruct((batch, length), jnp.int32),)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceTargetConfig(TokenConfig):
+    """The fields of every model that reads a source [B, S] and predicts a target [B, T]."""
+
+    target_vocab_size: int | None = None
+    """Size of the target's vocabulary, which then has an embedding table of its own; None: source
+    and target share vocabulary and table."""
+
+    @property
+    def output_size(self) -> int:
+        """Number of logits a target token: the size of the target's vocabulary."""
+        return self.target_vocab_size or self.size_of("vocab_size")
+
+    def example_inputs(self, batch: int) -> tuple[jax.ShapeDtypeStruct, ...]:
+        return super().example_inputs(batch) * 2
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,8 +21,8 @@ from jaxtyping import Array, Bool, Float, Int
 
 from zoo import registry
 from zoo.models.base import ModelConfig
-from zoo.models.dense import Dense, Precision
-from zoo.models.layers import Dropout, Embedding
+from zoo.models.dense import Precision
+from zoo.models.layers import Dropout, Embedding, dense
 from zoo.models.recurrent import CellName, Recurrent, State
 
 
@@ -179,7 +179,7 @@ class RecurrentLM(nn.Module):
         self.embedding = Embedding(size, config.d_model, config.init_scale)
         self.dropout = Dropout(config.dropout_rate)
         self.layers = Layers(config, config.num_layers, config.cell)
-        self.logits = Dense(size, config.dtype)
+        self.logits = dense(size, config.dtype)
 
     def __call__(self, tokens: Int[Array, "B T"], *, train: bool = False) -> Float[Array, "B T V"]:
         return self.unroll(tokens, self.begin(tokens.shape[0]), train=train)[0]
@@ -224,7 +224,7 @@ class LSTMClassifier(nn.Module):
         config = self.config
         real = (tokens != config.pad_id).T
         x = _read(config, tokens, real, train)
-        head = Dense(config.size_of("num_classes"), config.dtype, name="head")
+        head = dense(config.size_of("num_classes"), config.dtype, name="head")
         return head(_pool(x, real, config.pooling, config.d_model))
 
 
@@ -238,7 +238,7 @@ class LSTMTagger(nn.Module):
         config = self.config
         real = None if config.pad_id is None else (tokens != config.pad_id).T
         x = _read(config, tokens, real, train)
-        head = Dense(config.size_of("num_classes"), config.dtype, name="head")
+        head = dense(config.size_of("num_classes"), config.dtype, name="head")
         return head(x.swapaxes(0, 1))
 
 

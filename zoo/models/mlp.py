@@ -1,6 +1,6 @@
-"""Multi-layer perceptron for images and other fixed-size inputs (trax: `MLP`).
+"""Multi-layer perceptron for images and other inputs of a fixed size (trax: `MLP`).
 
-Shapes: `B` batch, `C` classes; the inputs' other axes are flattened.
+Shapes: `B` batch, `C` classes; the other axes of the inputs are flattened.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from jaxtyping import Array, Float, Num
 
 from zoo import registry
 from zoo.config import ConfigError
-from zoo.models.base import ModelConfig
-from zoo.models.dense import Dense, Precision
-from zoo.models.layers import ACTIVATIONS, Activation, Dropout
+from zoo.models.base import ModelConfig, TraxQuirks
+from zoo.models.dense import Precision
+from zoo.models.layers import ACTIVATIONS, Activation, Dropout, dense
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,27 +27,27 @@ class MLPConfig(ModelConfig):
     input_shape: tuple[int, ...] | None = None
     """Shape of one input, without the batch."""
     num_classes: int | None = None
-    """Width of the last layer."""
+    """Number of logits."""
     hidden_sizes: tuple[int, ...] = (512, 512)
-    """Widths of the layers before it."""
+    """Widths of the hidden layers."""
     activation: Activation = "relu"
     """After each hidden layer."""
-    activate_output: bool = False
-    """After the last layer too (trax: `out_activation`)."""
     flatten: bool = True
-    """Flatten an input to one axis first; else layers act on its last axis (trax: `flatten`)."""
+    """Flatten an input to one axis first; otherwise the layers act on its last axis."""
     dropout_rate: float = 0.0
-    """After each hidden layer's activation."""
+    """Share of the hidden activations that is dropped in training."""
     dtype: Precision = "float32"
-    """Of the products of dense layers: `bfloat16` for mixed precision, `int8` for inference."""
+    """Precision of the dense layers: `bfloat16` for mixed precision, `int8` for inference."""
+    trax: TraxQuirks | None = None
+    """For trax's weights: `models.trax.mlp.MLPQuirks`."""
 
-    def build(self) -> MLP:
-        return MLP(self)
+    def build(self) -> nn.Module:
+        return self.trax.build(self) if self.trax else MLP(self)
 
     def example_inputs(self, batch: int) -> tuple[jax.ShapeDtypeStruct, ...]:
         if self.input_shape is None:
             raise ConfigError(
-                "MLPConfig.input_shape is not set: give the shape of one input, as (28, 28, 1)"
+                "MLPConfig.input_shape is not set: give the shape of one input, such as (28, 28, 1)"
             )
         return (jax.ShapeDtypeStruct((batch, *self.input_shape), jnp.float32),)
 
@@ -61,18 +61,14 @@ class MLP(nn.Module):
     def __call__(
         self, inputs: Num[Array, "B ..."], *, train: bool = False
     ) -> Float[Array, "B ..."]:
-        config = self.config
-        activate = ACTIVATIONS[config.activation]
-        x = (
-            inputs.reshape(inputs.shape[0], math.prod(inputs.shape[1:]))
-            if config.flatten
-            else inputs
-        )
+        """Logits [B, C], float32; without `flatten` [B, …, C]. Training takes the rng `dropout`."""
+        config, x = self.config, inputs
+        if config.flatten:
+            x = x.reshape(x.shape[0], math.prod(x.shape[1:]))
         for i, size in enumerate(config.hidden_sizes):
-            x = activate(Dense(size, config.dtype, name=f"hidden_{i}")(x))
+            x = ACTIVATIONS[config.activation](dense(size, config.dtype, name=f"hidden_{i}")(x))
             x = Dropout(config.dropout_rate)(x, train=train)
-        x = Dense(config.size_of("num_classes"), config.dtype, name="head")(x)
-        return activate(x) if config.activate_output else x
+        return dense(config.size_of("num_classes"), config.dtype, name="head")(x)
 
 
 @registry.models.register

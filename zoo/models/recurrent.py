@@ -21,7 +21,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float
 
-from zoo.models.dense import Dense, Precision, Weights, kernel_gradient, multiply
+from zoo import xla
+from zoo.models.dense import Precision, Weights, multiply
+from zoo.models.layers import dense
 
 CellName = Literal["lstm", "gru"]
 
@@ -90,7 +92,7 @@ class Recurrent(nn.Module):
             name: width * self.features for name, width in CELLS[self.cell].projections.items()
         }
         bias = _forget_bias if self.cell == "lstm" else nn.initializers.zeros
-        self.input = {name: Dense(size, self.dtype, bias_init=bias) for name, size in sizes.items()}
+        self.input = {name: dense(size, self.dtype, bias_init=bias) for name, size in sizes.items()}
         self.recurrent = {name: _Kernel(size, self.dtype) for name, size in sizes.items()}
 
     def __call__(
@@ -109,7 +111,7 @@ class Recurrent(nn.Module):
           real: False at padding, where the state does not move; None for no padding.
           reverse: begin at the end. Outputs stand where their inputs do.
         """
-        inputs = [dense(x) for dense in self.input.values()]
+        inputs = [layer(x) for layer in self.input.values()]
         weights = [kernel(self.features) for kernel in self.recurrent.values()]
         return _unroll(self.cell, self.dtype, reverse, weights, inputs, state, real)
 
@@ -118,12 +120,20 @@ class Recurrent(nn.Module):
         return (jnp.zeros((rows, self.features)),) * CELLS[self.cell].states
 
 
-class _Kernel(Dense):
+class _Kernel(nn.Module):
     """The weights of a dense layer without bias, for a product inside a loop."""
 
+    features: int
+    dtype: Precision
+
     @nn.compact
-    def __call__(self, width: int) -> Weights:  # type: ignore[override]
-        return self.weights(width)
+    def __call__(self, width: int) -> Weights:
+        if self.dtype == "int8":
+            shape = (self.features, width)
+            kernel = self.param("kernel", nn.initializers.zeros, shape, jnp.int8)
+            return kernel, self.param("scale", nn.initializers.ones, (self.features,))
+        shape = (width, self.features)
+        return (self.param("kernel", nn.initializers.glorot_uniform(), shape),)
 
 
 def _forget_bias(key: Any, shape: tuple[int], dtype: Any = jnp.float32) -> Float[Array, "O"]:
@@ -215,7 +225,7 @@ def _kernel_gradient(
     rows = operand.reshape(-1, operand.shape[-1])
     gradients = gradient.reshape(-1, gradient.shape[-1])
     if dtype == "bfloat16":
-        return kernel_gradient(rows, gradients, kernel)
+        return xla.bfloat16_kernel_gradient(rows, gradients, kernel)
     return rows.T @ gradients
 
 

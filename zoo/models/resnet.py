@@ -34,8 +34,8 @@ from zoo.models.convolution import (
     average,
     max_pool,
 )
-from zoo.models.dense import Dense, Precision
-from zoo.models.layers import ACTIVATIONS, Activation, Dropout
+from zoo.models.dense import Precision
+from zoo.models.layers import ACTIVATIONS, Activation, Dropout, dense
 
 C = TypeVar("C", bound="ImageModelConfig")
 
@@ -283,7 +283,7 @@ def _padded_shortcut(
 
 def _head(config: ImageModelConfig, x: Float[Array, "B H W C"]) -> Float[Array, "B N"]:
     x = average(x, config.pool_window)
-    return Dense(config.size_of("num_classes"), config.dtype, name="head")(x)
+    return dense(config.size_of("num_classes"), config.dtype, name="head")(x)
 
 
 @registry.models.register

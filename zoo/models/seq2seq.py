@@ -20,8 +20,7 @@ from jaxtyping import Array, Bool, Float, Int
 from zoo import registry
 from zoo.config import ConfigError
 from zoo.models.attention import Attention
-from zoo.models.dense import Dense
-from zoo.models.layers import Dropout, Embedding, shift_right
+from zoo.models.layers import Dropout, Embedding, dense, shift_right
 from zoo.models.lstm import Cache, Layers, RecurrentConfig, of_beams, of_rows, steps
 
 
@@ -106,7 +105,7 @@ class LSTMSeq2Seq(nn.Module):
             config.d_model, config.num_heads, config.attention_dropout_rate, config.dtype
         )
         self.decoder = Layers(config, config.num_decoder_layers)
-        self.logits = Dense(size, config.dtype)
+        self.logits = dense(size, config.dtype)
 
     def __call__(
         self, inputs: Int[Array, "B S"], targets: Int[Array, "B T"], *, train: bool = False

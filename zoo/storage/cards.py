@@ -131,7 +131,8 @@ class Card:
         from zoo.models.base import ModelConfig
 
         try:
-            content = tomllib.loads(path.read_text(encoding="utf-8"))
+            text = path.read_text(encoding="utf-8")
+            content = tomllib.loads(text)
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise CardError(f"{path} is not a TOML card: {error}") from error
         known = {item.name for item in dataclasses.fields(cls)}
@@ -143,7 +144,7 @@ class Card:
         for key in ("name", "task", "config"):
             if key not in content:
                 raise CardError(f"{path}: the entry {key!r} is missing")
-        models.import_families()
+        models.import_families(text)
         for key in ("config", "tokenizer", "preprocessing"):  # elsewhere "None" may be a word
             content[key] = _with_none(content.get(key, {}))
         try:

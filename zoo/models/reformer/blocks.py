@@ -21,8 +21,7 @@ from flax import linen as nn
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int
 
-from zoo.models.dense import Dense
-from zoo.models.layers import ACTIVATIONS, Dropout, LayerNorm
+from zoo.models.layers import ACTIVATIONS, Dropout, LayerNorm, dense, sinusoids
 from zoo.models.reformer.chunks import in_pieces
 from zoo.models.reformer.config import ReformerStackConfig
 from zoo.models.reformer.lsh_attention import LSHAttentionConfig, draw_rotations
@@ -35,7 +34,6 @@ from zoo.models.reformer.self_attention import (
     SelfAttention,
     empty_cache,
 )
-from zoo.models.stack import sinusoids
 
 Rotations = Sequence[Any]
 """An array [G, K, R, F] for each layer that attends by hashes, in order; see `hash_buckets`."""
@@ -159,8 +157,8 @@ class FeedForwardLayer(nn.Module):
     def setup(self) -> None:
         config = self.config
         self.norm = LayerNorm()
-        self.up = Dense(config.d_ff, config.dtype)
-        self.down = Dense(config.d_model, config.dtype)
+        self.up = dense(config.d_ff, config.dtype)
+        self.down = dense(config.d_model, config.dtype)
         self.dropout = Dropout(config.dropout_rate)
 
     def __call__(

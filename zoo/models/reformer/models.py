@@ -23,8 +23,8 @@ from jaxtyping import Array, Bool, Float, Int
 
 from zoo import registry
 from zoo.models.base import Scores
-from zoo.models.dense import Dense, multiply
-from zoo.models.layers import Dropout, Embedding, LayerNorm, shift_right
+from zoo.models.dense import multiply
+from zoo.models.layers import Dropout, Embedding, LayerNorm, dense, shift_right
 from zoo.models.reformer.blocks import Cache, Masks, ReformerStack, Rotations
 from zoo.models.reformer.chunks import in_pieces
 from zoo.models.reformer.config import ReformerStackConfig
@@ -95,7 +95,7 @@ class ReformerLM(nn.Module):
         self.dropout = Dropout(config.dropout_rate)
         self.decoder = ReformerStack(config, config.num_layers, causal=True)
         self.norm = LayerNorm()
-        self.logits = Dense(config.size_of("vocab_size"), config.dtype)
+        self.logits = dense(config.size_of("vocab_size"), config.dtype)
 
     def __call__(
         self,
@@ -199,7 +199,7 @@ class Reformer(nn.Module):
             sum_values=config.sum_source,
         )
         self.decoder_norm = LayerNorm()
-        self.logits = Dense(size, config.dtype)
+        self.logits = dense(size, config.dtype)
 
     def __call__(
         self, inputs: Int[Array, "B S"], targets: Int[Array, "B T"], *, train: bool = False
@@ -247,7 +247,7 @@ class ReformerTagger(nn.Module):
         self.dropout = Dropout(config.dropout_rate)
         self.encoder = ReformerStack(config, config.num_layers, causal=False)
         self.norm = LayerNorm()
-        self.head = Dense(config.size_of("num_classes"), config.dtype)
+        self.head = dense(config.size_of("num_classes"), config.dtype)
 
     def __call__(
         self,

@@ -1,0 +1,33 @@
+"""trax's `MLP(out_activation=True)`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from flax import linen as nn
+from jaxtyping import Array, Float, Num
+
+from zoo.models.base import TraxQuirks
+from zoo.models.layers import ACTIVATIONS
+from zoo.models.mlp import MLP, MLPConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class MLPQuirks(TraxQuirks):
+    """For the weights of trax's `MLP`."""
+
+    activate_output: bool = False
+    """Apply the activation to the last layer too."""
+
+    def build(self, config: MLPConfig) -> nn.Module:
+        return ActivatedMLP(config) if self.activate_output else MLP(config)
+
+
+class ActivatedMLP(MLP):
+    """An `MLP` whose last layer is activated like the hidden ones."""
+
+    def __call__(
+        self, inputs: Num[Array, "B ..."], *, train: bool = False
+    ) -> Float[Array, "B ..."]:
+        """See `MLP`; the logits are activated."""
+        return ACTIVATIONS[self.config.activation](super().__call__(inputs, train=train))
