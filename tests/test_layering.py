@@ -57,17 +57,15 @@ TABLE = {
     "predictors": Row(
         "config decoding models preprocessing tokenizers", "jax flax numpy", "storage", "PIL"
     ),
-    # Whoever only lists names waits for no model; only who reads a run waits for Orbax (storage).
-    "hub": Row(BELOW_HUB, "numpy", "train", outside_inside="jax pooch requests filelock rich"),
+    # Listing names waits for no model, and only reading a run waits for Orbax (in storage).
+    "hub": Row(BELOW_HUB, outside_inside="jax pooch requests filelock rich"),
     "train": Row(
         f"{BELOW_HUB} hub pipelines xla",
         "jax flax numpy optax clu rich",
         outside_inside="filelock matplotlib sacrebleu sklearn",
     ),
-    # The command and the public list start at once: they import nothing until they are used.
-    "cli": Row(
-        "config hub registry storage", "tyro rich", f"{BELOW_HUB} hub pipelines train zoo", "jax"
-    ),
+    # The command and the public list start at once: they import the rest when it is used.
+    "cli": Row("config registry", "tyro", f"{BELOW_HUB} hub pipelines train zoo", "jax"),
     "zoo": Row("registry", "", f"{BELOW_HUB} hub pipelines train"),
 }
 

@@ -130,7 +130,7 @@ def open_model(
         number, variables = None, published_variables(described, folder)
     else:
         number, variables = _run_variables(described, folder, step)
-    variables = dense.convert(variables, getattr(described.config, "dtype", "float32"))
+    variables = dense.convert(variables, described.config.precision)
     tokenizer = load_tokenizer(described, folder)
     return StoredModel(described, folder, variables, tokenizer, number)
 

@@ -111,7 +111,7 @@ class Predictor(abc.ABC):
         parts = [
             type(self.card.config).__name__,
             f"{sum(leaf.size for leaf in leaves):,} parameters",
-            getattr(self.card.config, "dtype", "float32"),
+            self.card.config.precision,
         ]
         if leaves and isinstance(leaves[0], jax.Array):
             parts += sorted(f"{device.platform}:{device.id}" for device in leaves[0].devices())

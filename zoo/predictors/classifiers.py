@@ -50,7 +50,7 @@ def of_sequences(predictor: Predictor, sequences: Sequence[Sequence[int]]) -> li
     """The probabilities of each sequence: float32 [C], or [padded length, C] from a tagger."""
     answers: list[Any] = [None] * len(sequences)
     lengths = [len(sequence) for sequence in sequences]
-    exact = predictor.card.config.reads_padding
+    exact = predictor.card.config.exact_lengths
     for batch in batches(lengths, predictor.max_len, exact=exact):
         rows = probabilities(predictor.module, predictor.variables, batch.pad(sequences))
         for index, row in zip(batch.indices, np.asarray(rows), strict=False):

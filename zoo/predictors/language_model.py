@@ -215,7 +215,7 @@ class LanguageModel(Predictor):
 
     def _score(self, texts: list[Ids]) -> list[float]:
         scores = [0.0] * len(texts)
-        exact = self.card.config.reads_padding
+        exact = self.card.config.exact_lengths
         for batch in batches([len(ids) for ids in texts], self.max_len, exact=exact):
             arguments, sizes = (batch.pad(texts),), batch.lengths(texts)
             values = generation.scores(self.module, self.variables, arguments, sizes)

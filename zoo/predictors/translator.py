@@ -182,7 +182,7 @@ class Translator(Predictor):
         """For each source the tokens and scores (0 if not asked for) of its translations."""
         if max_new_tokens is not None and max_new_tokens < 1:
             raise ValueError(f"max_new_tokens is {max_new_tokens}; it must be 1 or more")
-        exact = self.card.config.reads_padding
+        exact = self.card.config.exact_lengths
         if exact and len(sources) > 1:
             pairs = zip(sources, prefixes, strict=True)
             options = method, repeats, seed, max_new_tokens
@@ -248,7 +248,7 @@ class Translator(Predictor):
         return tokens.reshape(rows, repeats, length)
 
     def _score(self, sources: list[Ids], targets: list[Ids]) -> list[float]:
-        if self.card.config.reads_padding:
+        if self.card.config.exact_lengths:
             return [self._score_alone(*pair) for pair in zip(sources, targets, strict=True)]
         scores = [0.0] * len(sources)
         lengths = [max(len(s), len(t)) for s, t in zip(sources, targets, strict=True)]
