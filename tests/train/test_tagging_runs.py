@@ -7,12 +7,20 @@ import json
 
 import pytest
 
+import zoo
+from zoo.cli import main
+from zoo.config import ConfigError
+from zoo.pipelines import TaggingData
+from zoo.pipelines.base import LabelError
+from zoo.storage.cards import Card
+from zoo.train import Adam, InitFrom, Recipe, Tagging
+
 PLACES = ("London", "Paris", "Rome")
 PEOPLE = ("Anna Lee", "Ben Ray", "Cleo Fox")
 
 
 def rows():
-    """Nine sentences in which the words alone say which tags they have."""
+    """Nine sentences in which each word has only one tag."""
     found = []
     for place in PLACES:
         for person in PEOPLE:
@@ -23,11 +31,6 @@ def rows():
 
 @pytest.fixture
 def recipe(toy_tagger):
-    from zoo.pipelines import TaggingData
-    from zoo.train import Recipe
-    from zoo.train.optimizers import Adam
-    from zoo.train.tasks import Tagging
-
     return Recipe(
         name="tiny",
         model=toy_tagger(),
@@ -44,16 +47,12 @@ def recipe(toy_tagger):
 
 @pytest.fixture
 def run(recipe, tmp_path):
-    import zoo
-
     return zoo.fit(recipe, tmp_path / "run", data=rows(), quiet=True)
 
 
 @pytest.fixture
 def zoo_command(capsys):
     def call(*words):
-        from zoo.cli import main
-
         code = main([str(word) for word in words])
         out, err = capsys.readouterr()
         return code, out, err
@@ -62,9 +61,6 @@ def zoo_command(capsys):
 
 
 def test_a_tagger_is_trained_chosen_by_f1_exported_and_asked(run, zoo_command, tmp_path):
-    import zoo
-    from zoo.storage.cards import Card
-
     assert run.metrics["validation/f1"] == 1.0
     assert run.metrics["validation/accuracy"] == 1.0
     card = Card.read(run.workdir / "card.toml")
@@ -99,8 +95,6 @@ def test_a_tagger_is_trained_chosen_by_f1_exported_and_asked(run, zoo_command, t
 
 
 def test_a_run_is_resumed_and_evaluated_with_the_labels_it_began_with(run, recipe):
-    import zoo
-
     more = dataclasses.replace(recipe, steps=60)
     again = zoo.fit(more, run.workdir, data=rows()[:5], quiet=True)
     assert again.metrics["validation/f1"] == 1.0
@@ -113,8 +107,6 @@ def test_a_run_is_resumed_and_evaluated_with_the_labels_it_began_with(run, recip
 
 
 def test_evaluation_counts_entities_not_words(run):
-    import zoo
-
     # The model finds both entities; the data say that there is a third and that one is longer.
     words = ["Anna", "Lee", "went", "to", "Rome", "."]
     tags = ["B-per", "I-per", "B-geo", "O", "B-geo", "B-geo"]
@@ -125,10 +117,6 @@ def test_evaluation_counts_entities_not_words(run):
 
 
 def test_tags_that_the_checkpoint_does_not_know_are_refused_with_both_sides(run, recipe, tmp_path):
-    import zoo
-    from zoo.config import ConfigError
-    from zoo.pipelines.base import LabelError
-
     others = [(["Anna"], ["B-who"]), (["Rome"], ["O"])] * 4
     expected = (
         r"sentence 1 has the tag 'B-who', which is not one of the 4 tags 'B-geo', 'B-per', "
@@ -136,14 +124,11 @@ def test_tags_that_the_checkpoint_does_not_know_are_refused_with_both_sides(run,
     )
     with pytest.raises(LabelError, match=expected):
         zoo.evaluate(run.workdir, data=others)
-    with pytest.raises(ConfigError, match=f"{expected}.*leave its head fresh"):
+    with pytest.raises(ConfigError, match=f"{expected}.*start its head afresh"):
         zoo.fit(recipe, tmp_path / "tuned", data=others, init_from=str(run.workdir), quiet=True)
 
 
 def test_other_tags_take_a_fresh_head(run, recipe, tmp_path):
-    import zoo
-    from zoo.train import InitFrom
-
     others = [
         ([word], [tag]) for word, tag in (("Anna", "B-who"), ("Rome", "O"), ("went", "O"))
     ] * 3
@@ -153,8 +138,6 @@ def test_other_tags_take_a_fresh_head(run, recipe, tmp_path):
 
 
 def test_the_recipe_trains_on_files_of_one_s_own(zoo_command, tmp_path):
-    import zoo
-
     lines = [
         "".join(f"{word} {tag}\n" for word, tag in zip(words, tags, strict=True))
         for words, tags in rows()
@@ -176,8 +159,6 @@ def test_the_recipe_trains_on_files_of_one_s_own(zoo_command, tmp_path):
 
 
 def test_the_recipe_s_own_corpus_and_others_are_its_flags():
-    import zoo
-
     recipe = zoo.recipe("lstm_ner")
     assert recipe.data.train == ("kaggle_ner/ner_dataset.csv",)
     assert recipe.data.test_share == 0.1

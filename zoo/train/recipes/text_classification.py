@@ -133,7 +133,7 @@ def bag_of_embeddings_imdb_trax(vocab: str = "en_8k.subword") -> Recipe:
         steps=2_000,
         batch_size=16,
         eval_every=500,
-        eval_batches=20,
+        eval_examples=320,
         checkpoint_every=500,
         log_every=500,
     )
