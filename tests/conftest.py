@@ -112,18 +112,18 @@ def programs() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def no_learning_curve(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawing the curve takes as long as a tiny training: only tests that ask for it see one."""
-    from zoo.train import reporting
+    from zoo.train import learning_curve
 
     if "learning_curve" not in request.fixturenames:
-        monkeypatch.setattr(reporting, "learning_curve", lambda folder: None)
+        monkeypatch.setattr(learning_curve, "draw", lambda folder: None)
 
 
 @pytest.fixture
 def learning_curve() -> str:
     """Lets the runs of this test draw their learning curve: the file's name."""
-    from zoo.train import reporting
+    from zoo.train import learning_curve
 
-    return reporting.CURVE
+    return learning_curve.CURVE
 
 
 @pytest.fixture

@@ -121,7 +121,7 @@ def test_another_family_is_refused(source, recipe, rows, tmp_path):
     other = dataclasses.replace(recipe(), model=MLPConfig())
     with pytest.raises(
         ConfigError,
-        match="the recipe trains a MLPConfig, but .source. is a BagOfEmbeddingsC",
+        match="the recipe trains a MLPConfig, but 'source' is a BagOfEmbeddings",
     ):
         zoo.fit(other, tmp_path / "tuned", data=rows, init_from=str(source), quiet=True)
 

@@ -49,7 +49,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from zoo.config import ConfigError, check_not_negative, check_fields
+from zoo.config import ConfigError, check_fields, check_not_negative
 from zoo.train.patterns import check_matches, check_patterns, map_paths, matches, paths_of
 from zoo.train.schedules import Constant, Schedule
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from zoo import config as configs
-from zoo.config import ConfigError, check_size, check_fields
+from zoo.config import ConfigError, check_fields, check_size
 from zoo.models.base import ModelConfig
 from zoo.pipelines.base import DataConfig, Facts
 from zoo.train.optimizers import Optimizer

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from zoo.config import ConfigError, check_not_negative, check_size, check_fields
+from zoo.config import ConfigError, check_fields, check_not_negative, check_size
 
 
 @dataclass(frozen=True, kw_only=True)
