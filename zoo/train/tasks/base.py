@@ -22,7 +22,7 @@ from flax import linen as nn
 
 from zoo.config import check_fields, check_share
 from zoo.pipelines.base import Data
-from zoo.predictors import PREDICTORS, Predictor
+from zoo.predictors import Predictor
 from zoo.storage.checkpoints import Best
 from zoo.train import losses
 from zoo.train.losses import Sums
@@ -47,7 +47,7 @@ class Task(abc.ABC):
     @property
     def name(self) -> str:
         """The `task` of a card."""
-        return next(name for name, cls in PREDICTORS.items() if cls is self.predictor)
+        return self.predictor.task
 
     @abc.abstractmethod
     def loss(self, output: Any, batch: Batch) -> Sums:
