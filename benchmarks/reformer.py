@@ -80,9 +80,7 @@ def training(model: Any, length: int) -> Any:
     """A recipe for the model; its data is never opened."""
     from zoo.models.reformer.models import ReformerLMConfig
     from zoo.pipelines import CopyData
-    from zoo.train import Recipe
-    from zoo.train.optimizers import Adam
-    from zoo.train.tasks import LanguageModeling
+    from zoo.train import Adam, LanguageModeling, Recipe
 
     pieces = isinstance(model, ReformerLMConfig) and length > PIECE
     return Recipe(
@@ -92,8 +90,6 @@ def training(model: Any, length: int) -> Any:
         optimizer=Adam(learning_rate=1e-3),
         steps=1000,
         batch_size=1,
-        eval_every=1000,
-        checkpoint_every=1000,
     )
 
 
@@ -143,26 +139,25 @@ def step(length: int, layers: int, hashed: bool) -> Callable[[], None]:
     import jax
     import numpy as np
 
-    from zoo.train import heap, sharding, state
-    from zoo.train import step as steps
+    from zoo.train import sharding, update
+    from zoo.train.malloc import keep_freed_memory
+    from zoo.train.state import create_state
 
-    heap.keep()
+    keep_freed_memory()
     model = reformer(length, layers, hashed=hashed)
-    plan = training(model, length)
-    module, optimizer = model.build(), plan.optimizer.build(plan.steps)
+    recipe = training(model, length)
+    module, optimizer = model.build(), recipe.optimizer.build(recipe.steps)
     mesh = sharding.make_mesh(sharding.MeshConfig(data=1))
     tokens = np.random.default_rng(0).integers(2, VOCABULARY, (1, length), np.int32)
     weights = np.ones((1, length), np.float32)
     batch = sharding.put_batch({"inputs": tokens, "targets": tokens, "weights": weights}, mesh)
-    update = steps.make_train_step(module, plan.task, optimizer, mesh)
-    first = state.create(module, model, optimizer, 0, mesh)
-    current = [
-        first,
-        sharding.replicate(steps.empty_window(module, plan.task, first.variables, batch), mesh),
-    ]
+    train_step = update.make_train_step(module, recipe.task, optimizer, mesh)
+    first = create_state(module, model, optimizer, 0, mesh)
+    tally = update.empty_tally(module, recipe.task, first.variables, batch)
+    current = [first, sharding.put_state(tally, mesh)]
 
     def run() -> None:
-        current[:] = update(*current, batch)
+        current[:] = train_step(*current, batch)
         jax.block_until_ready(current[0].params)
 
     return run
@@ -236,9 +231,10 @@ def ours(length: int, layers: int, dtype: str) -> Callable[[], None]:
     import jax
     import jax.numpy as jnp
 
-    from zoo.train import heap, losses
+    from zoo.train import losses
+    from zoo.train.malloc import keep_freed_memory
 
-    heap.keep()
+    keep_freed_memory()
     config = dataclasses.replace(reformer(length, layers), dropout_rate=0.0, dtype=dtype)
     module = config.build()
     tokens = jax.random.randint(jax.random.key(1), (1, length), 2, VOCABULARY)
@@ -274,16 +270,16 @@ def peers(rounds: int, threads: int, length: int = 4096, layers: int = 6) -> Non
 
 def by_rounds(run: str) -> None:
     """The table of the metrics by the number of rounds."""
+    import jax
+
     from zoo import hub
     from zoo.models.reformer.lsh_attention import LSHAttentionConfig
     from zoo.models.reformer.self_attention import SelfAttentionConfig
     from zoo.train import evaluation, sharding
 
     model = hub.open_model(run)
-    plan = evaluation.recipe_of(model.card, model.folder)
-    examples = plan.data.open(tokenizer=model.tokenizer)
-    mesh = sharding.make_mesh(sharding.MeshConfig(data=1))
-    variables = sharding.replicate(model.variables, mesh)
+    setup = evaluation.set_up_model(model)
+    variables = sharding.put_state(jax.device_get(model.variables), setup.mesh)
     (trained,) = model.card.config.attention
     kinds: dict[str, LSHAttentionConfig | SelfAttentionConfig] = {
         f"{rounds} round(s)": dataclasses.replace(trained, num_hashes=rounds)
@@ -292,10 +288,10 @@ def by_rounds(run: str) -> None:
     kinds["full attention"] = SelfAttentionConfig(share_qk=True)
     print("\n| evaluated with | accuracy | loss |\n|---|---:|---:|")
     for name, kind in kinds.items():
-        config = dataclasses.replace(model.card.config, attention=(kind,))
-        evaluate = evaluation.Evaluator(config.build(), plan.task, mesh)
-        found = evaluate(variables, examples.evaluate("test", plan.batch_size))
-        print(f"| {name} | {found['accuracy']:.4f} | {found['loss']:.4f} |", flush=True)
+        module = dataclasses.replace(model.card.config, attention=(kind,)).build()
+        other = dataclasses.replace(setup, module=module)
+        found, _ = evaluation.Evaluator(other, model.card)(variables, "test")
+        print(f"| {name} | {found['test/accuracy']:.4f} | {found['test/loss']:.4f} |", flush=True)
 
 
 def main() -> None:

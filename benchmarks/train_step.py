@@ -166,25 +166,27 @@ class ZooTraining:
     """A model, its state and the compiled step, as a run has them."""
 
     def __init__(self, case: Case, dtype: Any) -> None:
-        from zoo.train import heap, sharding, state, step
+        from zoo.train import sharding, update
+        from zoo.train.malloc import keep_freed_memory
+        from zoo.train.state import create_state
 
-        heap.keep()
+        keep_freed_memory()
         module = case.config.in_precision(dtype).build()
         optimizer = case.optimizer.build(1_000_000)
         self.mesh = sharding.make_mesh(sharding.MeshConfig())
-        self.state = state.create(module, case.config, optimizer, SEED, self.mesh)
-        self.empty = step.empty_window(module, case.task, self.state.variables, case.batch(0))
-        self.update = step.make_train_step(module, case.task, optimizer, self.mesh)
+        self.state = create_state(module, case.config, optimizer, SEED, self.mesh)
+        self.empty = update.empty_tally(module, case.task, self.state.variables, case.batch(0))
+        self.step = update.make_train_step(module, case.task, optimizer, self.mesh)
 
     def __call__(self, batch: dict[str, Any], steps: int = 1) -> float:
         """Steps on one batch; returns their mean loss."""
         from zoo.train import sharding
 
-        window = sharding.replicate(self.empty, self.mesh)
+        tally = sharding.put_state(self.empty, self.mesh)
         for _ in range(steps):
             on_device = sharding.put_batch(batch, self.mesh)
-            self.state, window = self.update(self.state, window, on_device)
-        return float(window.metrics.compute()["loss"])
+            self.state, tally = self.step(self.state, tally, on_device)
+        return float(tally.metrics.compute()["loss"])
 
 
 def compare_losses(case: Case, steps: int) -> None:

@@ -112,21 +112,21 @@ def programs() -> Iterator[None]:
 @pytest.fixture(scope="session", autouse=True)
 def drawing() -> Iterator[Callable[[Path], None]]:
     """What draws a run's learning curve; it takes as long as a tiny training, so it is off."""
-    from zoo.train import reporting
+    from zoo.train import learning_curve
 
     with pytest.MonkeyPatch.context() as patch:
-        draw = reporting.learning_curve
-        patch.setattr(reporting, "learning_curve", lambda folder: None)
+        draw = learning_curve.draw
+        patch.setattr(learning_curve, "draw", lambda folder: None)
         yield draw
 
 
 @pytest.fixture
 def learning_curve(drawing: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch) -> str:
     """Lets the runs of this test draw their learning curve: the file's name."""
-    from zoo.train import reporting
+    from zoo.train import learning_curve
 
-    monkeypatch.setattr(reporting, "learning_curve", drawing)
-    return reporting.CURVE
+    monkeypatch.setattr(learning_curve, "draw", drawing)
+    return learning_curve.CURVE
 
 
 @pytest.fixture

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from zoo.registry import list_recipes as list_recipes
     from zoo.train.evaluation import evaluate as evaluate
     from zoo.train.loop import run
-    from zoo.train.recipe import get
+    from zoo.train.recipe import Recipe as Recipe
+    from zoo.train.recipe_files import get
 
     fit, recipe = run, get
 
@@ -33,6 +34,7 @@ __version__ = "0.1.0"
 __getattr__, __dir__, __all__ = attach(
     __name__,
     {
+        "Recipe": "zoo.train.recipe:Recipe",
         "card": "zoo.hub:card",
         "create": "zoo.models:create",
         "evaluate": "zoo.train.evaluation:evaluate",
@@ -44,7 +46,7 @@ __getattr__, __dir__, __all__ = attach(
         "load": "zoo.hub:load",
         "override": "zoo.config:override",
         "pipelines": "zoo.pipelines",
-        "recipe": "zoo.train.recipe:get",
+        "recipe": "zoo.train.recipe_files:get",
         "tokenizers": "zoo.tokenizers",
         "train": "zoo.train",
     },

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 if TYPE_CHECKING:
-    from zoo.train import Recipe, Result
+    from zoo.train import Recipe
 
 SEA = [
     "the ship sails the sea",
@@ -32,52 +32,50 @@ def rows() -> list[tuple[str, str]]:
     return list(ROWS)
 
 
-@pytest.fixture(scope="session")
+def tiny(**changes: object) -> Recipe:
+    """A recipe for `ROWS`, with some fields changed by dotted path (`__` for a dot)."""
+    import zoo
+    from zoo.models.bag_of_embeddings import BagOfEmbeddingsConfig
+    from zoo.pipelines import TextClassificationData
+    from zoo.tokenizers import TokenizerConfig
+    from zoo.train import Adam, Recipe, TextClassification
+
+    made = Recipe(
+        name="tiny",
+        model=BagOfEmbeddingsConfig(d_model=8, dropout_rate=0.2),
+        data=TextClassificationData(
+            tokenizer=TokenizerConfig(kind="words", lowercase=True), holdout=0.25
+        ),
+        task=TextClassification(),
+        optimizer=Adam(learning_rate=0.05),
+        steps=4,
+        batch_size=4,
+        eval_every=2,
+        checkpoint_every=2,
+        log_every=1,
+    )
+    return zoo.override(made, {path.replace("__", "."): value for path, value in changes.items()})
+
+
+@pytest.fixture
 def recipe() -> Callable[..., Recipe]:
-    """Makes a recipe for `rows`, with some fields changed by dotted path."""
-
-    def make(**changes: object) -> Recipe:
-        import zoo
-        from zoo.models.bag_of_embeddings import BagOfEmbeddingsConfig
-        from zoo.pipelines import TextClassificationData
-        from zoo.tokenizers import TokenizerConfig
-        from zoo.train import Recipe
-        from zoo.train.optimizers import Adam
-        from zoo.train.tasks import TextClassification
-
-        made = Recipe(
-            name="tiny",
-            model=BagOfEmbeddingsConfig(d_model=8, dropout_rate=0.2),
-            data=TextClassificationData(
-                tokenizer=TokenizerConfig(kind="words", lowercase=True), holdout=0.25
-            ),
-            task=TextClassification(),
-            optimizer=Adam(learning_rate=0.05),
-            steps=4,
-            batch_size=4,
-            eval_every=2,
-            checkpoint_every=2,
-            log_every=1,
-        )
-        return zoo.override(
-            made, {path.replace("__", "."): value for path, value in changes.items()}
-        )
-
-    return make
+    """Makes a recipe for `rows`, with some fields changed by dotted path (`__` for a dot)."""
+    return tiny
 
 
 @pytest.fixture(scope="session")
-def source(recipe, tmp_path_factory: pytest.TempPathFactory) -> Result:
-    """A finished run of `recipe()` on `rows`, for all tests that only read its folder."""
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished run on `rows`, named source. It is shared: only read it."""
     import zoo
 
-    folder = tmp_path_factory.mktemp("finished") / "source"
-    return zoo.fit(recipe(), folder, data=list(ROWS), quiet=True)
+    folder = tmp_path_factory.mktemp("trained") / "source"
+    zoo.fit(tiny(), folder, data=ROWS, quiet=True)
+    return folder
 
 
 @pytest.fixture
 def run(recipe, rows, tmp_path: Path):
-    """Trains quietly on `rows` and gives the result."""
+    """Trains quietly on `rows`; returns the result."""
 
     def train(workdir: str = "run", callbacks=(), data=None, init_from=None, **changes: object):
         import zoo
@@ -103,7 +101,7 @@ def image_rows() -> dict[str, np.ndarray]:
     return {"image": noise.astype(np.uint8), "label": classes}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def image_recipe() -> Callable[..., Recipe]:
     """Makes a recipe for `image_rows`, with some fields changed by dotted path."""
 
@@ -111,9 +109,7 @@ def image_recipe() -> Callable[..., Recipe]:
         import zoo
         from zoo.models.resnet import ResNetConfig
         from zoo.pipelines.images import ImageClassificationData
-        from zoo.train import Recipe
-        from zoo.train.optimizers import Momentum
-        from zoo.train.tasks import ImageClassification
+        from zoo.train import ImageClassification, Momentum, Recipe
 
         made = Recipe(
             name="tiny_images",

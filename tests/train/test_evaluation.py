@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+import zoo
+from zoo.storage import cards
+from zoo.train import Translation, verification
+
 
 def test_every_example_counts_once_in_any_batch_size(run, rows):
-    import zoo
-
     result = run(data__holdout=0.0)
     classify = zoo.load(result.workdir)
     accuracy = np.mean([classify(text).label == label for text, label in rows])
@@ -25,8 +28,6 @@ def test_every_example_counts_once_in_any_batch_size(run, rows):
 
 
 def test_the_validation_split_is_read_as_in_training(recipe, rows, tmp_path):
-    import zoo
-
     path = tmp_path / "rows.csv"
     path.write_text("text,label\n" + "".join(f"{text},{label}\n" for text, label in rows))
     result = zoo.fit(recipe(data__train=str(path)), tmp_path / "run", quiet=True)
@@ -36,8 +37,6 @@ def test_the_validation_split_is_read_as_in_training(recipe, rows, tmp_path):
 
 
 def test_a_sample_is_always_the_same(run, rows):
-    import zoo
-
     workdir = run(data__holdout=0.0).workdir
     whole = zoo.evaluate(workdir, data=rows)
     assert zoo.evaluate(workdir, data=rows, limit=len(rows)) == whole
@@ -47,14 +46,10 @@ def test_a_sample_is_always_the_same(run, rows):
 
 
 def test_verify_measures_the_metric_where_the_data_is_there(recipe, rows, tmp_path):
-    import zoo
-    from zoo.hub import verification
-    from zoo.storage import cards
-
     path = tmp_path / "rows.csv"
     path.write_text("text,label\n" + "".join(f"{text},{label}\n" for text, label in rows))
     result = zoo.fit(recipe(data__train=str(path)), tmp_path / "run", quiet=True)
-    *_, metric = verification.verify(result.workdir)
+    metric = verification.metric(result.workdir, 1000)
     assert metric.holds
     assert metric.detail.startswith("validation/accuracy ")
 
@@ -65,16 +60,12 @@ def test_verify_measures_the_metric_where_the_data_is_there(recipe, rows, tmp_pa
     ):
         path = tmp_path / "run" / cards.RUN_CARD
         dataclasses.replace(card, metrics=metrics).save(path)
-        *_, metric = verification.verify(result.workdir)
+        metric = verification.metric(result.workdir, 1000)
         assert metric.holds is holds
         assert metric.detail.endswith(detail)
 
 
-def test_translations_are_judged_by_beams_unless_it_is_only_to_choose_by():
-    from types import SimpleNamespace
-
-    from zoo.train.tasks import Translation
-
+def test_translations_are_judged_by_beams_except_to_choose_a_checkpoint():
     asked = []
 
     def translate(sentences, beam_size):
@@ -86,16 +77,14 @@ def test_translations_are_judged_by_beams_unless_it_is_only_to_choose_by():
 
     data = SimpleNamespace(pairs=pairs)
     task = Translation(bleu_sentences=2, beam_size=3)
-    for options in ({}, {"limit": 4}, {"quick": True}):
-        metrics, note = task.examine(lambda: translate, data, "train", **options)
+    for options in ({}, {"limit": 4}, {"quick": True}, {"quick": True, "limit": 1}):
+        metrics, note = task.measure_answers(lambda: translate, data, "train", **options)
         assert metrics == {"bleu": pytest.approx(100)}
         assert "version:" in note
-    assert asked == [(5, 3), (4, 3), (2, 1)]
+    assert asked == [(5, 3), (4, 3), (2, 1), (1, 1)]
 
 
 def test_rows_that_are_handed_over_are_all_evaluated_however_long(run, rows):
-    import zoo
-
     workdir = run(data__holdout=0.0, data__max_len=4, data__overlong="drop").workdir
     classify = zoo.load(workdir)
     accuracy = np.mean([classify(text).label == label for text, label in rows])
@@ -103,8 +92,6 @@ def test_rows_that_are_handed_over_are_all_evaluated_however_long(run, rows):
 
 
 def test_a_class_may_be_called_none_and_a_folder_by_a_dot(recipe, rows, tmp_path, monkeypatch):
-    import zoo
-
     monkeypatch.chdir(tmp_path)
     others = [(text, "None" if label == "sky" else label) for text, label in rows]
     zoo.fit(recipe(), ".", data=others, quiet=True)

@@ -1,4 +1,4 @@
-"""Language models with a state that is carried from batch to batch."""
+"""Language models: a state carried from batch to batch, and logits in pieces."""
 
 from __future__ import annotations
 
@@ -17,9 +17,7 @@ from zoo.models.reformer.models import reformer_lm_tiny
 from zoo.models.reformer.self_attention import SelfAttentionConfig
 from zoo.models.transformer import TransformerLMConfig
 from zoo.pipelines.language import LanguageModelingData
-from zoo.train import Interrupted, Recipe
-from zoo.train.optimizers import Adam, Momentum
-from zoo.train.tasks import LanguageModeling
+from zoo.train import Adam, Interrupted, LanguageModeling, Momentum, Recipe
 
 TEXT = ["abcdefghij" * 12]
 
@@ -42,7 +40,7 @@ def recipe(**fields):
     )
 
 
-def test_an_interrupted_run_goes_on_in_the_state_it_was_in(tmp_path):
+def test_a_resumed_run_starts_in_the_state_in_which_it_was_interrupted(tmp_path):
     whole = zoo.fit(recipe(), tmp_path / "whole", data=TEXT, quiet=True)
 
     def interrupt(report):
@@ -60,7 +58,7 @@ def test_an_interrupted_run_goes_on_in_the_state_it_was_in(tmp_path):
     ):
         np.testing.assert_array_equal(a, b)
 
-    # What was trained so writes text, of any length: an LSTM has no position that it cannot reach.
+    # The model writes text of any length: an LSTM has no position that it cannot reach.
     model = zoo.load(tmp_path / "run")
     assert model.generate("abc", max_new_tokens=700)
     streamed = "".join(model.generate("abc", max_new_tokens=9, stream=True))
@@ -75,7 +73,7 @@ def test_a_model_without_a_state_is_refused(tmp_path):
 
 
 def test_a_state_is_not_carried_to_somewhere_else():
-    with pytest.raises(ConfigError, match=r"do not go on where .* set data.contiguous too"):
+    with pytest.raises(ConfigError, match=r"do not continue each other; set data.contiguous too"):
         recipe(data=LanguageModelingData())
 
 
@@ -104,7 +102,8 @@ def test_logits_in_pieces_give_the_run_that_all_at_once_give(tmp_path):
     assert set(whole) == {f"validation/{name}" for name in ("loss", "perplexity", "accuracy")}
     assert pieces == pytest.approx(whole, rel=1e-4)
     for a, b in zip(*(jax.tree.leaves(result.state.params) for result in runs), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+        # Adam's first steps divide a gradient by itself, its rounding included.
+        np.testing.assert_allclose(a, b, atol=2e-3)
 
 
 def test_logits_in_pieces_are_refused_where_there_are_none(tmp_path):
@@ -113,10 +112,10 @@ def test_logits_in_pieces_are_refused_where_there_are_none(tmp_path):
         task=LanguageModeling(chunk_len=4),
     )
     with pytest.raises(
-        ConfigError, match="chunk_len is 4, but a TransformerLM gives all logits at"
+        ConfigError, match="chunk_len is 4, but a TransformerLM computes all logits at"
     ):
         zoo.fit(wrong, tmp_path / "run", data=TEXT, quiet=True)
-    with pytest.raises(ConfigError, match=r"task.chunk_len is 0; it is 1 or more"):
+    with pytest.raises(ConfigError, match=r"chunk_len is 0; it must be 1 or more"):
         LanguageModeling(chunk_len=0)
     for other in ({"carry_state": True}, {"label_smoothing": 0.1}):
         with pytest.raises(ConfigError, match=f"there is no {next(iter(other))}: leave one of the"):

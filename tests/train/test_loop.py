@@ -1,18 +1,37 @@
-"""The loop learns, resumes bit for bit, keeps the best and the latest, and stops as it should."""
+"""The loop learns, resumes bit for bit, keeps the best and the latest, and stops when it should."""
 
 from __future__ import annotations
 
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
 import textwrap
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import jax
 import numpy as np
 import pytest
+
+import zoo
+from zoo.config import ConfigError
+from zoo.pipelines import TranslationData
+from zoo.storage.cards import Card
+from zoo.storage.checkpoints import CheckpointWarning
+from zoo.tokenizers import TokenizerConfig
+from zoo.train import (
+    Best,
+    Interrupted,
+    NonFiniteError,
+    TextClassification,
+    loop,
+    recipe_files,
+    verification,
+)
 
 CHECKOUT = Path(__file__).parents[2]
 
@@ -25,6 +44,8 @@ def assert_same(left, right):
 
 
 def stop_at(step, how):
+    """A callback that calls `how` at the report of a step."""
+
     def callback(report):
         if report.step == step and "train/loss" in report.metrics:
             return how()
@@ -42,14 +63,14 @@ def steps_in(workdir):
     )
 
 
+def records_of(result):
+    lines = (result.workdir / "metrics.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
 def test_a_run_learns_eight_examples_by_heart(run):
     result = run(steps=60, eval_every=60, checkpoint_every=60, log_every=20, data__holdout=0.0)
-    metrics = [
-        json.loads(line) for line in (result.workdir / "metrics.jsonl").read_text().splitlines()
-    ]
-    assert metrics[-1]["train/loss"] < 0.1
-    import zoo
-
+    assert records_of(result)[-1]["train/loss"] < 0.1
     classify = zoo.load(result.workdir)
     assert classify("A ship at sea").label == "sea"
     assert [answer.label for answer in classify(["the bird flies", "boats on the water"])] == [
@@ -68,12 +89,10 @@ def test_equal_recipes_give_equal_runs_and_another_seed_another(run):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_run_that_a_signal_interrupted_resumes_bit_for_bit(run, number):
-    from zoo.train import Interrupted
-
     whole = run("whole")
     with pytest.raises(
         Interrupted,
-        match=r"interrupted at step 3 of 4; saved to .*halves. The same command again goes on",
+        match=r"interrupted at step 3 of 4; saved to .*halves. The same command again resumes",
     ):
         run("halves", callbacks=[stop_at(3, lambda: os.kill(os.getpid(), number))])
     assert 3 in steps_in(whole.workdir.parent / "halves")
@@ -81,10 +100,8 @@ def test_a_run_that_a_signal_interrupted_resumes_bit_for_bit(run, number):
     assert_same(whole.state.variables, halves.state.variables)
     assert_same(whole.state.optimizer, halves.state.optimizer)
     assert {**whole.metrics} == {**halves.metrics}
-    records = [
-        json.loads(line) for line in (halves.workdir / "metrics.jsonl").read_text().splitlines()
-    ]
-    assert [record["step"] for record in records if "train/loss" in record] == [1, 2, 3, 4]
+    steps = [record["step"] for record in records_of(halves) if "train/loss" in record]
+    assert steps == [1, 2, 3, 4]
 
 
 def test_a_run_that_was_killed_resumes_bit_for_bit(run, rows):
@@ -100,13 +117,11 @@ def test_a_run_that_was_killed_resumes_bit_for_bit(run, rows):
         zoo.fit(recipe, workdir, data=rows, callbacks=[kill], quiet=True)
         """
     )
-    import pickle
-
-    from zoo.train import recipe as recipes
-
     workdir = whole.workdir.parent / "killed"
     pickled = whole.workdir.parent / "job.pickle"
-    pickled.write_bytes(pickle.dumps((recipes.read(whole.workdir / "recipe.json"), rows, workdir)))
+    pickled.write_bytes(
+        pickle.dumps((recipe_files.read(whole.workdir / "recipe.json"), rows, workdir))
+    )
     ended = subprocess.run(
         [sys.executable, "-c", program, pickled], cwd=CHECKOUT, capture_output=True, text=True
     )
@@ -118,9 +133,6 @@ def test_a_run_that_was_killed_resumes_bit_for_bit(run, rows):
 
 
 def test_a_half_written_checkpoint_is_not_the_end_of_a_run(run):
-    from zoo.storage.checkpoints import CheckpointWarning
-    from zoo.train import Interrupted
-
     whole = run("whole")
     with pytest.raises(Interrupted):
         run("halves", callbacks=[stop_at(3, terminate)])
@@ -142,59 +154,32 @@ def test_the_same_command_after_the_end_does_nothing(run, capsys):
 
 
 def test_more_steps_go_on_from_the_last_one(run, monkeypatch):
-    from zoo.storage.cards import Card
-    from zoo.train.job import Job
-
     card = run(steps=2).workdir / "card.toml"
     assert Card.read(card).training["steps"] == 2
     with monkeypatch.context() as patch:
-        patch.delattr(Job, "conclude")  # killed at the very end
-        with pytest.raises(AttributeError):
+        patch.delattr(loop, "conclude")  # killed at the very end
+        with pytest.raises(NameError):
             run(steps=4)
     assert not Card.read(card).metrics
     assert run(steps=4).state.step == 4
     assert Card.read(card).training["steps"] == 4
 
 
-def test_of_several_processes_one_signal_ends_all_after_the_same_step(monkeypatch):
-    import threading
-    from types import SimpleNamespace
-
-    from zoo.train import loop
-
-    event, asked = threading.Event(), []
-
-    def gather(own):
-        asked.append(bool(own))
-        return np.array([own, True])
-
-    job = SimpleNamespace(due=lambda every: every == due, plan=SimpleNamespace(log_every=5))
-    due = 7
-    assert not loop._interrupted(event, job)
-    monkeypatch.setattr(loop.jax, "process_count", lambda: 2)
-    monkeypatch.setattr(loop.multihost_utils, "process_allgather", gather)
-    event.set()
-    assert not loop._interrupted(event, job)
-    due = 5
-    event.clear()
-    assert loop._interrupted(event, job)
-    assert asked == [False]
-
-
-def test_a_split_that_the_model_cannot_read_is_refused_before_the_first_step():
-    from types import SimpleNamespace
-
-    from zoo.config import ConfigError
-    from zoo.pipelines.base import Facts
-    from zoo.train import job
-
-    facts = Facts(num_examples={"train": 1, "test": 1})
-    examples = SimpleNamespace(facts=facts, longest={"train": 99, "test": 12}.get)
-    plan = SimpleNamespace(model=SimpleNamespace(longest=12), init_from=None)
-    job._check_lengths(plan, examples)
-    plan.model.max_positions, plan.model.described_limit = 11, "max_len=11"
+def test_a_split_that_the_model_cannot_read_is_refused_before_the_first_step(tmp_path):
+    for name, length in (("train", 3), ("test", 9)):
+        (tmp_path / f"{name}.tsv").write_text(f"{'a ' * length}\t{'b ' * length}\n" * 4)
+    data = TranslationData(
+        train=(str(tmp_path / "train.tsv"),),
+        test=(str(tmp_path / "test.tsv"),),
+        source_column=0,
+        target_column=1,
+        holdout=0.0,
+        tokenizer=TokenizerConfig(kind="words"),
+        boundaries=(4, 8, 12),
+    )
+    recipe = zoo.override(zoo.recipe("transformer_copy"), {"data": data, "model.max_len": 11})
     with pytest.raises(ConfigError) as error:
-        job._check_lengths(plan, examples)
+        zoo.fit(recipe, tmp_path / "run", quiet=True)
     assert str(error.value) == (
         "the test split has a sentence that is padded to 12 tokens, and the model reads up to "
         "max_len=11; take data without such sentences, or a model with more positions"
@@ -202,8 +187,6 @@ def test_a_split_that_the_model_cannot_read_is_refused_before_the_first_step():
 
 
 def test_another_recipe_in_the_same_folder_is_refused_with_the_differences(run):
-    from zoo.config import ConfigError
-
     workdir = run().workdir
     with pytest.raises(ConfigError) as error:
         run(optimizer__learning_rate=0.1, batch_size=2)
@@ -215,33 +198,23 @@ def test_another_recipe_in_the_same_folder_is_refused_with_the_differences(run):
 
 
 def test_a_run_that_never_saved_leaves_its_folder_to_another_recipe(run):
-    from zoo.config import ConfigError
-
     with pytest.raises(ConfigError, match="matches no parameter"):
         run(optimizer__freeze=("nothing",))
     assert run().state.step == 4
 
 
 def test_a_run_belongs_to_the_rows_that_it_began_with(run, recipe):
-    import zoo
-    from zoo.config import ConfigError
-    from zoo.hub import verification
-    from zoo.storage.cards import Card
-
     workdir = run(steps=2).workdir
     assert Card.read(workdir / "card.toml").command == ""
     with pytest.raises(ConfigError, match=r"began with rows and cannot go on with the recipe's da"):
         zoo.fit(recipe(), workdir, quiet=True)
     with pytest.raises(ConfigError, match=r"was trained on rows that were handed over, and its re"):
         zoo.evaluate(workdir)
-    *_, metric = verification.verify(workdir)
-    assert "rows that were handed over" in metric.detail
+    assert "rows that were handed over" in verification.metric(workdir, 1000).detail
     assert zoo.export(workdir, workdir.parent / "out", data="My own.").recipe == ""
 
 
 def test_of_two_runs_in_one_folder_the_second_is_refused_and_the_first_goes_on(run):
-    from zoo.config import ConfigError
-
     refused = []
 
     def train_again():
@@ -258,8 +231,6 @@ def test_of_two_runs_in_one_folder_the_second_is_refused_and_the_first_goes_on(r
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_at_its_step_and_is_not_saved(run):
-    from zoo.train import NonFiniteError
-
     with pytest.raises(
         NonFiniteError,
         match=r"the loss of step 2 is not finite; the checkpoint of step 1 in .* is good",
@@ -269,8 +240,6 @@ def test_a_loss_that_is_not_finite_stops_the_run_at_its_step_and_is_not_saved(ru
 
 
 def test_parameters_that_are_not_finite_are_not_saved(run):
-    from zoo.train import NonFiniteError
-
     with pytest.raises(NonFiniteError, match=r"is not finite; nothing was saved yet"):
         run(
             steps=9,
@@ -326,8 +295,6 @@ def test_a_folder_holds_what_was_promised(run, learning_curve):
 
 
 def test_a_profile_is_written_on_demand(recipe, rows, tmp_path):
-    import zoo
-
     zoo.fit(
         recipe(steps=12, eval_every=12, checkpoint_every=12),
         tmp_path / "run",
@@ -339,12 +306,37 @@ def test_a_profile_is_written_on_demand(recipe, rows, tmp_path):
 
 
 def test_an_interrupted_run_loads_like_a_finished_one(run, tmp_path, capsys):
-    import zoo
-    from zoo.train import Interrupted
+    seen = {}
+
+    def keep(report):
+        seen[report.step] = jax.device_get(report.state.variables)
+        if report.step == 3:
+            terminate()
 
     with pytest.raises(Interrupted):
-        run(callbacks=[stop_at(3, terminate)])
-    assert zoo.load(tmp_path / "run", step="latest")("a ship").label in ("sea", "sky")
+        run(callbacks=[keep], eval_every=2)
+    latest = zoo.load(tmp_path / "run", step="latest")
     assert "at step 3 (as asked)" in capsys.readouterr().err
-    assert zoo.load(tmp_path / "run").card.checkpoint in (2, 3)
+    assert_same(latest.variables, seen[3])
+    assert latest.card.checkpoint == 3
+    best = zoo.load(tmp_path / "run")
     assert "(best validation/accuracy)" in capsys.readouterr().err
+    assert best.card.checkpoint == 2
+    assert_same(best.variables, seen[2])
+
+
+def test_a_task_that_chooses_by_what_it_does_not_measure_is_refused(run, recipe, rows, tmp_path):
+    @dataclass(frozen=True, kw_only=True)
+    class Misspelt(TextClassification):
+        best: ClassVar[Best] = Best("validation/accuracy_", "max")
+
+    with pytest.raises(
+        ConfigError, match=r"by 'validation/accuracy_', but the metrics are validation/loss, val"
+    ):
+        zoo.fit(recipe(task=Misspelt()), tmp_path / "run", data=rows, quiet=True)
+
+
+def test_a_tenth_of_the_run_is_between_two_evaluations_unless_the_recipe_says_so(run):
+    result = run(steps=21, eval_every=None, checkpoint_every=None, log_every=50)
+    steps = [record["step"] for record in records_of(result) if "validation/loss" in record]
+    assert steps == [*range(2, 21, 2), 21]

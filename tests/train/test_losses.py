@@ -175,7 +175,7 @@ def test_predictions_and_weights_of_another_shape_are_refused(loss):
     with pytest.raises(ValueError) as error:
         loss(jnp.zeros((3, 1)), jnp.zeros((3, 4)))
     assert str(error.value) == (
-        "predictions have the shape (3, 1) and targets (3, 4); they must be the same"
+        "predictions have the shape (3, 1) and targets (3, 4); they must be equal"
     )
     with pytest.raises(ValueError, match=r"weights have the shape \(3, 1\) and targets \(3, 4\)"):
         loss(jnp.zeros((3, 4)), jnp.zeros((3, 4)), jnp.ones((3, 1)))

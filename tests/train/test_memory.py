@@ -1,9 +1,8 @@
-"""What a step takes is known before it is run: the parts, the growth with length, what fits."""
+"""The memory of a step is known before it runs: its parts, its growth with length, what fits."""
 
 from __future__ import annotations
 
 import dataclasses
-from types import SimpleNamespace
 
 import jax
 import pytest
@@ -13,7 +12,7 @@ from zoo.config import ConfigError
 from zoo.models.bag_of_embeddings import BagOfEmbeddingsConfig
 from zoo.models.reformer.models import reformer_lm_tiny
 from zoo.models.transformer import TransformerLMConfig
-from zoo.train import memory
+from zoo.train import memory, sharding
 from zoo.train.reporting import LOG
 
 FLOAT = 4
@@ -49,7 +48,7 @@ def estimate(length, total):
     return memory.Estimate((2, length), variables=1, optimizer=2, temporary=3, total=total)
 
 
-def test_lengths_are_doubled_until_memory_will_not_do(reading, room):
+def test_lengths_are_doubled_until_a_step_does_not_fit(reading, room):
     first = next(memory.of_recipe(reading))
     number = sum(x.size for x in jax.tree.leaves(reading.resolve().model.variable_shapes()))
     assert first.variables == number * FLOAT
@@ -66,7 +65,7 @@ def test_lengths_are_doubled_until_memory_will_not_do(reading, room):
     assert found[-1].total > limit
 
 
-def test_lengths_are_halved_until_memory_will_do(reading, room, monkeypatch):
+def test_lengths_are_halved_until_a_step_fits(reading, room, monkeypatch):
     monkeypatch.setattr(memory, "SHORTEST", 4)
     first = next(memory.of_recipe(reading))
     room(first.total - 1)
@@ -74,7 +73,7 @@ def test_lengths_are_halved_until_memory_will_do(reading, room, monkeypatch):
     assert lengths == [first.inputs[1], first.inputs[1] // 2]
 
 
-def test_one_length_is_all_where_it_is_not_known_how_much_there_is(reading, room):
+def test_there_is_one_length_where_the_available_memory_is_unknown(reading, room):
     room(None)
     assert len(list(memory.of_recipe(reading))) == 1
 
@@ -83,7 +82,7 @@ def test_a_batch_that_devices_cannot_share_is_refused_as_in_training(reading, mo
     def refuse(batch_size, state, mesh):
         raise ConfigError(f"{batch_size} examples")
 
-    monkeypatch.setattr(memory.states, "check_batch_size", refuse)
+    monkeypatch.setattr(memory, "check_batch_size", refuse)
     with pytest.raises(ConfigError, match="2 examples"):
         next(memory.of_recipe(reading))
 
@@ -96,13 +95,13 @@ def test_the_table_ends_with_the_largest_length_that_fits(reading, room):
     assert described[2:5] == [estimate.row() for estimate in found]
     assert described[-1] == "largest length that fits, by doubling: 16"
     room(10)
-    assert memory.describe(reading, found).endswith("by doubling: none that was tried")
+    assert memory.describe(reading, found).endswith("by doubling: none of those tried")
     assert memory.describe(reading, found[:1]).endswith("take a smaller batch_size")
     room(None)
-    assert memory.describe(reading, found).endswith("could not be found out")
+    assert memory.describe(reading, found).endswith("available memory unknown")
 
 
-def test_what_is_fine_tuned_is_what_is_reckoned_with(reading, room, tmp_path):
+def test_the_estimate_is_for_the_model_that_is_fine_tuned(reading, room, tmp_path):
     room(10)
     wide = zoo.override(reading, {"model.d_model": 64, "steps": 1, "data.holdout": 0.0})
     source = zoo.fit(wide, tmp_path / "wide", quiet=True).workdir
@@ -111,19 +110,24 @@ def test_what_is_fine_tuned_is_what_is_reckoned_with(reading, room, tmp_path):
     assert found.variables > 4 * alone.variables
 
 
-def test_only_a_batch_larger_than_any_before_is_looked_at(monkeypatch):
-    looked = []
+def test_only_batches_larger_than_all_before_are_examined(monkeypatch, run):
+    examined, trained = [], []
 
-    def of_step(train_step, state, window, batch):
-        looked.append(batch["inputs"].shape)
-        raise NotImplementedError
+    def of_step(train_step, state, tally, batch):
+        examined.append(batch["inputs"].size)
+        raise NotImplementedError  # as a backend that does not say
+
+    def put_batch(batch, mesh, put=sharding.put_batch):
+        trained.append(batch["inputs"].size)
+        return put(batch, mesh)
 
     monkeypatch.setattr(memory, "of_step", of_step)
-    job = SimpleNamespace(_largest=0, state=None, mesh=None)
-    for length in (8, 4, 16, 8, 16):
-        batch = {"inputs": jax.ShapeDtypeStruct((2, length), int)}
-        zoo.train.job.Job.check_memory(job, None, None, batch, None)
-    assert looked == [(2, 8), (2, 16)]
+    monkeypatch.setattr(sharding, "put_batch", put_batch)
+    rows = [("sea " * length, label) for length in (2, 12) for label in ("a", "b")] * 4
+    run(data=rows, data__holdout=0.0, data__boundaries=(4,), data__max_len=12, steps=12)
+    assert len(set(trained)) > 1
+    largest_so_far = [size for n, size in enumerate(trained) if size > max(trained[:n], default=0)]
+    assert examined == largest_so_far
 
 
 def test_images_have_no_length(room):
@@ -135,13 +139,13 @@ def test_images_have_no_length(room):
 def test_a_run_warns_before_a_step_that_will_not_fit(run, room):
     room(1000)
     told = (run("warned").workdir / LOG).read_text()
-    assert "warning: a step with inputs (4, " in told
-    assert "and there are 0.0 MB. A smaller batch_size or shorter inputs take less" in told
+    assert "warning: a step with inputs of shape (4, " in told
+    assert "and 0.0 MB are available. A smaller batch_size or shorter inputs take less" in told
     room(10**12)
     assert "warning" not in (run("not").workdir / LOG).read_text()
 
 
-def test_what_there_is_to_take(monkeypatch, tmp_path):
+def test_the_available_memory_is_the_machine_s_or_the_container_s(monkeypatch, tmp_path):
     mesh = zoo.train.sharding.make_mesh(zoo.train.sharding.MeshConfig(data=1))
     monkeypatch.setattr(memory, "CGROUP", tmp_path / "absent")
     whole = memory.capacity(mesh)

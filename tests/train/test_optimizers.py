@@ -11,13 +11,20 @@ import optax
 import pytest
 
 from zoo import config
-from zoo.train.optimizers import SM3, Adafactor, Adam, Momentum, RMSProp, Sgd
-from zoo.train.schedules import (
+from zoo.train import (
+    SM3,
+    Adafactor,
+    Adam,
     Constant,
     Cosine,
     Linear,
+    Momentum,
     OneCycle,
+    Optimizer,
     Piecewise,
+    RMSProp,
+    Schedule,
+    Sgd,
     Staircase,
     WarmupRsqrt,
 )
@@ -183,7 +190,7 @@ def test_the_logged_learning_rate_is_the_one_applied():
 
 
 def parameters():
-    """What a small model has, every weight 1."""
+    """The parameters of a small model, every weight 1."""
     return {
         "embedding": {"embedding": jnp.ones((50, 4))},
         "head": {"kernel": jnp.ones((4, 3)), "bias": jnp.ones(3)},
@@ -262,8 +269,8 @@ def test_a_pattern_that_matches_nothing_lists_the_parameters(field):
     with pytest.raises(config.ConfigError) as error:
         optimizer.build(10).init(parameters())
     assert str(error.value) == (
-        f"optimizer.{field}: 'embeding/.*' matches no parameter; a pattern is a regular expression "
-        "for a whole name, and the names are embedding/embedding, head/bias, head/kernel"
+        f"optimizer.{field} has 'embeding/.*', which matches no parameter; a pattern is a regular "
+        "expression for a whole path, and the paths are embedding/embedding, head/bias, head/kernel"
     )
 
 
@@ -282,16 +289,23 @@ def test_freezing_everything_is_an_error():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Adam(learning_rate=-1.0), "learning_rate, weight_decay and first_step must be 0"),
-        (lambda: Adam(learning_rate=1.0, clip_norm=0.0), "clip_norm must be above 0, or None"),
-        (lambda: Adam(learning_rate=1.0, freeze=("head/(",)), "'head/.' is not a regular expr"),
-        (lambda: Linear(warmup_steps=-1), "warmup_steps must be 0 or more, not -1"),
-        (lambda: Cosine(cycle_steps=0), "cycle_steps must be 1 or more, or None; not 0"),
-        (lambda: Staircase(steps_per_stair=0), "steps_per_stair of 1 or more and a factor above"),
-        (lambda: Piecewise(boundaries=(2, 1), factors=(1.0, 1.0)), "boundaries in rising order"),
-        (lambda: Piecewise(boundaries=(2,), factors=()), "one factor for each, not boundaries="),
-        (lambda: OneCycle(warmup_fraction=1.0), "warmup_fraction must lie between 0 and 1, not 1"),
-        (lambda: WarmupRsqrt(warmup_steps=0), "warmup_steps must be 1 or more, not 0"),
+        (lambda: Adam(learning_rate=-1.0), "learning_rate is -1.0; it must be 0 or more"),
+        (lambda: Adam(learning_rate=float("nan")), "learning_rate is nan; it must be 0 or more"),
+        (lambda: Adam(learning_rate="0.1"), "learning_rate: '0.1' is not of type float"),
+        (lambda: Adam(learning_rate=1.0, schedule=Adam), "schedule: .* is not of type Schedule"),
+        (lambda: Adam(learning_rate=1.0, clip_norm=0.0), "clip_norm is 0.0; it must be above 0"),
+        (
+            lambda: Adam(learning_rate=1.0, freeze=("head/(",)),
+            r"optimizer.freeze has 'head/\(', which is not a regular expression",
+        ),
+        (lambda: Linear(warmup_steps=-1), "warmup_steps is -1; it must be 0 or more"),
+        (lambda: Cosine(cycle_steps=0), "cycle_steps is 0; it must be 1 or more"),
+        (lambda: Staircase(steps_per_stair=0), "steps_per_stair is 0; it must be 1 or more"),
+        (lambda: Staircase(steps_per_stair=1, factor=0.0), "factor is 0.0; it must be above 0"),
+        (lambda: Piecewise(boundaries=(2, 1), factors=(1.0, 1.0)), "boundaries must ascend"),
+        (lambda: Piecewise(boundaries=(2,), factors=()), "and each needs one factor"),
+        (lambda: OneCycle(warmup_fraction=1.0), "warmup_fraction is 1.0; it must be between 0"),
+        (lambda: WarmupRsqrt(warmup_steps=0), "warmup_steps is 0; it must be 1 or more"),
     ],
 )
 def test_values_that_make_no_sense_are_refused(make, message):
@@ -308,7 +322,7 @@ def test_values_that_make_no_sense_are_refused(make, message):
     ],
     ids=["plain", "decay", "clip and freeze"],
 )
-def test_a_donated_adam_step_writes_no_table_but_its_three_results(optimizer):
+def test_a_donated_adam_step_needs_no_table_beside_its_arguments(optimizer):
     shape = (4096, 8)
     params = {"table": jnp.ones(shape), "head": {"bias": jnp.ones(3), "kernel": jnp.ones((8, 3))}}
     transformation = optimizer.build(total_steps=10)
@@ -320,9 +334,6 @@ def test_a_donated_adam_step_writes_no_table_but_its_three_results(optimizer):
     state = jax.jit(transformation.init)(params)
     compiled = jax.jit(update, donate_argnums=(0, 1)).lower(params, state, params).compile()
     assert compiled.memory_analysis().temp_size_in_bytes < params["table"].nbytes // 4
-    entry = compiled.as_text().split("ENTRY")[1]
-    written = [line for line in entry.splitlines() if "= f32[4096,8]" in line]
-    assert len([line for line in written if "parameter(" not in line]) == 3  # table and two moments
     # Two counters in one buffer could not be donated.
     gradients = jax.tree.map(jnp.ones_like, params)
     new, state = compiled(params, transformation.init(params), gradients)
@@ -336,3 +347,30 @@ def test_optimizers_survive_json_and_are_hashable(optimizer):
     assert hash(optimizer) == hash(dataclasses.replace(optimizer))
     faster = config.override(optimizer, {"learning_rate": 1, "schedule.warmup_steps": 7})
     assert (faster.learning_rate, faster.schedule.warmup_steps) == (1.0, 7)
+
+
+def test_optimizers_and_schedules_of_one_s_own_survive_json():
+    own = Halving(learning_rate=0.5, schedule=Pulse(every=2))
+    assert config.from_json(Optimizer, config.to_json(own)) == own
+    rate = own.schedule_fn(10)
+    assert [float(rate(step)) for step in range(4)] == [0.5, 0.0, 0.5, 0.0]
+    new, _ = step(own)
+    np.testing.assert_allclose(new["head"]["bias"], 1 - 0.5 * 0.5)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Halving(Optimizer):
+    """Half the gradient."""
+
+    def rule(self):
+        return optax.scale(0.5)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Pulse(Schedule):
+    """The peak at every n-th step, else 0."""
+
+    every: int
+
+    def build(self, learning_rate, total_steps):
+        return lambda step: jnp.where(step % self.every == 0, learning_rate, 0.0)

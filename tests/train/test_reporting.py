@@ -1,15 +1,17 @@
-"""What a run says about its speed."""
+"""What a run says about its speed, and where TensorFlow is missing."""
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
-from zoo.train import reporting
+from zoo.train import learning_curve, reporting
 
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A clock that the test turns."""
+    """A clock that the test sets."""
 
     class Clock:
         now = 100.0
@@ -40,7 +42,7 @@ def test_the_speed_is_that_of_the_steps_alone(reporter, clock, tmp_path):
         clock.now += 1000
     clock.now += 200
     reporter.train(1800, {"train/loss": 1.0}, 0.1)
-    first, second = reporting.read_metrics(tmp_path / reporting.METRICS)
+    first, second = learning_curve.read_metrics(tmp_path / reporting.METRICS)
     assert (first["train/steps_per_second"], first["train/data_wait"]) == (
         0.5,
         pytest.approx(1 / 6),
@@ -49,3 +51,11 @@ def test_the_speed_is_that_of_the_steps_alone(reporter, clock, tmp_path):
     log = (tmp_path / reporting.LOG).read_text().splitlines()
     assert log[0].endswith("| 2.0 s/step, 17% waiting for data, 0:10:00 left")
     assert log[1].endswith("| 2.0 s/step, 0% waiting for data, 0:06:40 left")
+
+
+def test_without_tensorflow_there_are_no_event_files(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    reporter = reporting.Reporter(tmp_path, start=0, steps=1, profile_at=None, quiet=True)
+    reporter.train(1, {"train/loss": 1.0}, 0.1)
+    reporter.close()
+    assert {path.name for path in tmp_path.iterdir()} == {reporting.METRICS, reporting.LOG}

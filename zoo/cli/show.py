@@ -92,9 +92,9 @@ def _card(path: Path, code: Path | None) -> str:
 
 def _recipe(name: str, resolve: bool) -> str:
     from zoo import registry
-    from zoo.train import recipe as recipes
+    from zoo.train import recipe_files
 
-    recipe = recipes.get(name)
+    recipe = recipe_files.get(name)
     note = "\n(`--resolve` reads the data and fills in what is None because the data decides it)"
     if resolve:
         recipe, note = recipe.resolve(), ""

@@ -67,8 +67,7 @@ def recipe_of(words: list[str], command: str) -> tuple[Recipe, Options]:
       command: that the words follow, for messages.
     """
     from zoo import config as configs
-    from zoo.train import InitFrom
-    from zoo.train import recipe as recipes
+    from zoo.train import InitFrom, recipe_files
 
     source, *rest = words
     prog = f"{command} {source}"
@@ -78,11 +77,11 @@ def recipe_of(words: list[str], command: str) -> tuple[Recipe, Options]:
     if options.code is not None:
         configs.load_file(options.code)
     if source.endswith(".json"):
-        recipe = recipes.get(source)
+        recipe = recipe_files.get(source)
     else:
-        function = recipes.find(source)
+        function = recipe_files.find(source)
         recipe, rest = parse_known(function, rest, prog=prog)
-        recipe = recipes.named(recipe, function)
+        recipe = recipe_files.named(recipe, function)
     if options.model:
         recipe = dataclasses.replace(recipe, model=registered_model(options.model))
     if asks_help:

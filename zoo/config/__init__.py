@@ -13,6 +13,8 @@ from zoo.config.stored import (
 from zoo.config.values import (
     ConfigError,
     check,
+    check_fields,
+    check_not_negative,
     check_share,
     check_size,
     did_you_mean,
@@ -26,6 +28,8 @@ __all__ = [
     "TYPE_KEY",
     "ConfigError",
     "check",
+    "check_fields",
+    "check_not_negative",
     "check_share",
     "check_size",
     "did_you_mean",

@@ -33,6 +33,12 @@ def check_size(name: str, value: int | tuple[int, ...] | None) -> None:
         raise ConfigError(f"{name} is {value}; it must be 1 or more")
 
 
+def check_not_negative(name: str, value: float) -> None:
+    """Raises ConfigError unless `value` is 0 or more; NaN is not."""
+    if not value >= 0:
+        raise ConfigError(f"{name} is {value}; it must be 0 or more")
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The clause `; did you mean 'x'?` with the closest of `known`; empty if none is close.
 
@@ -91,6 +97,18 @@ def unknown_field(cls: type, name: str) -> str:
         f"{cls.__name__} has no field {name!r}{did_you_mean(name, known)} "
         f"(fields: {', '.join(known)})"
     )
+
+
+def check_fields(config: Any) -> None:
+    """Checks every field of a dataclass against its annotation and converts it as `override` does.
+
+    Called in `__post_init__`, it makes the constructor and `dataclasses.replace` as strict.
+
+    Raises:
+      ConfigError: a field has a value of the wrong type.
+    """
+    for name, annotation in field_types(type(config)).items():
+        object.__setattr__(config, name, check(getattr(config, name), annotation, name))
 
 
 def check(value: object, annotation: Any, path: str) -> Any:

@@ -1,31 +1,89 @@
-"""Training: recipes, the loop, evaluation. `zoo.train.run` is also `zoo.fit`."""
+"""Training: recipes and what they are made of, the loop, evaluation. `run` is also `zoo.fit`."""
 
 from typing import TYPE_CHECKING
 
 from zoo.registry import attach
 
 if TYPE_CHECKING:
+    from zoo.storage.checkpoints import Best as Best
+    from zoo.train import losses as losses
+    from zoo.train import metrics as metrics
+    from zoo.train.callbacks import Callback as Callback
+    from zoo.train.callbacks import Report as Report
     from zoo.train.evaluation import evaluate as evaluate
-    from zoo.train.job import NonFiniteError as NonFiniteError
-    from zoo.train.loop import Callback as Callback
-    from zoo.train.loop import Interrupted as Interrupted
-    from zoo.train.loop import Report as Report
-    from zoo.train.loop import Result as Result
     from zoo.train.loop import run as run
+    from zoo.train.metrics import Metric as Metric
+    from zoo.train.optimizers import SM3 as SM3
+    from zoo.train.optimizers import Adafactor as Adafactor
+    from zoo.train.optimizers import Adam as Adam
+    from zoo.train.optimizers import Momentum as Momentum
+    from zoo.train.optimizers import Optimizer as Optimizer
+    from zoo.train.optimizers import RMSProp as RMSProp
+    from zoo.train.optimizers import Sgd as Sgd
+    from zoo.train.outcome import Interrupted as Interrupted
+    from zoo.train.outcome import NonFiniteError as NonFiniteError
+    from zoo.train.outcome import Result as Result
     from zoo.train.recipe import InitFrom as InitFrom
     from zoo.train.recipe import Recipe as Recipe
+    from zoo.train.schedules import Constant as Constant
+    from zoo.train.schedules import Cosine as Cosine
+    from zoo.train.schedules import Linear as Linear
+    from zoo.train.schedules import OneCycle as OneCycle
+    from zoo.train.schedules import Piecewise as Piecewise
+    from zoo.train.schedules import Schedule as Schedule
+    from zoo.train.schedules import Staircase as Staircase
+    from zoo.train.schedules import WarmupRsqrt as WarmupRsqrt
+    from zoo.train.sharding import MeshConfig as MeshConfig
+    from zoo.train.tasks import ImageClassification as ImageClassification
+    from zoo.train.tasks import LanguageModeling as LanguageModeling
+    from zoo.train.tasks import Tagging as Tagging
+    from zoo.train.tasks import Task as Task
+    from zoo.train.tasks import TextClassification as TextClassification
+    from zoo.train.tasks import Translation as Translation
+
+_CLASSES = {
+    "zoo.storage.checkpoints": ("Best",),
+    "zoo.train.callbacks": ("Callback", "Report"),
+    "zoo.train.evaluation": ("evaluate",),
+    "zoo.train.loop": ("run",),
+    "zoo.train.metrics": ("Metric",),
+    "zoo.train.optimizers": (
+        "SM3",
+        "Adafactor",
+        "Adam",
+        "Momentum",
+        "Optimizer",
+        "RMSProp",
+        "Sgd",
+    ),
+    "zoo.train.outcome": ("Interrupted", "NonFiniteError", "Result"),
+    "zoo.train.recipe": ("InitFrom", "Recipe"),
+    "zoo.train.schedules": (
+        "Constant",
+        "Cosine",
+        "Linear",
+        "OneCycle",
+        "Piecewise",
+        "Schedule",
+        "Staircase",
+        "WarmupRsqrt",
+    ),
+    "zoo.train.sharding": ("MeshConfig",),
+    "zoo.train.tasks": (
+        "ImageClassification",
+        "LanguageModeling",
+        "Tagging",
+        "Task",
+        "TextClassification",
+        "Translation",
+    ),
+}
 
 __getattr__, __dir__, __all__ = attach(
     __name__,
     {
-        "Callback": "zoo.train.loop:Callback",
-        "InitFrom": "zoo.train.recipe:InitFrom",
-        "Interrupted": "zoo.train.loop:Interrupted",
-        "NonFiniteError": "zoo.train.job:NonFiniteError",
-        "Recipe": "zoo.train.recipe:Recipe",
-        "Report": "zoo.train.loop:Report",
-        "Result": "zoo.train.loop:Result",
-        "evaluate": "zoo.train.evaluation:evaluate",
-        "run": "zoo.train.loop:run",
+        "losses": "zoo.train.losses",
+        "metrics": "zoo.train.metrics",
+        **{name: f"{module}:{name}" for module, names in _CLASSES.items() for name in names},
     },
 )

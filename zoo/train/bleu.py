@@ -1,4 +1,4 @@
-"""BLEU (Papineni et al. 2002), always by sacrebleu (Post 2018), so that figures can be compared."""
+"""BLEU (Papineni et al. 2002), always by sacrebleu (Post 2018), so that figures are comparable."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 def corpus_bleu(translations: Sequence[str], references: Sequence[str]) -> tuple[float, str]:
-    """BLEU of plain, not tokenised, sentences, from 0 to 100, and the signature of its settings.
+    """BLEU of untokenised sentences, from 0 to 100, and the signature of sacrebleu's settings.
 
     Raises:
       ValueError: the numbers of sentences differ, or there are none.
@@ -16,7 +16,7 @@ def corpus_bleu(translations: Sequence[str], references: Sequence[str]) -> tuple
     if len(translations) != len(references) or not translations:
         raise ValueError(
             f"{len(translations)} translations and {len(references)} references; "
-            "BLEU needs one reference for each translation, and at least one"
+            "BLEU needs one reference for each translation, and at least one of them"
         )
     metric = BLEU()
     score = metric.corpus_score(list(translations), [list(references)]).score

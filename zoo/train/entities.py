@@ -1,13 +1,13 @@
-"""Entities in tagged sentences, found and counted as seqeval's default mode does.
+"""Entities in tagged sentences, found and counted as in seqeval's default mode.
 
-A tag is `O`, outside of all entities, or a prefix, a hyphen and a type, as `B-geo`. `B` begins an
-entity and `I` continues one (`E` ends one and `S` is one, in the schemes that have them); an `I`
-that nothing of its type comes before begins one too. So does conlleval, the script of the CoNLL
-tasks (Tjong Kim Sang and De Meulder 2003), from which seqeval has its rules. A tag without a hyphen
-is `I` of the type that it names: words next to each other are one entity. (seqeval would take the
-first letter for the prefix.)
+A tag is `O`, outside all entities, or a prefix, a hyphen and a type, such as `B-geo`. `B` begins an
+entity and `I` continues one; `E` ends one and `S` is one by itself, in the schemes that have them.
+An `I` that follows nothing of its type begins an entity too. These are the rules of conlleval, the
+script of the CoNLL tasks (Tjong Kim Sang and De Meulder 2003), from which seqeval took them. A tag
+without a hyphen is `I` of the type that it names, so adjacent words are one entity. (seqeval would
+take its first letter for the prefix.)
 
-Shapes: B sentences, T words, C tags. What is padding is `O`, and so ends an entity.
+Shapes: B sentences, T words, C tags. Padding is `O`, and so ends an entity.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ import jax.numpy as jnp
 import numpy as np
 
 PREFIXES = "OBIES"
-"""The prefixes; a tag's prefix is an index into them."""
+"""The prefixes. A tag's prefix is an index into this string."""
 
 OUTSIDE, BEGIN, _, END, SINGLE = range(len(PREFIXES))
 
 
 class Spans(NamedTuple):
-    """The entities of a batch, each where it starts."""
+    """The entities of a batch, each at the word where it starts."""
 
     starts: jax.Array
     """Whether an entity starts here: bool [B, T]."""
     last: jax.Array
-    """Where the entity that starts here ends, its last word included: int32 [B, T]."""
+    """The last word of the entity that starts here: int32 [B, T]."""
     types: jax.Array
-    """The type of what is here: int32 [B, T]; 0 for none."""
+    """The type of the tag here: int32 [B, T]; 0 for none."""
 
 
 def spans(tags: jax.Array, weights: jax.Array, labels: tuple[str, ...]) -> Spans:
@@ -48,8 +48,7 @@ def spans(tags: jax.Array, weights: jax.Array, labels: tuple[str, ...]) -> Spans
     prefixes = jnp.where(real, jnp.asarray(prefix_of)[tags], OUTSIDE)
     types = jnp.where(real, jnp.asarray(type_of)[tags], 0)
 
-    # A border is where what is before it and what is after it cannot be one entity. There is one
-    # more than there are words.
+    # A border is a place between words, or at either end, that no entity spans: T + 1 places.
     before, after = _sides(prefixes)
     type_before, type_after = _sides(types)
     border = (
@@ -68,9 +67,9 @@ def spans(tags: jax.Array, weights: jax.Array, labels: tuple[str, ...]) -> Spans
 def count(
     predictions: jax.Array, targets: jax.Array, weights: jax.Array, labels: tuple[str, ...]
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """How many entities were found right, how many were predicted, and how many there are.
+    """Numbers of entities: found correctly, predicted, and actual; each float32 [].
 
-    One is right if its first word, its last word and its type are. Arguments as `spans`.
+    An entity is correct if its first word, its last word and its type are. Arguments as in `spans`.
     """
     found, actual = spans(predictions, weights, labels), spans(targets, weights, labels)
     right = found.starts & actual.starts & (found.last == actual.last)
@@ -80,12 +79,12 @@ def count(
 
 
 def _sides(values: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """What is before and after each border, [B, T + 1]; outside of the sentence is 0."""
+    """The values before and after each place, [B, T + 1]; 0 outside the sentence."""
     return jnp.pad(values, ((0, 0), (1, 0))), jnp.pad(values, ((0, 0), (0, 1)))
 
 
 def _table(labels: tuple[str, ...]) -> tuple[np.ndarray[tuple[int], np.dtype[np.int32]], ...]:
-    """The prefix and the type of each tag, int32 [C] both; `O` has the type 0."""
+    """The prefix and the type of each tag, both int32 [C]; `O` has type 0."""
     parsed = [_parse(label) for label in labels]
     types = {kind: number for number, kind in enumerate(sorted({kind for _, kind in parsed}), 1)}
     prefixes = [PREFIXES.index(prefix) for prefix, _ in parsed]

@@ -1,52 +1,82 @@
-"""Evaluation: the metrics of a split, each example once; of a run in training or long finished."""
+"""Evaluation: the metrics of a split, during training or of a finished model."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jax
-from flax import linen as nn
-from jax.sharding import Mesh
 
 from zoo import hub, predictors
 from zoo.config import ConfigError
+from zoo.hub import StoredModel
 from zoo.models.dense import Precision
 from zoo.storage.cards import OWN_ROWS, Card
 from zoo.tokenizers import read_lines
-from zoo.train import bleu, recipe, sharding, step
+from zoo.train import bleu, recipe_files, sharding, update
+from zoo.train.fine_tuning import Reading
 from zoo.train.recipe import Recipe
 from zoo.train.reporting import prefixed
-from zoo.train.tasks import Task
+from zoo.train.setup import Setup, set_up
 
 if TYPE_CHECKING:
     from zoo.storage.checkpoints import Step
 
 
 class Evaluator:
-    """Compiled once, called with variables and batches."""
+    """Measures weights of a model on the splits of its data. The step is compiled once."""
 
-    def __init__(self, module: nn.Module, task: Task, mesh: Mesh) -> None:
-        self._module, self._task, self._mesh = module, task, mesh
-        self._step = step.make_eval_step(module, task, mesh)
+    def __init__(self, setup: Setup, card: Card) -> None:
+        """
+        Args:
+          setup: the model and its data.
+          card: the card of the model, for the predictor whose answers are measured.
+        """
+        self._setup, self._card = setup, card
+        self._step = update.make_eval_step(setup.module, setup.recipe.task, setup.mesh)
 
-    def __call__(self, variables: Any, batches: Iterable[Mapping[str, Any]]) -> dict[str, float]:
-        """The metrics over all the batches.
+    def __call__(
+        self, variables: Any, split: str, *, limit: int | None = None, quick: bool = False
+    ) -> tuple[dict[str, float], str]:
+        """The metrics of a split, every example counted exactly once.
+
+        Args:
+          variables: the weights, on the devices; they are only read.
+          split: its name.
+          limit: measure a sample of this many examples, the same ones each time; None: all.
+          quick: whether the result only serves to choose a checkpoint.
+
+        Returns:
+          The metrics as `split/name`, and a note on them.
 
         Raises:
-          ValueError: there were none.
+          LookupError: there is no such split.
+          ValueError: it has no examples.
         """
-        metrics = None
-        for batch in sharding.on_device(batches, self._mesh):
-            if metrics is None:
-                empty = step.empty_window(self._module, self._task, variables, batch).metrics
-                metrics = sharding.replicate(empty, self._mesh)
-            metrics = self._step(variables, metrics, batch)
-        if metrics is None:
-            raise ValueError("there is nothing to evaluate on: the split has no examples")
-        result: dict[str, float] = metrics.compute()
-        return result
+        data, task = self._setup.data, self._setup.recipe.task
+        metrics = self._metrics(variables, split, limit)
+
+        def predictor() -> predictors.Predictor:
+            # It answers for this process only, so it gets weights of this process's own.
+            own = jax.tree.map(jax.numpy.asarray, jax.device_get(variables))
+            return predictors.create(self._card, own, data.facts.tokenizer)
+
+        more, note = task.measure_answers(predictor, data, split, limit=limit, quick=quick)
+        return prefixed(split, metrics | more), note
+
+    def _metrics(self, variables: Any, split: str, limit: int | None) -> dict[str, float]:
+        setup, totals = self._setup, None
+        batches = setup.data.evaluate(split, setup.recipe.batch_size, limit=limit)
+        for batch in sharding.on_device(batches, setup.mesh):
+            if totals is None:
+                empty = update.empty_tally(setup.module, setup.recipe.task, variables, batch)
+                totals = sharding.put_state(empty.metrics, setup.mesh)
+            totals = self._step(variables, totals, batch)
+        if totals is None:
+            raise ValueError(f"nothing to evaluate on: the split {split!r} has no examples")
+        metrics: dict[str, float] = totals.compute()
+        return metrics
 
 
 def evaluate(
@@ -62,48 +92,73 @@ def evaluate(
     """The metrics of a run or of a published model, on every example of a split exactly once.
 
     Args:
-      source: the folder of a run, or a published name whose recipe says what to evaluate on.
+      source: the folder of a run, or a published name, whose recipe says what to evaluate on.
       split: `test`, `validation` or `train`; by default `test` if there is one, else `validation`.
-      data: the examples themselves, as for `zoo.fit`; all are evaluated, and `split` is their name.
-      data_dir: where the data sets lie, if not where the recipe says.
+      data: your own examples, as for `zoo.fit`. All of them are evaluated; `split` names them.
+      data_dir: where the data sets are, if not where the recipe says.
       step: which checkpoint of a run.
       dtype: the precision of dense layers; None: the card's.
-      limit: number of examples of a sample; the same ones at each call.
+      limit: measure a sample of this many examples, the same ones each time; None: all.
 
     Returns:
-      As `test/accuracy`.
+      The metrics as `test/accuracy`.
+
+    Raises:
+      UnknownNameError: there is no such model. LookupError: the data has no such split, or it is
+      unknown what to evaluate on. ConfigError: the model was trained on rows that were handed over,
+      and `data` is missing; or the classes of the data are not those of the model.
     """
     model = hub.open_model(source, step, dtype)
-    plan = recipe_of(model.card, model.folder)
     if data is None and model.card.data == OWN_ROWS:
         raise ConfigError(
-            f"{source} was trained on {OWN_ROWS}, and its recipe names other data; hand over what "
-            "to evaluate on: zoo.evaluate(…, data=…)"
+            f"{source} was trained on {OWN_ROWS}, and its recipe names other data; pass the "
+            "examples to evaluate on: zoo.evaluate(…, data=…)"
         )
-    if data_dir is not None:
-        plan = recipe.with_data_dir(plan, data_dir)
-    config = plan.data if data is None else plan.data.whole()
-    config = config.fitted(model.card.preprocessing)
-    examples = config.open(data, tokenizer=model.tokenizer, labels=model.card.labels or None)
-    plan = plan.resolve(examples.facts)
-    available = examples.facts.num_examples
+    setup = set_up_model(model, data, data_dir)
+    available = setup.data.facts.num_examples
+    chosen = split or ("test" if "test" in available else "validation")
     if data is not None:
         chosen = "train"  # the only split of rows that are handed over
-    else:
-        chosen = split or ("test" if "test" in available else "validation")
     if chosen not in available:
         raise LookupError(f"the data has no split {chosen!r}; it has {', '.join(available)}")
-    mesh = sharding.make_mesh(sharding.MeshConfig())  # whatever devices the run had
-    evaluator = Evaluator(model.card.config.build(), plan.task, mesh)
-    variables = sharding.replicate(jax.device_get(model.variables), mesh)
-    batches = examples.evaluate(chosen, plan.batch_size, limit=limit)
-    metrics = evaluator(variables, batches)
+    variables = sharding.put_state(jax.device_get(model.variables), setup.mesh)
+    metrics, _ = Evaluator(setup, model.card)(variables, chosen, limit=limit)
+    if data is None:
+        return metrics
+    return {name.replace(chosen, split or "test", 1): value for name, value in metrics.items()}
 
-    def predictor() -> predictors.Predictor:
-        return predictors.create(model.card, model.variables, model.tokenizer)
 
-    more, _ = plan.task.examine(predictor, examples, chosen, limit)
-    return prefixed(chosen if data is None else split or "test", metrics | more)
+def set_up_model(model: StoredModel, rows: Any = None, data_dir: str | None = None) -> Setup:
+    """A finished model with the data that its recipe names, on all devices.
+
+    Args:
+      model: the model.
+      rows: the user's own examples instead, all of them.
+      data_dir: where the data sets are, if not where the recipe says.
+    """
+    recipe = recipe_of(model.card, model.folder)
+    config = recipe.data if rows is None else recipe.data.whole()
+    if data_dir is not None:
+        config = dataclasses.replace(config, data_dir=data_dir)
+    recipe = dataclasses.replace(
+        recipe, data=config, model=model.card.config, mesh=sharding.MeshConfig()
+    )
+    return set_up(recipe, rows, reading=Reading.of(model.card, model.tokenizer))
+
+
+def recipe_of(card: Card, folder: Path) -> Recipe:
+    """The recipe that made a model: the one in a run's folder, or the one its card names.
+
+    Raises:
+      LookupError: there is neither.
+    """
+    if (folder / recipe_files.FILE).is_file():
+        return recipe_files.read(folder / recipe_files.FILE)
+    if not card.recipe:
+        raise LookupError(
+            f"the card {card.name!r} names no recipe, so it is unknown what to evaluate on"
+        )
+    return recipe_files.get(card.recipe)
 
 
 def evaluate_files(
@@ -118,26 +173,15 @@ def evaluate_files(
     """BLEU of a translator on plain text files, line by line, and sacrebleu's signature.
 
     Raises:
-      ValueError: the files have different numbers of lines, or the model is no translator.
+      ValueError: the files have different numbers of lines, or the model is not a translator.
     """
     predictor = hub.load(source, dtype=dtype, step=step)
     if not isinstance(predictor, predictors.Translator):
-        raise ValueError(f"{source} is a model of {predictor.card.task}, not of translation")
+        raise ValueError(f"{source} is a model for {predictor.card.task}, not for translation")
     lines = [list(read_lines([path])) for path in (texts, references)]
     if len(lines[0]) != len(lines[1]):
         raise ValueError(
-            f"{texts} has {len(lines[0])} lines and {references} {len(lines[1])}; "
-            "they must be the same sentences"
+            f"{texts} has {len(lines[0])} lines and {references} has {len(lines[1])}; "
+            "line n of one must be the translation of line n of the other"
         )
     return bleu.corpus_bleu(predictor(lines[0], beam_size=beam_size), lines[1])
-
-
-def recipe_of(card: Card, folder: Path) -> Recipe:
-    """The recipe that made a model: that in a run's folder, or the one the card names."""
-    if (folder / recipe.FILE).is_file():
-        return recipe.read(folder / recipe.FILE)
-    if not card.recipe:
-        raise LookupError(
-            f"the card {card.name!r} names no recipe, so it is not known what to evaluate on"
-        )
-    return recipe.get(card.recipe)

@@ -1,4 +1,4 @@
-"""The folder of a run: recipe and card from the first step, so it loads like a published model."""
+"""The folder of a run. It has a recipe and a card from the first step, so `zoo.load` reads it."""
 
 from __future__ import annotations
 
@@ -18,19 +18,22 @@ from zoo.config import ConfigError
 from zoo.pipelines.base import Facts
 from zoo.storage.cards import OWN_ROWS, RUN_CARD, Card
 from zoo.storage.files import name_of, replacing
-from zoo.train.recipe import FILE, Recipe, differences, read
+from zoo.train import recipe_files
+from zoo.train.processes import writes
+from zoo.train.recipe import Recipe, differences
+from zoo.train.state import Progress
 
 
 @contextlib.contextmanager
-def held(folder: Path) -> Iterator[None]:
-    """Keeps other processes out of a run's folder; the system lets go of it at the latest.
+def locked(folder: Path) -> Iterator[None]:
+    """Locks the run's folder against other processes; the OS releases the lock if we die.
 
     Raises:
       ConfigError: another process trains in it.
     """
     from filelock import FileLock, Timeout
 
-    if not _writes():
+    if not writes():
         yield
         return
     folder.mkdir(parents=True, exist_ok=True)
@@ -47,15 +50,15 @@ def held(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def claim(folder: Path, recipe: Recipe, *, goes_on: bool) -> None:
-    """Writes the recipe into the folder; if a run `goes_on`, checks that the same one began it.
+def record_recipe(folder: Path, recipe: Recipe, *, resumes: bool) -> None:
+    """Writes the recipe into the folder. A run that resumes must have begun with the same one.
 
     Raises:
-      ConfigError: the folder holds a run of another recipe; the message lists the differences.
+      ConfigError: it began with another recipe; the message lists the differences.
     """
-    path = folder / FILE
-    if goes_on and path.is_file():
-        changed = differences(read(path), recipe)
+    path = folder / recipe_files.FILE
+    if resumes and path.is_file():
+        changed = differences(recipe_files.read(path), recipe)
         if changed:
             listed = [
                 f"{name} is {old!r} there, {new!r} now" for name, (old, new) in changed.items()
@@ -64,17 +67,20 @@ def claim(folder: Path, recipe: Recipe, *, goes_on: bool) -> None:
                 f"{folder} holds a run of another recipe, so it cannot be resumed with this one: "
                 f"{'; '.join(listed)}; use another workdir, or the recipe of the run"
             )
-    if _writes():
+    if writes():
         with replacing(path) as temporary:
             temporary.write_text(configs.to_json(recipe), encoding="utf-8")
 
 
 def earlier_card(folder: Path, own_rows: bool) -> Card | None:
-    """The card that an earlier session of the run left.
+    """The card that an earlier session of the run left; None: there is none.
+
+    Args:
+      folder: the run's folder.
+      own_rows: whether the user hands over the examples of this session.
 
     Raises:
-      ConfigError: that session had rows handed over, and this one has `own_rows` not, or the other
-        way about.
+      ConfigError: the earlier session read other data.
     """
     path = folder / RUN_CARD
     if not path.is_file():
@@ -90,12 +96,12 @@ def earlier_card(folder: Path, own_rows: bool) -> Card | None:
     return card
 
 
-def unfinished(folder: Path, card: Card) -> Card:
-    """The card of a run that goes on: what an earlier end of it reached is true no longer."""
+def clear_results(folder: Path, card: Card) -> Card:
+    """The card without the results of an earlier end of the run, for a run that goes on."""
     if not card.training:
         return card
     card = dataclasses.replace(card, metrics={}, training={}, command="")
-    if _writes():
+    if writes():
         card.save(folder / RUN_CARD)
     return card
 
@@ -108,7 +114,7 @@ def write_card(folder: Path, recipe: Recipe, facts: Facts, *, own_rows: bool) ->
         if described["kind"] not in tokenizers.WITHOUT_VOCABULARY:
             suffix = ".model" if described["kind"] == "sentencepiece" else ".vocab"
             described["file"] = f"vocabulary{suffix}"
-            if _writes():
+            if writes():
                 facts.tokenizer.save(folder / described["file"])
     card = Card(
         name=name_of(folder),
@@ -121,22 +127,18 @@ def write_card(folder: Path, recipe: Recipe, facts: Facts, *, own_rows: bool) ->
         preprocessing=facts.preprocessing,
         best=dataclasses.asdict(recipe.task.best) if "validation" in facts.num_examples else {},
     )
-    if _writes():
+    if writes():
         card.save(folder / RUN_CARD)
     return card
 
 
-def finish(
-    folder: Path,
-    card: Card,
-    recipe: Recipe,
-    metrics: Mapping[str, float],
-    progress: Mapping[str, Any],
+def write_results(
+    folder: Path, card: Card, recipe: Recipe, metrics: Mapping[str, float], progress: Progress
 ) -> None:
     """Adds to the card what the run reached and what it took."""
     training = {
-        "steps": int(progress["step"]),
-        "seconds": round(float(progress["seconds"]), 1),
+        "steps": progress.step,
+        "seconds": round(progress.seconds, 1),
         "seed": recipe.seed,
         "device": f"{jax.device_count()} \N{MULTIPLICATION SIGN} {jax.devices()[0].device_kind}",
         "cores": os.cpu_count() or 0,
@@ -146,10 +148,5 @@ def finish(
     rounded = {name: round(value, 5) for name, value in metrics.items()}
     command = "" if card.data == OWN_ROWS else f"zoo eval {folder}"
     finished = dataclasses.replace(card, metrics=rounded, training=training, command=command)
-    if _writes():
+    if writes():
         finished.save(folder / RUN_CARD)
-
-
-def _writes() -> bool:
-    """Whether this process writes: of several, the first one does."""
-    return jax.process_index() == 0

@@ -1,19 +1,21 @@
-"""Losses and accuracies. Each returns `(sum, denominator)`, which the caller divides, once.
+"""Losses and accuracies. Each returns `(sum, denominator)`; the caller divides, once.
 
-Sums of two batches add up to those of the whole; means do not. Everything is computed and added up
-in float32, whatever the precision of the logits.
+The sums of two batches add up to those of both together; means do not. Everything is computed and
+summed in float32, whatever the precision of the logits.
 
-Shapes: `...` any number of axes, as B or B, T; `C` classes. Weights are 0 at padding, 1 or another
-number elsewhere; without weights every item counts 1. Targets are the numbers of classes, integers
-[...], or where examples are mixed the share of each class, floats [..., C] that add up to 1.
+Shapes: `...` any number of axes, such as B or B, T; `C` classes. Weights are 0 at padding and
+usually 1 elsewhere; without weights every item counts 1. Targets are class numbers, integers [...],
+or, where examples are mixed, the share of each class, floats [..., C] that sum to 1.
 
-trax divides in the loss itself: `WeightedCategoryCrossEntropy()` is `cross_entropy` divided,
+trax divides inside the loss: `WeightedCategoryCrossEntropy()` is `cross_entropy`, divided, and
 `CategoryCrossEntropy()` the same without weights. Its `CrossEntropyLoss` takes log-probabilities,
-for which `cross_entropy` gives the same value. Losses of trax that no task here takes, as `l2`, are
-for tasks of your own.
+for which `cross_entropy` gives the same value. Losses of trax that no task of the zoo uses, such as
+`l2`, are here for tasks of your own.
 """
 
 from __future__ import annotations
+
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -22,11 +24,11 @@ import optax
 from zoo.models.base import Scores
 from zoo.xla import argmax
 
-Logits = jax.Array | Scores
-"""What a model answers: the logits, or the scores of given tokens."""
+Logits: TypeAlias = jax.Array | Scores
+"""A model's output: logits, or the scores of given tokens."""
 
-Loss = tuple[jax.Array, jax.Array]
-"""Sum and denominator, both float32 scalars."""
+Sums: TypeAlias = tuple[jax.Array, jax.Array]
+"""A sum and its denominator, both float32 scalars."""
 
 
 def cross_entropy(
@@ -36,22 +38,22 @@ def cross_entropy(
     *,
     label_smoothing: float = 0.0,
     cutoff: float = 0.0,
-) -> Loss:
+) -> Sums:
     """Cross-entropy of the softmax of `logits`; the denominator is the sum of the weights.
 
-    A target of C or more makes the sum NaN, which stops a run; it is not clipped.
+    A target outside [0, C) makes the sum NaN, which stops a run; it is not clipped.
 
     Args:
-      logits: [..., C]; or the scores of just these targets, which know of no other class.
+      logits: [..., C], or the scores of exactly these targets.
       targets: integers [...], or shares [..., C].
       weights: [...].
       label_smoothing: e in the target distribution (1 - e) · one_hot + e / C (Szegedy et al. 2016,
         section 7; trax's formula).
-      cutoff: each item's loss is lowered by this, to no less than 0 (trax's `cutoff`).
+      cutoff: subtracted from the loss of each item, which does not go below 0 (trax's `cutoff`).
 
     Raises:
-      TypeError: the targets are neither.
-      ValueError: the shapes do not fit, or of scores smoothed labels are asked for.
+      TypeError: the targets are neither integers nor shares.
+      ValueError: the shapes do not fit, or `label_smoothing` or `cutoff` is given with scores.
     """
     if isinstance(logits, Scores):
         if label_smoothing or cutoff:
@@ -72,8 +74,8 @@ def _expected_logits(logits: jax.Array, targets: jax.Array) -> jax.Array:
     """The logits [..., C] of the targets: [...]."""
     if _are_shares(logits, targets):
         return jnp.sum(targets * logits, axis=-1)
-    # A sum over all classes that is zero but for one: its gradient goes into that of the softmax in
-    # one pass, where that of `take_along_axis` is a scatter into an array of zeros.
+    # A sum over all classes of which one term is not zero. Its gradient merges with the softmax's
+    # in one pass; the gradient of `take_along_axis` would be a scatter into an array of zeros.
     classes = jax.lax.broadcasted_iota(targets.dtype, logits.shape, logits.ndim - 1)
     picked = jnp.sum(jnp.where(classes == targets[..., None], logits, 0.0), axis=-1)
     known = (targets >= 0) & (targets < logits.shape[-1])
@@ -82,31 +84,31 @@ def _expected_logits(logits: jax.Array, targets: jax.Array) -> jax.Array:
 
 def binary_cross_entropy(
     logits: jax.Array, targets: jax.Array, weights: jax.Array | None = None
-) -> Loss:
+) -> Sums:
     """Cross-entropy of the sigmoid of `logits` [...] with targets [...] between 0 and 1."""
     weights = _item_weights(logits, targets, weights)
     items = optax.sigmoid_binary_cross_entropy(logits.astype(jnp.float32), targets)
     return _sum(items, weights)
 
 
-def l2(predictions: jax.Array, targets: jax.Array, weights: jax.Array | None = None) -> Loss:
+def l2(predictions: jax.Array, targets: jax.Array, weights: jax.Array | None = None) -> Sums:
     """Squared differences of `predictions` [...] and `targets` [...], without the factor ½."""
     weights = _item_weights(predictions, targets, weights)
     items = optax.squared_error(predictions.astype(jnp.float32), targets)
     return _sum(items, weights)
 
 
-def smooth_l1(predictions: jax.Array, targets: jax.Array, weights: jax.Array | None = None) -> Loss:
+def smooth_l1(predictions: jax.Array, targets: jax.Array, weights: jax.Array | None = None) -> Sums:
     """½ d² for differences d below 1, |d| - ½ above (Huber 1964), of two arrays [...]."""
     weights = _item_weights(predictions, targets, weights)
     items = optax.huber_loss(predictions.astype(jnp.float32), targets)
     return _sum(items, weights)
 
 
-def accuracy(logits: Logits, targets: jax.Array, weights: jax.Array | None = None) -> Loss:
-    """Weight of the items whose class is right, and of all. Shapes, errors: `cross_entropy`.
+def accuracy(logits: Logits, targets: jax.Array, weights: jax.Array | None = None) -> Sums:
+    """Weight of the items whose class is right, and of all items. Arguments as in `cross_entropy`.
 
-    Of shares the largest is the class.
+    Where targets are shares, the class with the largest share is right.
     """
     if isinstance(logits, Scores):
         return _sum(logits.best, _item_weights(logits.best, targets, weights))
@@ -116,11 +118,11 @@ def accuracy(logits: Logits, targets: jax.Array, weights: jax.Array | None = Non
 
 def sequence_accuracy(
     logits: jax.Array, targets: jax.Array, weights: jax.Array | None = None
-) -> Loss:
-    """The number of sequences that are right in every position of non-zero weight, and of all.
+) -> Sums:
+    """Number of sequences right at every position of non-zero weight, and number of sequences.
 
-    A sequence is the last axis of `targets`. One without any weight is padding and counts nowhere
-    (trax's `MaskedSequenceAccuracy`, otherwise the same, counts it as right).
+    A sequence is the last axis of `targets`. A sequence without any weight is padding and counts
+    nowhere (trax's `MaskedSequenceAccuracy`, otherwise the same, counts it as right).
     """
     weights = class_weights(logits, targets, weights)
     targets = class_numbers(logits, targets)
@@ -132,7 +134,7 @@ def sequence_accuracy(
     )
 
 
-def _sum(items: jax.Array, weights: jax.Array) -> Loss:
+def _sum(items: jax.Array, weights: jax.Array) -> Sums:
     return jnp.sum(weights * items), jnp.sum(weights)
 
 
@@ -141,12 +143,12 @@ def _are_shares(logits: jax.Array, targets: jax.Array) -> bool:
 
 
 def class_numbers(logits: jax.Array, targets: jax.Array) -> jax.Array:
-    """The targets as integers [...], whatever `cross_entropy` may have been given."""
+    """The targets as integers [...], whichever form they were given in."""
     return argmax(targets) if _are_shares(logits, targets) else targets
 
 
 def class_weights(logits: jax.Array, targets: jax.Array, weights: jax.Array | None) -> jax.Array:
-    """The weights [...] of targets with logits [..., C]; none of them is ever broadcast."""
+    """The weights [...] of targets with logits [..., C]; nothing is broadcast."""
     if _are_shares(logits, targets):
         return _checked(weights, targets[..., 0])
     if not jnp.issubdtype(targets.dtype, jnp.integer):
@@ -162,11 +164,11 @@ def class_weights(logits: jax.Array, targets: jax.Array, weights: jax.Array | No
 def _item_weights(
     predictions: jax.Array, targets: jax.Array, weights: jax.Array | None
 ) -> jax.Array:
-    """The weights [...] of predictions [...] and targets [...]; none of them is ever broadcast."""
+    """The weights [...] of predictions [...] and targets [...]; nothing is broadcast."""
     if predictions.shape != targets.shape:
         raise ValueError(
             f"predictions have the shape {predictions.shape} and targets {targets.shape}; "
-            "they must be the same"
+            "they must be equal"
         )
     return _checked(weights, targets)
 

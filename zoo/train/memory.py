@@ -1,11 +1,11 @@
-"""What memory a training step takes, read off its compiled program before any of it is run."""
+"""The memory that a training step takes, read off the compiled program before it runs."""
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,37 +14,36 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 
-from zoo.train import finetune, sharding, step
-from zoo.train import state as states
+from zoo.train import sharding
+from zoo.train.fine_tuning import load_source
 from zoo.train.recipe import Recipe
-from zoo.train.state import TrainState
+from zoo.train.setup import set_up
+from zoo.train.state import TrainState, check_batch_size, create_state
+from zoo.train.update import Tally, TrainStep, empty_tally, make_train_step
 
 BATCHES = 20
-"""Where batches differ in shape: so many are looked at, and the largest of them is compiled."""
+"""Batches to look at where they differ in shape; the largest is compiled."""
 
-LONGEST = 2**22
-"""The search for the largest length goes up to here."""
-
-SHORTEST = 16
-"""… or down to here."""
+SHORTEST, LONGEST = 16, 2**22
+"""Bounds of the search for the largest length."""
 
 CGROUP = Path("/sys/fs/cgroup/memory.max")
-"""What a container may take, under Linux."""
+"""The memory limit of a container, under Linux."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """The bytes that one device holds in a step."""
+    """The bytes that one device holds during a step."""
 
     inputs: tuple[int, ...]
-    """The shape of the batch's inputs, of all devices together."""
+    """The shape of the batch's inputs, over all devices."""
     variables: int
     """Parameters, and collections such as `batch_stats`."""
     optimizer: int
     temporary: int
-    """Activations, gradients, and what the step needs in between, at its peak."""
+    """Activations, gradients and other intermediate values, at their peak."""
     total: int
-    """These, the batch and the rest of the state."""
+    """All of these, with the batch and the rest of the state."""
 
     def row(self) -> str:
         """A line of a table, below `HEADER`."""
@@ -59,7 +58,7 @@ HEADER = f"{'batch':<24}{'parameters':>14}{'optimizer':>14}{'activations':>14}{'
 
 
 def amount(size: int) -> str:
-    """A number of bytes for people.
+    """A number of bytes, for people.
 
     >>> amount(1_234_000_000), amount(56_780_000)
     ('1.23 GB', '56.8 MB')
@@ -67,19 +66,17 @@ def amount(size: int) -> str:
     return f"{size / 1e9:.2f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
 
 
-def of_step(train_step: step.TrainStep, state: TrainState, window: Any, batch: Any) -> Estimate:
-    """What a step takes. It is compiled, which the first call of it then does not do again.
+def of_step(train_step: TrainStep, state: TrainState, tally: Any, batch: Any) -> Estimate:
+    """The memory of a step, which is compiled for that; its first call will not compile it again.
 
     Args:
-      train_step: as `step.make_train_step` returns it.
-      state: its arguments, or their shapes; so are the others.
-      window: likewise.
-      batch: likewise.
+      train_step: the compiled function.
+      state, tally, batch: its arguments, or their shapes.
 
     Raises:
-      NotImplementedError: the backend does not tell.
+      NotImplementedError: the backend does not say what a program takes.
     """
-    found = train_step.lower(state, window, batch).compile().memory_analysis()
+    found = train_step.lower(state, tally, batch).compile().memory_analysis()
     if found is None:
         raise NotImplementedError(f"{jax.default_backend()} does not say what a program takes")
     arguments = found.argument_size_in_bytes
@@ -94,49 +91,47 @@ def of_step(train_step: step.TrainStep, state: TrainState, window: Any, batch: A
 
 
 def step_of(
-    plan: Recipe, batch: dict[str, jax.ShapeDtypeStruct], mesh: Mesh
-) -> tuple[step.TrainStep, TrainState, step.Window]:
-    """The step of a resolved recipe, and the shapes of state and window that it begins with."""
-    module = plan.model.build()
-    transformation = plan.optimizer.build(plan.steps)
+    recipe: Recipe, batch: dict[str, jax.ShapeDtypeStruct], mesh: Mesh
+) -> tuple[TrainStep, TrainState, Tally]:
+    """The step of a resolved recipe, and the shapes of the state and the tally it begins with."""
+    module, task = recipe.model.build(), recipe.task
+    optimizer = recipe.optimizer.build(recipe.steps)
 
     def create() -> TrainState:
-        carry = plan.task.begin(module, plan.batch_size)
-        return states.create(module, plan.model, transformation, plan.seed, mesh, carry=carry)
+        carry = task.initial_carry(module, recipe.batch_size)
+        return create_state(module, recipe.model, optimizer, recipe.seed, mesh, carry=carry)
 
     state = jax.eval_shape(create)
-    states.check_batch_size(plan.batch_size, state, mesh)
-    window = step.empty_window(module, plan.task, state.variables, batch)
-    return step.make_train_step(module, plan.task, transformation, mesh), state, window
+    check_batch_size(recipe.batch_size, state, mesh)
+    tally = empty_tally(module, task, state.variables, batch)
+    return make_train_step(module, task, optimizer, mesh), state, tally
 
 
-def of_batch(plan: Recipe, batch: dict[str, jax.ShapeDtypeStruct], mesh: Mesh) -> Estimate:
-    """What a step of a resolved recipe takes with a batch of such shapes; nothing is allocated."""
-    train_step, state, window = step_of(plan, batch, mesh)
+def of_batch(recipe: Recipe, batch: dict[str, jax.ShapeDtypeStruct], mesh: Mesh) -> Estimate:
+    """The memory of a step of a resolved recipe with a batch of such shapes. Allocates nothing."""
+    train_step, state, tally = step_of(recipe, batch, mesh)
     return of_step(
         train_step,
-        _placed(state, sharding.replicated(mesh)),
-        _placed(window, sharding.replicated(mesh)),
-        _placed(batch, sharding.divided(mesh)),
+        _placed(state, sharding.of_state(mesh)),
+        _placed(tally, sharding.of_state(mesh)),
+        _placed(batch, sharding.of_batch(mesh)),
     )
 
 
-def of_recipe(plan: Recipe) -> Iterator[Estimate]:
-    """What a step of a recipe takes; then, if it reads sequences, what it takes of other lengths.
+def of_recipe(recipe: Recipe) -> Iterator[Estimate]:
+    """The memory of a step of a recipe; then, if it reads sequences, with other lengths.
 
-    Lengths are doubled until memory would not do, or, where it does not do, halved until it does;
-    there are none where it is not known how much memory there is.
+    Lengths are doubled until a step does not fit, or, where the first does not fit, halved until
+    one does. Where the available memory is unknown there are no other lengths.
 
     Raises:
       OSError, LookupError, ConfigError: the data cannot be read here.
     """
-    origin = finetune.open_source(plan.init_from)
-    data = finetune.open_data(plan, origin, None)
-    plan = finetune.adopt(plan, origin).resolve(data.facts)
-    mesh = sharding.make_mesh(plan.mesh)
-    batches = itertools.islice(data.train(plan.batch_size, seed=plan.seed), BATCHES)
+    setup = set_up(recipe, source=load_source(recipe.init_from))
+    recipe, mesh = setup.recipe, setup.mesh
+    batches = itertools.islice(setup.data.train(recipe.batch_size, seed=recipe.seed), BATCHES)
     batch = max(batches, key=lambda batch: int(batch["inputs"].size))
-    estimate = of_batch(plan, _shapes(batch, mesh), mesh)
+    estimate = of_batch(recipe, _shapes(batch, mesh), mesh)
     yield estimate
     inputs = batch["inputs"]
     if capacity(mesh) is None or inputs.ndim != 2 or not np.issubdtype(inputs.dtype, np.integer):
@@ -146,27 +141,27 @@ def of_recipe(plan: Recipe) -> Iterator[Estimate]:
         length = length * 2 if fits else length // 2
         other = _shapes(batch, mesh, length, inputs.shape[1])
         longest = max(x.shape[1] for x in other.values() if len(x.shape) == 2)
-        longer = dataclasses.replace(plan, model=plan.model.with_max_len(longest))
+        longer = dataclasses.replace(recipe, model=recipe.model.with_max_len(longest))
         estimate = of_batch(longer, other, mesh)
         yield estimate
 
 
-def describe(plan: Recipe, estimates: Sequence[Estimate]) -> str:
-    """A table of what steps of a recipe take, as `of_recipe` gives it, and what fits."""
-    mesh = sharding.make_mesh(plan.mesh)
+def describe(recipe: Recipe, estimates: Sequence[Estimate]) -> str:
+    """A table of the estimates of `of_recipe`, and what fits."""
+    mesh = sharding.make_mesh(recipe.mesh)
     device = mesh.devices.flat[0]
-    name = plan.name or "this recipe"
+    name = recipe.name or "this recipe"
     lines = [
         f"memory of a training step of {name} on {mesh.devices.size}{TIMES}{device.device_kind}"
     ]
     lines += [HEADER, *(estimate.row() for estimate in estimates)]
     limit = capacity(mesh)
     if limit is None:
-        return "\n".join([*lines, "how much there is could not be found out"])
-    lines.append(f"there are {amount(limit)}")
+        return "\n".join([*lines, "available memory unknown"])
+    lines.append(f"available: {amount(limit)}")
     if len(estimates) > 1:
         fitting = [estimate.inputs[1] for estimate in estimates if enough(estimate, mesh)]
-        largest = f"{max(fitting):,}" if fitting else "none that was tried"
+        largest = f"{max(fitting):,}" if fitting else "none of those tried"
         lines.append(f"largest length that fits, by doubling: {largest}")
     elif not enough(estimates[0], mesh):
         lines.append("that is too little: take a smaller batch_size")
@@ -174,25 +169,27 @@ def describe(plan: Recipe, estimates: Sequence[Estimate]) -> str:
 
 
 def warning(estimate: Estimate, mesh: Mesh) -> str | None:
-    """What to say before a step that memory will not do for; None: it will."""
+    """A warning if the step will not fit in memory, else None."""
     limit = capacity(mesh)
     if limit is None or enough(estimate, mesh):
         return None
     return (
-        f"warning: a step with inputs {estimate.inputs} takes {amount(estimate.total)}, and "
-        f"there are {amount(limit)}. A smaller batch_size or shorter inputs take less; "
+        f"warning: a step with inputs of shape {estimate.inputs} takes {amount(estimate.total)}, "
+        f"and {amount(limit)} are available. A smaller batch_size or shorter inputs take less; "
         "`zoo show RECIPE --memory` says what fits"
     )
 
 
 def enough(estimate: Estimate, mesh: Mesh) -> bool:
-    """Whether memory will do, as far as is known."""
+    """Whether a step fits in memory, as far as is known."""
     limit = capacity(mesh)
     return limit is None or estimate.total <= limit
 
 
 def capacity(mesh: Mesh) -> int | None:
-    """The bytes that one device of a mesh can hold; devices made of one CPU share its memory."""
+    """The bytes that one device of a mesh can hold; devices on one CPU share its memory. None:
+    unknown.
+    """
     local = mesh.local_devices
     stats = local[0].memory_stats()
     if stats and "bytes_limit" in stats:
@@ -206,11 +203,15 @@ def capacity(mesh: Mesh) -> int | None:
 
 
 def _shapes(
-    batch: dict[str, Any], mesh: Mesh, length: int = 1, instead_of: int = 1
+    batch: Mapping[str, Any], mesh: Mesh, length: int = 1, instead_of: int = 1
 ) -> dict[str, jax.ShapeDtypeStruct]:
-    """The shapes of a batch on a mesh, whose devices have as many rows each.
+    """The shapes of a batch, padded so that the devices of a mesh have equally many rows.
 
-    With a `length`, those of a batch that is so much longer or shorter.
+    Args:
+      batch: the batch.
+      mesh: the devices.
+      length: the length of its inputs that is wanted …
+      instead_of: … and the one they have.
     """
 
     def shape(array: Any) -> tuple[int, ...]:

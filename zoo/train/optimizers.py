@@ -1,7 +1,8 @@
-"""Optimizers as frozen configs that build Optax transformations.
+"""Optimizers: frozen configs that build Optax transformations.
 
-An optimizer config says everything about the update: `build(total_steps)` gives the
-`optax.GradientTransformation`, `schedule_fn(total_steps)` the learning rate of each step.
+A config says everything about the update: `build(total_steps)` returns the
+`optax.GradientTransformation`, `schedule_fn(total_steps)` the learning rate of each step. An
+optimizer of your own subclasses `Optimizer`.
 
     optimizer = Adam(learning_rate=1e-3, schedule=Linear(warmup_steps=100), clip_norm=1.0)
     update = optimizer.build(total_steps=2_000)
@@ -9,8 +10,8 @@ An optimizer config says everything about the update: `build(total_steps)` gives
     updates, state = update.update(gradients, state, params)
     params = optax.apply_updates(params, updates)
 
-The optimizers of trax (git HEAD 7c189c2c) are these. Each is tested against trax's own trajectory
-over five steps, begun at step number 0 and at 1.
+The optimizers of trax (git HEAD 7c189c2c) correspond to these. Each is tested against trax's own
+trajectory over five steps, from step number 0 and from 1.
 
     trax                 here
     SGD(lr)              Sgd(learning_rate=lr)
@@ -25,43 +26,44 @@ over five steps, begun at step number 0 and at 1.
 
 * trax's weight decay multiplies the weights by `1 - weight_decay`, whatever the learning rate:
   `decay_with_learning_rate=False`.
-* trax counts steps from 0 in `trainer_lib.Trainer` and from 1 in `training.Loop`. The number goes
-  into the schedule, Adam's bias correction and Adafactor's decay. `first_step=1` is the Loop's way.
-* trax's Adafactor factors the last two axes of an array, Optax's the two largest. They are the same
-  for matrices, and where the last two axes are the largest. trax adds `eps` to the averages of the
-  squares, Optax to the squares: it shows only where gradients are as small as √eps.
-* Not reproduced: `SM3(second_moment_averaging=…)` below 1. trax then gives each update the norm
-  that plain SM3 would have given it, and Optax has no such grafting.
-* Not a field: `SM3(weight_decay=…, momentum_type=…)`, which decays in front of the momentum, while
-  `optax.scale_by_sm3` has its averaging momentum inside. By hand it is `optax.chain(
+* trax counts steps from 0 in `trainer_lib.Trainer` and from 1 in `training.Loop`. The number enters
+  the schedule, Adam's bias correction and Adafactor's decay. `first_step=1` counts as the Loop
+  does.
+* trax's Adafactor factors the last two axes of an array, Optax's the two largest: the same axes in
+  a matrix, and wherever the last two are the largest. trax adds `eps` to the averages of the
+  squares, Optax to the squares; the difference shows only where gradients are as small as √eps.
+* Not reproduced: `SM3(second_moment_averaging=…)` below 1. trax then rescales each update to the
+  norm that plain SM3 would have given it, for which Optax has nothing.
+* Not a field: `SM3(weight_decay=…, momentum_type=…)`, which decays before the momentum, while
+  `optax.scale_by_sm3` contains its averaging momentum. Written by hand it is `optax.chain(
   scale_by_sm3(b1=0, b2=1, eps=0), add_decayed_weights(decay), trace(momentum), scale(-lr))`.
 """
 
 from __future__ import annotations
 
-import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from zoo.config import ConfigError
+from zoo.config import ConfigError, check_fields, check_not_negative
+from zoo.train.patterns import check_matches, check_patterns, map_paths, matches, paths_of
 from zoo.train.schedules import Constant, Schedule
 
-Params = Any
-"""A pytree of arrays, as `variables["params"]`."""
+Params: TypeAlias = Any
+"""A tree of arrays, such as `variables["params"]`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Optimizer(ABC):
     """What all optimizers share: clipping, then the optimizer's own rule, then weight decay.
 
-    Patterns are regular expressions for the whole slash path of a parameter, as `".*/bias"` or
-    `"embedding/.*"`. One that matches no parameter is an error that lists the names.
+    A subclass implements `rule`, or `build` as a whole. Patterns are regular expressions for the
+    whole slash path of a parameter, such as `".*/bias"` or `"embedding/.*"`. One that matches no
+    parameter is an error that lists the paths.
     """
 
     learning_rate: float
@@ -69,33 +71,28 @@ class Optimizer(ABC):
     schedule: Schedule = field(default_factory=Constant)
     """How the learning rate changes over the run."""
     clip_norm: float | None = None
-    """Largest norm of the gradients of all parameters that train, taken together; None for any."""
+    """Largest norm of the gradients of all trainable parameters together; None: no clipping."""
     weight_decay: float = 0.0
-    """Part of each weight that is taken away at each step; see `decay_with_learning_rate`."""
+    """Fraction of each weight that is subtracted at each step; see `decay_with_learning_rate`."""
     decay_with_learning_rate: bool = True
-    """Multiply the decay by the step's learning rate (AdamW), or take it as it stands (trax)."""
+    """Multiply the decay by the learning rate of the step (AdamW); False: do not (trax)."""
     no_decay: tuple[str, ...] = ()
-    """Patterns of the parameters that weight decay leaves alone."""
+    """Patterns of the parameters without weight decay."""
     freeze: tuple[str, ...] = ()
     """Patterns of the parameters that do not train: no update, no optimizer state."""
     first_step: int = 0
-    """The first update's number in schedule and bias correction; trax's Loop counted from 1."""
+    """Number of the first update in schedule and bias correction; trax's Loop counted from 1."""
 
     def __post_init__(self) -> None:
-        if self.learning_rate < 0 or self.weight_decay < 0 or self.first_step < 0:
+        check_fields(self)
+        for name in ("learning_rate", "weight_decay", "first_step"):
+            check_not_negative(name, getattr(self, name))
+        if self.clip_norm is not None and not self.clip_norm > 0:
             raise ConfigError(
-                "learning_rate, weight_decay and first_step must be 0 or more, "
-                f"not {self.learning_rate}, {self.weight_decay} and {self.first_step}"
+                f"clip_norm is {self.clip_norm}; it must be above 0, or None for no clipping"
             )
-        if self.clip_norm is not None and self.clip_norm <= 0:
-            raise ConfigError(
-                f"clip_norm must be above 0, or None for no clipping; not {self.clip_norm}"
-            )
-        for pattern in (*self.no_decay, *self.freeze):
-            try:
-                re.compile(pattern)
-            except re.error as error:
-                raise ConfigError(f"{pattern!r} is not a regular expression: {error}") from error
+        check_patterns("optimizer.no_decay", self.no_decay)
+        check_patterns("optimizer.freeze", self.freeze)
 
     def schedule_fn(self, total_steps: int) -> optax.Schedule:
         """Number of updates made so far -> learning rate of the next one."""
@@ -105,57 +102,53 @@ class Optimizer(ABC):
     def build(self, total_steps: int) -> optax.GradientTransformation:
         """The transformation for a run of `total_steps`. Its `update` needs the parameters.
 
-        Raises:
-          ConfigError: from `init`: a pattern matches no parameter, or `freeze` matches them all.
+        Its `init` raises a ConfigError where a pattern matches no parameter, or `freeze` all of
+        them.
         """
         learning_rate = self.schedule.build(self.learning_rate, total_steps)
-        steps = self._scaled_rule(learning_rate)
+        steps = self.scaled_rule(learning_rate)
         if self.clip_norm is not None:
             steps = [_clip_by_global_norm(self.clip_norm), *steps]
         if self.weight_decay:
-            steps = [*steps, optax.add_decayed_weights(self._decay(learning_rate), self._decays)]
+            steps = [*steps, optax.add_decayed_weights(self._decay(learning_rate), self.decays)]
         update = _count_from(self.first_step, optax.chain(*steps, optax.scale(-1.0)))
         if self.freeze:
             # The clipping is inside, so that the norm is that of the trainable gradients.
             update = optax.partition({"train": update, "freeze": optax.set_to_zero()}, self._labels)
 
         def init(params: Params) -> optax.OptState:
-            self._check_patterns(params)
+            self._check_against(paths_of(params))
             return update.init(params)
 
         return optax.GradientTransformationExtraArgs(init, update.update)
 
     @abstractmethod
-    def _rule(self) -> optax.GradientTransformation:
+    def rule(self) -> optax.GradientTransformation:
         """Gradients -> the direction to be multiplied by the learning rate and subtracted."""
 
-    def _scaled_rule(self, learning_rate: optax.Schedule) -> list[optax.GradientTransformation]:
-        return [self._rule(), optax.scale_by_schedule(learning_rate)]
+    def scaled_rule(self, learning_rate: optax.Schedule) -> list[optax.GradientTransformation]:
+        """`rule`, then the multiplication by the learning rate."""
+        return [self.rule(), optax.scale_by_schedule(learning_rate)]
+
+    def decays(self, params: Params) -> Params:
+        """Whether weight decay applies, for each parameter: a tree of bools."""
+        return map_paths(lambda path: not matches(self.no_decay, path), params)
 
     def _decay(self, learning_rate: optax.Schedule) -> float | optax.Schedule:
         if not self.decay_with_learning_rate:
             return self.weight_decay
         return lambda step: self.weight_decay * learning_rate(step)
 
-    def _decays(self, params: Params) -> Params:
-        return _map_names(lambda name: not _matches(self.no_decay, name), params)
-
     def _labels(self, params: Params) -> Params:
-        return _map_names(lambda name: "freeze" if _matches(self.freeze, name) else "train", params)
+        return map_paths(lambda path: "freeze" if matches(self.freeze, path) else "train", params)
 
-    def _check_patterns(self, params: Params) -> None:
-        names = jax.tree.leaves(_map_names(lambda name: name, params))
-        for option, patterns in (("no_decay", self.no_decay), ("freeze", self.freeze)):
-            for pattern in patterns:
-                if not any(_matches((pattern,), name) for name in names):
-                    raise ConfigError(
-                        f"optimizer.{option}: {pattern!r} matches no parameter; a pattern is a "
-                        f"regular expression for a whole name, and the names are {', '.join(names)}"
-                    )
-        if names and all(_matches(self.freeze, name) for name in names):
+    def _check_against(self, paths: list[str]) -> None:
+        check_matches("optimizer.no_decay", self.no_decay, paths)
+        check_matches("optimizer.freeze", self.freeze, paths)
+        if paths and all(matches(self.freeze, path) for path in paths):
             raise ConfigError(
                 f"optimizer.freeze={self.freeze} leaves nothing to train; "
-                f"the parameters are {', '.join(names)}"
+                f"the parameters are {', '.join(paths)}"
             )
 
 
@@ -163,7 +156,7 @@ class Optimizer(ABC):
 class Sgd(Optimizer):
     """Plain gradient descent; no state."""
 
-    def _rule(self) -> optax.GradientTransformation:
+    def rule(self) -> optax.GradientTransformation:
         return optax.identity()
 
 
@@ -172,11 +165,11 @@ class Momentum(Optimizer):
     """Gradient descent with momentum (Sutskever et al. 2013, in the form of Bengio et al. 2012)."""
 
     mass: float = 0.9
-    """Part of the velocity that is kept from step to step."""
+    """Fraction of the velocity that is kept from step to step."""
     nesterov: bool = True
-    """Look one step ahead, as trax does by default."""
+    """Nesterov's momentum, the default of trax."""
 
-    def _rule(self) -> optax.GradientTransformation:
+    def rule(self) -> optax.GradientTransformation:
         return optax.trace(self.mass, self.nesterov)
 
 
@@ -191,47 +184,47 @@ class Adam(Optimizer):
     eps: float = 1e-8
     """Added to the root of that average; trax has 1e-5."""
 
-    def _rule(self) -> optax.GradientTransformation:
+    def rule(self) -> optax.GradientTransformation:
         return optax.scale_by_adam(self.b1, self.b2, self.eps)
 
 
 @dataclass(frozen=True, kw_only=True)
 class RMSProp(Optimizer):
-    """Gradients divided by the root of the average of their squares (Hinton 2012, lecture 6e)."""
+    """Gradients divided by the root of the mean of their squares (Hinton 2012, lecture 6e)."""
 
     decay: float = 0.9
     """Decay of the average; trax calls it gamma."""
     eps: float = 1e-8
     """Added to the root of the average."""
     initial_scale: float = 0.0
-    """The average before the first step; trax begins at 1, which keeps the first steps small."""
+    """The average before the first step; trax has 1, which keeps the first steps small."""
 
-    def _rule(self) -> optax.GradientTransformation:
+    def rule(self) -> optax.GradientTransformation:
         return optax.scale_by_rms(self.decay, self.eps, self.initial_scale, eps_in_sqrt=False)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Adafactor(Optimizer):
-    """A second moment in rows and columns (Shazeer & Stern 2018, algorithms 4 and 5)."""
+    """A factored second moment (Shazeer & Stern 2018, algorithms 4 and 5)."""
 
     factored: bool = True
-    """Keep row and column averages for matrices; False: an average for each weight."""
+    """Average the squares of a matrix by row and by column; False: for each weight."""
     min_dim_size_to_factor: int = 128
-    """Factor where the two largest axes have at least this size; 0 for all matrices, as trax."""
+    """Factor arrays whose two largest axes have at least this size; 0: all matrices, as in trax."""
     decay_rate: float = 0.8
     """The average's decay at step t is 1 - (t + 1) ** -decay_rate."""
     momentum: float | None = None
-    """Decay of an average of the updates, trax's beta1; None for no such average."""
+    """Decay of an average of the updates, trax's beta1; None: no average."""
     clipping_threshold: float | None = 1.0
-    """Largest root mean square of the update of one array; None for no limit."""
+    """Largest root mean square of the update of one array; None: no limit."""
     multiply_by_parameter_scale: bool = True
     """Multiply each array's learning rate by its root mean square, or by 1e-3 if that is less."""
     eps: float = 1e-30
     """Added to the squared gradients; trax has 1e-16, added to their average."""
     weight_decay_steps: int | None = None
-    """Let the weight decay fall linearly to 0 in so many steps, trax's weight_decay_n_steps."""
+    """Steps in which weight decay falls linearly to 0, trax's weight_decay_n_steps; None: never."""
 
-    def _rule(self) -> optax.GradientTransformation:
+    def rule(self) -> optax.GradientTransformation:
         return optax.scale_by_factored_rms(
             self.factored,
             self.decay_rate,
@@ -239,9 +232,9 @@ class Adafactor(Optimizer):
             epsilon=self.eps,
         )
 
-    def _scaled_rule(self, learning_rate: optax.Schedule) -> list[optax.GradientTransformation]:
-        # The momentum averages updates that the learning rate has already scaled.
-        steps = [self._rule()]
+    def scaled_rule(self, learning_rate: optax.Schedule) -> list[optax.GradientTransformation]:
+        # The momentum averages updates already scaled by the learning rate.
+        steps = [self.rule()]
         if self.clipping_threshold is not None:
             steps.append(optax.clip_by_block_rms(self.clipping_threshold))
         steps.append(optax.scale_by_schedule(learning_rate))
@@ -261,36 +254,21 @@ class Adafactor(Optimizer):
 
 @dataclass(frozen=True, kw_only=True)
 class SM3(Optimizer):
-    """AdaGrad with one accumulator for each row, column, … (Anil et al. 2019, algorithm SM3-II)."""
+    """AdaGrad with an accumulator per row and column (Anil et al. 2019, algorithm SM3-II)."""
 
     momentum: float = 0.9
     """Decay of an average of the updates."""
 
-    def _rule(self) -> optax.GradientTransformation:
+    def rule(self) -> optax.GradientTransformation:
         # No epsilon: an accumulator of 0 means a gradient of 0, which stays 0.
         return optax.scale_by_sm3(self.momentum, b2=1.0, eps=0.0)
 
 
-OptimizerConfig = Sgd | Momentum | Adam | RMSProp | Adafactor | SM3
-"""Every optimizer."""
-
-
-def _matches(patterns: tuple[str, ...], name: str) -> bool:
-    return any(re.fullmatch(pattern, name) for pattern in patterns)
-
-
-def _map_names(function: Callable[[str], Any], params: Params) -> Params:
-    """The tree of `function(slash path)` in the shape of `params`."""
-    return jax.tree_util.tree_map_with_path(
-        lambda path, _: function(jax.tree_util.keystr(path, simple=True, separator="/")), params
-    )
-
-
 def _clip_by_global_norm(max_norm: float) -> optax.GradientTransformation:
-    """`optax.clip_by_global_norm` by way of one factor for all arrays.
+    """`optax.clip_by_global_norm`, with one factor for all arrays.
 
-    Optax selects between the gradient and the clipped gradient, for which XLA writes the clipped
-    one out: an Adam step on a table of 1.2 million x 8 then takes 33 ms instead of 17.
+    Optax selects between the gradient and the clipped gradient, so XLA writes the clipped one to
+    memory: an Adam step on a table of 1.2 million x 8 then takes 33 ms instead of 17.
     """
 
     def clip(updates: optax.Updates, params: Params | None) -> optax.Updates:
@@ -303,7 +281,7 @@ def _clip_by_global_norm(max_norm: float) -> optax.GradientTransformation:
 def _count_from(
     first_step: int, update: optax.GradientTransformation
 ) -> optax.GradientTransformation:
-    """`update` with each of its step counters beginning at `first_step`."""
+    """`update`, with each of its step counters starting at `first_step`."""
 
     def start(path: tuple[Any, ...], leaf: jax.Array) -> jax.Array:
         # A new array for each counter: a buffer that occurs twice in a state cannot be donated.

@@ -1,30 +1,36 @@
-"""What a run says at work: event files, `metrics.jsonl`, lines on the terminal, a learning curve.
+"""What a run says while it trains: event files, `metrics.jsonl`, `train.log`, lines on the
+terminal.
 
-CLU's writer and profiler are used here and nowhere else.
+CLU's writer and profiler are used only here. They need TensorFlow: without it a run has no event
+files, and cannot be profiled.
 """
 
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-METRICS = "metrics.jsonl"
+from zoo.train import learning_curve
+from zoo.train.learning_curve import METRICS
+from zoo.train.processes import writes
+
 LOG = "train.log"
-CURVE = "learning_curve.png"
+
+PROFILED_STEPS = 5
 
 Metrics = Mapping[str, float]
 
 
 class Reporter:
-    """Writes what the loop measured. In a job of several processes only the first one writes."""
+    """Writes what the loop measured. Of several processes only the first one writes."""
 
     def __init__(
         self,
@@ -35,30 +41,22 @@ class Reporter:
         profile_at: int | None,
         quiet: bool,
     ) -> None:
-        # These import TensorFlow, which takes seconds: only a process that trains should pay.
-        from clu import metric_writers, periodic_actions
-
-        writes = jax.process_index() == 0
-        self._folder, self._steps, self._quiet, self._writes = (
-            folder,
-            steps,
-            quiet or not writes,
-            writes,
-        )
+        """
+        Args:
+          folder: the run's folder.
+          start: number of steps that earlier sessions took.
+          steps: length of the run.
+          profile_at: the first step to profile, or None.
+          quiet: print nothing.
+        """
+        self._writes = writes()
+        self._folder, self._steps, self._quiet = folder, steps, quiet or not self._writes
         self._start = self._since_step = start
         self._since, self._waited = time.monotonic(), 0.0
-        self._profile: Any = None
-        if profile_at is not None:
-            self._profile = periodic_actions.Profile(
-                logdir=str(folder),
-                first_profile=profile_at,
-                num_profile_steps=5,
-                profile_duration_ms=None,
-                every_secs=None,
-            )
-        self._events: Any = metric_writers.SummaryWriter(str(folder)) if writes else None
-        if writes:
-            keep_until(folder / METRICS, start)
+        self._profile = _profile(folder, profile_at) if profile_at is not None else None
+        self._events = _event_files(folder) if self._writes else None
+        if self._writes:
+            drop_after(folder / METRICS, start)
         console = Console()
         self._bar: Progress | None = None
         if console.is_terminal and not self._quiet:
@@ -73,7 +71,7 @@ class Reporter:
             self._bar.start()
 
     def say(self, text: str) -> None:
-        """A line for a person: on the terminal and in the log."""
+        """A line for a person, on the terminal and in the log."""
         if self._writes:
             with (self._folder / LOG).open("a", encoding="utf-8") as file:
                 file.write(text + "\n")
@@ -85,14 +83,21 @@ class Reporter:
 
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:
-        """Around the fetching of a batch: the time spent here is time the model did not work."""
+        """Around fetching a batch: during this time the model does not work."""
         start = time.monotonic()
         yield
         self._waited += time.monotonic() - start
 
+    @contextlib.contextmanager
+    def pause(self) -> Iterator[None]:
+        """Around an evaluation, a checkpoint or a callback: this time is not the training's."""
+        start = time.monotonic()
+        yield
+        self._since += time.monotonic() - start
+
     def after_step(self, step: int) -> None:
-        """To be called after every step."""
-        if step == self._start + 1:  # its program is compiled only now, and has begun
+        """Must be called after every step."""
+        if step == self._start + 1:  # the first step was compiled; the clock starts behind it
             self._since, self._waited = time.monotonic(), 0.0
         if self._profile:
             self._profile(step)
@@ -100,7 +105,7 @@ class Reporter:
             self._bar.update(self._bar_task, completed=step)
 
     def train(self, step: int, metrics: Metrics, learning_rate: float) -> None:
-        """The metrics since the last call, with speed, time left and the share spent on waiting."""
+        """Reports the metrics since the last call, the speed, and the share of waiting for data."""
         now = time.monotonic()
         seconds = max(now - self._since, 1e-9)
         rate = (step - self._since_step) / seconds
@@ -114,27 +119,22 @@ class Reporter:
         self.say(_line(step, self._steps, metrics, note))
 
     def evaluation(self, step: int, metrics: Metrics, note: str = "") -> None:
-        """The metrics of a split."""
+        """Reports the metrics of a split."""
         self._write(step, metrics)
         self.say(_line(step, self._steps, metrics, note))
 
-    @contextlib.contextmanager
-    def pause(self) -> Iterator[None]:
-        """Around an evaluation or a checkpoint: its time is not the training's."""
-        start = time.monotonic()
-        yield
-        self._since += time.monotonic() - start
-
     def _write(self, step: int, scalars: Metrics) -> None:
-        if self._writes:
+        if not self._writes:
+            return
+        if self._events is not None:
             self._events.write_scalars(step, dict(scalars))
-            with (self._folder / METRICS).open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"step": step, **scalars}) + "\n")
+        with (self._folder / METRICS).open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": step, **scalars}) + "\n")
 
-    def finish(self) -> None:
+    def draw(self) -> None:
         """Draws the learning curve."""
         if self._writes:
-            learning_curve(self._folder)
+            learning_curve.draw(self._folder)
 
     def close(self) -> None:
         """Flushes the event files and ends the progress bar."""
@@ -142,6 +142,28 @@ class Reporter:
             self._bar.stop()
         if self._events is not None:
             self._events.close()
+
+
+def _event_files(folder: Path) -> Any:
+    """CLU's writer of event files for TensorBoard; None where TensorFlow is not installed."""
+    if importlib.util.find_spec("tensorflow") is None:
+        return None
+    # Imported here because it imports TensorFlow, which takes seconds.
+    from clu import metric_writers
+
+    return metric_writers.SummaryWriter(str(folder))
+
+
+def _profile(folder: Path, first: int) -> Any:
+    from clu import periodic_actions
+
+    return periodic_actions.Profile(
+        logdir=str(folder),
+        first_profile=first,
+        num_profile_steps=PROFILED_STEPS,
+        profile_duration_ms=None,
+        every_secs=None,
+    )
 
 
 def prefixed(split: str, metrics: Metrics) -> dict[str, float]:
@@ -167,8 +189,8 @@ def _clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{seconds:02}"
 
 
-def keep_until(path: Path, step: int) -> None:
-    """Drops the lines of a metrics file that lie behind a step: a resumed run writes them again."""
+def drop_after(path: Path, step: int) -> None:
+    """Drops the lines of a metrics file after a step: a resumed run writes them again."""
     if path.is_file():
         lines = [
             line for line in path.read_text(encoding="utf-8").splitlines() if _step_of(line) <= step
@@ -181,40 +203,3 @@ def _step_of(line: str) -> float:
         return float(json.loads(line)["step"])
     except (json.JSONDecodeError, KeyError):  # the last line of a killed process
         return float("inf")
-
-
-def read_metrics(path: Path) -> list[dict[str, float]]:
-    """The records of a metrics file."""
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-
-
-def learning_curve(folder: Path) -> None:
-    """Draws `learning_curve.png` from `metrics.jsonl`: the loss, below it every other metric."""
-    import matplotlib.figure
-
-    records = read_metrics(folder / METRICS)
-    hidden = {"learning_rate", "steps_per_second", "data_wait"}
-    names = sorted(
-        {key.split("/")[1] for record in records for key in record if "/" in key} - hidden
-    )
-    names.sort(key=lambda name: name != "loss")
-    figure = matplotlib.figure.Figure(figsize=(7, 2.6 * len(names)), layout="constrained")
-    for axes, name in zip(figure.subplots(len(names), squeeze=False)[:, 0], names, strict=True):
-        for split in ("train", "validation", "test"):
-            points = [
-                (record["step"], record[f"{split}/{name}"])
-                for record in records
-                if f"{split}/{name}" in record
-            ]
-            if points:
-                axes.plot(
-                    *zip(*points, strict=True),
-                    label=split,
-                    marker="o" if len(points) < 30 else None,
-                    markersize=3,
-                )
-        axes.set_ylabel(name)
-        axes.grid(alpha=0.3)
-        axes.legend()
-    axes.set_xlabel("step")
-    figure.savefig(folder / CURVE, dpi=120)

@@ -1,8 +1,8 @@
-"""Several devices and hosts: the batch is divided over them, the parameters are copied to each.
+"""Several devices and hosts: each batch is divided over them, the state is copied to each.
 
 Everything runs under `jax.jit` with `NamedSharding`; on one device the same code is an ordinary
 jit. Each process builds the whole batch and keeps its own rows, so the order of the data does not
-depend on how many there are.
+depend on the number of processes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from zoo.config import ConfigError
+from zoo.config import ConfigError, check_fields
 
 Batch = Mapping[str, Any]
 
@@ -26,16 +26,23 @@ class MeshConfig:
     """How devices are laid out."""
 
     data: int | None = None
-    """Devices that share a batch; None: all there are."""
+    """Number of devices that share a batch; None: all there are."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 def make_mesh(config: MeshConfig) -> Mesh:
-    """A mesh with the axis `data`."""
+    """A mesh with the axis `data`.
+
+    Raises:
+      ConfigError: there are not as many devices.
+    """
     available = jax.devices()
     number = len(available) if config.data is None else config.data
     if not 1 <= number <= len(available):
         raise ConfigError(
-            f"mesh.data is {number}, but {len(available)} device(s) are there: {available}"
+            f"mesh.data is {number}, but there are {len(available)} device(s): {available}"
         )
     # Linen's layers are written for axes whose sharding the compiler works out (Auto).
     return jax.make_mesh(
@@ -43,23 +50,23 @@ def make_mesh(config: MeshConfig) -> Mesh:
     )
 
 
-def replicated(mesh: Mesh) -> NamedSharding:
-    """The sharding of what every device holds whole."""
+def of_state(mesh: Mesh) -> NamedSharding:
+    """The sharding of a run's state, and of metrics: each device holds a copy."""
     return NamedSharding(mesh, PartitionSpec())
 
 
-def divided(mesh: Mesh) -> NamedSharding:
+def of_batch(mesh: Mesh) -> NamedSharding:
     """The sharding of a batch: each device holds rows of its own."""
     return NamedSharding(mesh, PartitionSpec("data"))
 
 
 @functools.cache
 def _replicator(mesh: Mesh) -> Callable[[Any], Any]:
-    return jax.jit(lambda tree: tree, out_shardings=replicated(mesh))
+    return jax.jit(lambda tree: tree, out_shardings=of_state(mesh))
 
 
-def replicate(tree: Any, mesh: Mesh) -> Any:
-    """A tree of host arrays, the same in every process, on every device of the mesh."""
+def put_state(tree: Any, mesh: Mesh) -> Any:
+    """A tree of host arrays, equal in every process, on the devices of the mesh."""
     return _replicator(mesh)(tree)
 
 
@@ -70,7 +77,7 @@ def put_batch(batch: Batch, mesh: Mesh) -> dict[str, Any]:
     included, so they count in no loss and no metric.
     """
     devices = mesh.devices.size
-    sharding = divided(mesh)
+    sharding = of_batch(mesh)
 
     def place(array: np.ndarray[Any, Any]) -> jax.Array:
         missing = -len(array) % devices

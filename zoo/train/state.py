@@ -1,8 +1,10 @@
-"""The state of a training run, and how it begins."""
+"""The state of a run: what a step changes, and how far the run has come."""
 
 from __future__ import annotations
 
-import re
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
@@ -15,23 +17,25 @@ from jax.sharding import Mesh
 from zoo.config import ConfigError
 from zoo.models.base import ModelConfig
 from zoo.storage import weights
-from zoo.train.sharding import replicate, replicated
+from zoo.storage.checkpoints import Best
+from zoo.train import sharding
+from zoo.train.patterns import check_matches
 
 
 @struct.dataclass
 class TrainState:
-    """Everything a step changes."""
+    """Everything a step changes. It lies on the devices."""
 
     step: jax.Array
-    """int32 []: updates done so far."""
+    """Number of updates so far, int32 []."""
     variables: dict[str, Any]
-    """What the module takes: `params`, and collections such as `batch_stats`."""
+    """What the module is applied to: `params`, and collections such as `batch_stats`."""
     optimizer: Any
     """The state of the optimizer."""
     key: jax.Array
     """The run's key; a step folds its number in."""
     carry: Any = ()
-    """What the task hands on from one batch to the next."""
+    """What the task hands on from step to step."""
 
     @property
     def params(self) -> Any:
@@ -39,10 +43,55 @@ class TrainState:
         return self.variables["params"]
 
 
-def create(
+@dataclass(frozen=True)
+class Progress:
+    """How far a run has come: what a checkpoint holds beside the state."""
+
+    step: int = 0
+    """Number of updates so far."""
+    seconds: float = 0.0
+    """Time of training and evaluation, all sessions together."""
+    best: Mapping[str, float] = field(default_factory=dict)
+    """The metrics of the best evaluation so far."""
+    evaluations_since_best: int = 0
+    stopped: str = ""
+    """Why the run ended before its last step; empty if it did not."""
+
+    def ended(self, steps: int) -> bool:
+        """Whether a run of `steps` has done its last step, or was ended before it."""
+        return self.step >= steps or bool(self.stopped)
+
+    def after_step(self) -> Progress:
+        """The progress after one more update."""
+        return dataclasses.replace(self, step=self.step + 1)
+
+    def after_evaluation(
+        self, measured: Mapping[str, float], best: Best, patience: int | None
+    ) -> Progress:
+        """The progress after an evaluation, which may be the best, or one too many without a
+        better.
+
+        Raises:
+          ConfigError: the metric that chooses the best checkpoint was not measured.
+        """
+        if best.metric not in measured:
+            raise ConfigError(
+                f"the task chooses the best checkpoint by {best.metric!r}, but the metrics are "
+                f"{', '.join(measured)}"
+            )
+        if best.better(measured[best.metric], self.best.get(best.metric)):
+            return dataclasses.replace(self, best=dict(measured), evaluations_since_best=0)
+        fruitless = self.evaluations_since_best + 1
+        stopped = self.stopped
+        if patience is not None and fruitless >= patience:
+            stopped = f"{fruitless} evaluations without a better {best.metric}"
+        return dataclasses.replace(self, evaluations_since_best=fruitless, stopped=stopped)
+
+
+def create_state(
     module: nn.Module,
     config: ModelConfig,
-    transformation: optax.GradientTransformation,
+    optimizer: optax.GradientTransformation,
     seed: int,
     mesh: Mesh,
     *,
@@ -50,20 +99,28 @@ def create(
     skip: tuple[str, ...] = (),
     carry: Any = (),
 ) -> TrainState:
-    """A fresh state, on every device of the mesh.
+    """A fresh state on the devices of the mesh.
 
-    Weights come before the optimizer, whose state may depend on them. `source` replaces the random
-    ones, save the parameters that `skip` names (patterns on the paths below `params`).
+    The weights come before the optimizer, whose state may depend on them.
+
+    Args:
+      module: the model.
+      config: its config.
+      optimizer: the transformation.
+      seed: of the random weights, and of the run's key.
+      mesh: the devices.
+      source: weights that replace the random ones.
+      skip: patterns, on the paths below `params`, of those that stay random.
+      carry: what the task hands to the first step.
 
     Raises:
-      ConfigError: a pattern of `skip` matches none of them, or the model is one of int8.
+      ConfigError: a pattern of `skip` matches no parameter, or the model is an int8 one.
       ValueError: the weights do not fit; the message lists both sides.
     """
-
     if getattr(config, "dtype", None) == "int8":
         raise ConfigError(
-            "model.dtype is int8, in which nothing can be learnt; train in float32 or bfloat16, "
-            "and load the result with dtype='int8'"
+            "model.dtype is int8, which cannot be trained; train in float32 or bfloat16, and load "
+            "the result with dtype='int8'"
         )
 
     def initialise() -> tuple[jax.Array, Any, jax.Array]:
@@ -71,31 +128,32 @@ def create(
         inputs = [jnp.zeros(item.shape, item.dtype) for item in config.example_inputs(1)]
         return jnp.zeros((), jnp.int32), module.init(init_key, *inputs), key
 
-    step, variables, key = jax.jit(initialise, out_shardings=replicated(mesh))()
+    replicated = sharding.of_state(mesh)
+    step, variables, key = jax.jit(initialise, out_shardings=replicated)()
     if source is not None:
+        paths = dict.fromkeys([*weights.flatten(variables), *weights.flatten(source)])
+        check_matches("skip", skip, [path.removeprefix("params/") for path in paths])
         patterns = [f"params/{pattern}" for pattern in skip]
-        names = [*weights.flatten(variables), *weights.flatten(source)]
-        for given, pattern in zip(skip, patterns, strict=True):
-            if not any(re.fullmatch(pattern, name) for name in names):
-                raise ConfigError(
-                    f"skip has {given!r}, which matches no parameter; they are "
-                    f"{', '.join(dict.fromkeys(name.removeprefix('params/') for name in names))}"
-                )
         merged = weights.merge(variables, jax.device_get(source), skip=patterns)
-        variables = replicate(merged, mesh)
-    optimizer = jax.jit(transformation.init, out_shardings=replicated(mesh))(variables["params"])
-    return TrainState(step, variables, optimizer, key, replicate(carry, mesh))
+        variables = sharding.put_state(merged, mesh)
+    optimizer_state = jax.jit(optimizer.init, out_shardings=replicated)(variables["params"])
+    return TrainState(step, variables, optimizer_state, key, sharding.put_state(carry, mesh))
 
 
 def check_batch_size(batch_size: int, state: TrainState, mesh: Mesh) -> None:
-    """Refuses a batch that devices can share only with rows that fill it up, where those count."""
+    """Refuses a batch that has to be padded for the devices where padding rows would count.
+
+    Raises:
+      ConfigError: the model has batch statistics, or the task carries a state, and the devices do
+        not divide the batch.
+    """
     devices = mesh.devices.size
     if batch_size % devices == 0:
         return
     if "batch_stats" in state.variables:
-        why = "the empty rows that fill it up would count in the means of batch normalisation"
+        why = "padding rows would count in the means of batch normalisation"
     elif jax.tree.leaves(state.carry):
-        why = "the state that goes from batch to batch has nothing for the rows that fill it up"
+        why = "the state carried from batch to batch has no entries for padding rows"
     else:
         return
     raise ConfigError(

@@ -12,21 +12,18 @@ from zoo.models.transformer import TransformerLMConfig
 from zoo.pipelines.language import LanguageModelingData
 from zoo.pipelines.synthetic import CopyData
 from zoo.tokenizers import TokenizerConfig
-from zoo.train.optimizers import Adam
-from zoo.train.recipe import Recipe
-from zoo.train.schedules import Cosine, Linear, WarmupRsqrt
-from zoo.train.tasks import LanguageModeling
+from zoo.train import Adam, Cosine, LanguageModeling, Linear, Recipe, WarmupRsqrt
 
 
 @registry.recipes.register
 def transformer_shakespeare() -> Recipe:
-    """Tiny Shakespeare, character by character, for two CPU cores.
+    """Tiny Shakespeare by characters, for 2 CPU cores.
 
     zoo train transformer_shakespeare --workdir runs/shakespeare
 
     Reached: a loss of 1.620 nats (seed 0) on the last 10 % of the text, 111,539 characters, each
-    predicted once from 1 to 127 characters before it; 30 minutes on 2 cores of an EPYC with other
-    work beside it. nanoGPT reports 1.88 for its smaller model after minutes on a CPU.
+    predicted once from 1 to 127 characters before it, in 30 minutes on 2 busy cores of an EPYC.
+    nanoGPT reports 1.88 for its smaller model after minutes on a CPU.
     """
     return Recipe(
         model=TransformerLMConfig(
@@ -57,11 +54,11 @@ def transformer_shakespeare() -> Recipe:
 
 @registry.recipes.register
 def transformer_shakespeare_large() -> Recipe:
-    """Tiny Shakespeare with nanoGPT's larger model, for a GPU.
+    """Tiny Shakespeare by characters with nanoGPT's larger model, for a GPU.
 
     zoo train transformer_shakespeare_large --workdir runs/shakespeare_large
 
-    Not run yet: no GPU was to be had. nanoGPT reports a validation loss of 1.4697 with this model,
+    Not run yet: no GPU was available. nanoGPT reports a validation loss of 1.4697 with this model,
     batch and schedule (its `train_shakespeare_char.py`).
     """
     return Recipe(
@@ -94,11 +91,11 @@ def transformer_shakespeare_large() -> Recipe:
 
 @registry.recipes.register
 def lstm_shakespeare() -> Recipe:
-    """Tiny Shakespeare, character by character, with two layers of LSTM, for two CPU cores.
+    """Tiny Shakespeare by characters with two LSTM layers, for 2 CPU cores.
 
     zoo train lstm_shakespeare --workdir runs/lstm_shakespeare
 
-    Reached (seed 0): a validation loss of 1.408 nats a character on the last 10 %, after 37 minutes
+    Reached (seed 0): a validation loss of 1.408 nats per character on the last 10 %, in 37 minutes
     on 2 cores of an EPYC (1.488 after 11). Published as `lstm_shakespeare`.
     """
     return Recipe(
@@ -127,7 +124,7 @@ def lstm_shakespeare() -> Recipe:
 
 @registry.recipes.register
 def transformer_lm_text() -> Recipe:
-    """A language model of your own text files, in SentencePiece's pieces.
+    """Your own text files, with a Transformer over SentencePiece tokens.
 
     zoo train transformer_lm_text --data.train my.txt --data.per-line --workdir runs/mine
     """
@@ -144,20 +141,18 @@ def transformer_lm_text() -> Recipe:
         ),
         steps=5_000,
         batch_size=16,
-        eval_every=500,
-        checkpoint_every=500,
     )
 
 
 @registry.recipes.register
 def reformer_shakespeare() -> Recipe:
-    """Tiny Shakespeare, byte by byte, with a Reformer of the size of `transformer_shakespeare`.
+    """Tiny Shakespeare by bytes with a Reformer of the size of `transformer_shakespeare`.
 
     zoo train reformer_shakespeare --workdir runs/reformer_shakespeare
 
-    Reached (seed 0): a validation loss of 1.577 nats a byte on the last 10 %, in the steps and the
-    batches in which `transformer_shakespeare` reaches 1.620; 83 minutes on 2 cores of an EPYC with
-    other work beside it. Published as `reformer_shakespeare`.
+    Reached (seed 0): a validation loss of 1.577 nats per byte on the last 10 %, with the steps and
+    batches of `transformer_shakespeare` (1.620), in 83 minutes on 2 busy cores of an EPYC.
+    Published as `reformer_shakespeare`.
     """
     same: Recipe = transformer_shakespeare()
     return dataclasses.replace(
@@ -186,13 +181,12 @@ def reformer_shakespeare() -> Recipe:
 
 @registry.recipes.register
 def reformer_lm_text() -> Recipe:
-    """A Reformer of your own text files, byte by byte.
+    """Your own text files, with a Reformer over bytes.
 
     zoo train reformer_lm_text --data.train my.txt --workdir runs/mine
 
-    Run on tiny Shakespeare for 300 steps (--data.train tiny_shakespeare/input.txt --steps 300): a
-    validation loss of 2.379 nats a byte, 11 minutes on 2 cores of an EPYC with other work beside
-    it. To the end it was not run.
+    Only 300 steps were run, on tiny Shakespeare (--data.train tiny_shakespeare/input.txt --steps
+    300): a validation loss of 2.379 nats per byte, in 11 minutes on 2 busy cores of an EPYC.
     """
     return Recipe(
         model=ReformerLMConfig(
@@ -210,20 +204,17 @@ def reformer_lm_text() -> Recipe:
         ),
         steps=5_000,
         batch_size=4,
-        eval_every=500,
-        checkpoint_every=500,
     )
 
 
 @registry.recipes.register
 def reformer_long() -> Recipe:
-    """WikiText-2 in windows of 65,536 bytes; or your own text files.
+    """WikiText-2 or your own text files in windows of 65,536 bytes, with a Reformer.
 
     zoo train reformer_long --workdir runs/long
     zoo train reformer_long --data.train my.txt --data.validation --data.test --workdir runs/mine
 
-    Four steps were run, of 37 s each on 2 cores of an EPYC (--steps 4 --eval-batches 1). To the end
-    it was not: what it reaches is open.
+    Only four steps were run (--steps 4 --eval-examples 1), of 37 s each on 2 cores of an EPYC.
     """
     return Recipe(
         model=reformer_lm_long(),
@@ -247,19 +238,19 @@ def reformer_long() -> Recipe:
 
 @registry.recipes.register
 def reformer_copy() -> Recipe:
-    """The paper's synthetic task: to repeat the first half of a text (Kitaev et al. 2020, 5.1).
+    """Repeating the first half of a sequence with a Reformer (Kitaev et al. 2020, section 5.1).
 
     zoo train reformer_copy --workdir runs/reformer_copy
 
-    One layer of 256 that attends by hashes in four rounds; 63 symbols of 127, twice. The paper has
-    511 symbols, and 150,000 steps: --data.min-len 511 --data.max-len 511 --model.max-len 1024
+    One layer of width 256 with four rounds of hashing; 63 symbols out of 127, twice. The paper has
+    511 symbols and 150,000 steps: --data.min-len 511 --data.max-len 511 --model.max-len 1024. That
+    was not run.
 
-    Reached: 99.93 % of the second half's symbols in 500 texts; 100.00 % with eight rounds in
-    evaluation, 95.1 % with two, 71.2 % with one (`benchmarks/reformer.py rounds`). 11 minutes on 2
-    cores of an EPYC, with tests beside it; the loss falls from that of chance within a hundred
-    steps around the 550th. The first embeddings are a quarter of √d_model, which other recipes
-    have: what a query looks for here is a place, and large ones lead it to the same symbol instead.
-    With 1,024 positions it was not run: what it reaches there is open.
+    Reached: 99.93 % of the symbols of the second half in 500 sequences; with eight rounds in
+    evaluation 100.00 %, with two 95.1 %, with one 71.2 % (`benchmarks/reformer.py rounds`). It took
+    11 minutes on 2 busy cores of an EPYC; the loss leaves that of guessing within a hundred steps,
+    around step 550. The initial embeddings are a quarter of the √d_model of other recipes: here a
+    query looks for a place, and large embeddings would lead it to the same symbol instead.
     """
     return Recipe(
         model=ReformerLMConfig(
@@ -286,11 +277,11 @@ def reformer_copy() -> Recipe:
 
 @registry.recipes.register
 def transformer_lm1b() -> Recipe:
-    """The One Billion Word benchmark with trax's `TransformerLM`, base size.
+    """The One Billion Word benchmark with a Transformer of base size, trax's `TransformerLM`.
 
     zoo train transformer_lm1b --workdir runs/lm1b
 
-    Not run yet: the data could not be had; the recipe was tested on a small set of its schema.
+    Not run yet: the data was not available. The recipe is tested on a small data set of its schema.
     """
     return Recipe(
         model=TransformerLMConfig(dtype="bfloat16"),

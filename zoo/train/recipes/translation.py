@@ -8,10 +8,7 @@ from zoo.models.transformer import TransformerConfig
 from zoo.pipelines.synthetic import CopyData
 from zoo.pipelines.translation import TranslationData
 from zoo.tokenizers import TokenizerConfig
-from zoo.train.optimizers import Adam
-from zoo.train.recipe import Recipe
-from zoo.train.schedules import Linear, WarmupRsqrt
-from zoo.train.tasks import Translation
+from zoo.train import Adam, Linear, Recipe, Translation, WarmupRsqrt
 
 TESTS = (
     "multi30k/val.{en,de}",
@@ -19,23 +16,23 @@ TESTS = (
     "newstest2013/newstest2013.{en,de}",
     "newstest2014/newstest2014.{en,de}",
 )
-"""What no recipe may train on."""
+"""Sentences that no recipe may train on."""
 
 
 @registry.recipes.register
 def transformer_ende_small() -> Recipe:
-    """English -> German, small enough for two CPU cores: captions of pictures and everyday phrases.
+    """English to German, captions of pictures and everyday phrases, for 2 CPU cores.
 
     zoo train transformer_ende_small --workdir runs/ende
 
-    Reached (seed 0): 37.25 BLEU on Multi30k's test set of 2016, beam of 4
-    (nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:2.6.0), and 36.99 greedily on its
-    validation set, after three hours on 2 cores of an EPYC with other work beside it; a step takes
-    0.6 s where nothing else runs. The published weights, in bfloat16, have 37.28 (37.32 with
-    bfloat16 products, 37.27 in int8). The aim was 38. After 6,000 steps of a schedule of its own it
-    was 36.67; the mean of the last four checkpoints (`--keep-checkpoints 4` in training, then
-    `--step average`) has 37.13; a length penalty of 1, which the validation set prefers, 37.45; 400
-    more steps on captions alone, with dropout 0.3, were no gain.
+    Reached (seed 0): 37.25 BLEU on Multi30k's test set of 2016 with a beam of 4
+    (nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:2.6.0) and 36.99 greedily on its
+    validation set, in three hours on 2 busy cores of an EPYC; a step takes 0.6 s on idle ones. The
+    published weights, in bfloat16, reach 37.28 (37.32 with bfloat16 products, 37.27 in int8). A run
+    of 6,000 steps with its own schedule reached 36.67; the mean of the last four checkpoints
+    (`--keep-checkpoints 4` in training, then `--step average`) 37.13; a length penalty of 1, which
+    the validation set prefers, 37.45. Another 400 steps on captions only, with dropout 0.3, were no
+    gain.
     """
     return Recipe(
         model=TransformerConfig(
@@ -50,7 +47,7 @@ def transformer_ende_small() -> Recipe:
             dtype="bfloat16",
         ),
         data=TranslationData(
-            # The captions five times, since they are what the test is made of.
+            # The captions five times, because the test set consists of captions.
             train=(*["multi30k/train.{en,de}"] * 5, "tatoeba_deu_eng/deu.txt"),
             source_column=0,
             target_column=1,
@@ -78,7 +75,7 @@ def transformer_ende_small() -> Recipe:
 
 @registry.recipes.register
 def transformer_multi30k() -> Recipe:
-    """English -> German captions of pictures (Elliott et al. 2016), from 29,000 pairs alone.
+    """English to German, captions of pictures (Elliott et al. 2016): 29,000 pairs.
 
     zoo train transformer_multi30k --workdir runs/multi30k
     """
@@ -112,22 +109,20 @@ def transformer_multi30k() -> Recipe:
         ),
         steps=5_000,
         batch_size=128,
-        eval_every=500,
-        checkpoint_every=500,
     )
 
 
 @registry.recipes.register
 def lstm_seq2seq_multi30k() -> Recipe:
-    """English -> German captions of pictures with LSTMs and attention (Luong et al. 2015).
+    """English to German, captions of pictures, with LSTMs and attention (Luong et al. 2015).
 
     zoo train lstm_seq2seq_multi30k --workdir runs/lstm_multi30k
 
-    Reached (seed 0): 33.07 BLEU on the test set of 2016, beam of 4
-    (nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:2.6.0), in 33 minutes on 2 cores of an
-    EPYC with other work beside it. That run had been meant for 4,000 steps: until step 2,635 its
-    learning rate fell towards those. With a learning rate of 0.003 it learns the frequencies of the
-    words and nothing else in its first 700 steps.
+    Reached (seed 0): 33.07 BLEU on the test set of 2016 with a beam of 4
+    (nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:2.6.0), in 33 minutes on 2 busy cores of
+    an EPYC. That run was planned for 4,000 steps, and until step 2,635 its learning rate followed
+    that schedule; this command does not repeat it exactly. With a learning rate of 0.003 the model
+    learns only the frequencies of the words in its first 700 steps.
     """
     return Recipe(
         model=LSTMSeq2SeqConfig(
@@ -165,15 +160,15 @@ def lstm_seq2seq_multi30k() -> Recipe:
 
 @registry.recipes.register
 def transformer_wmt_ende() -> Recipe:
-    """WMT 2014 English -> German with the base model (Vaswani et al. 2017, section 5).
+    """English to German, WMT 2014, with the base model (Vaswani et al. 2017, section 5).
 
     zoo train transformer_wmt_ende --workdir runs/wmt
 
-    Parallel text files serve as well: --data.name None --data.train 'corpus.{en,de}'
+    For parallel text files: --data.name None --data.train 'corpus.{en,de}'
     --data.validation 'newstest2013/newstest2013.{en,de}' …
 
-    Not run yet: the training data could not be had; the recipe was tested on a small set of its
-    schema.
+    Not run yet: the training data was not available. The recipe is tested on a small data set of
+    its schema.
     """
     return Recipe(
         model=TransformerConfig(dtype="bfloat16"),
@@ -196,12 +191,12 @@ def transformer_wmt_ende() -> Recipe:
 
 @registry.recipes.register
 def transformer_copy() -> Recipe:
-    """trax's toy task: to repeat a sequence of numbers. It needs no data.
+    """Repeating a sequence of numbers, trax's toy task. It needs no data.
 
     zoo train transformer_copy --workdir runs/copy
 
-    Reached: all 500 test sequences right (BLEU 100, accuracy 1.0000, seed 0) from the weights of
-    step 200 on; 300 steps in 55 s on 2 cores with other work beside them.
+    Reached: all 500 test sequences correct (BLEU 100, accuracy 1.0000, seed 0) from step 200 on;
+    300 steps take 55 s on 2 busy cores.
     """
     return Recipe(
         model=TransformerConfig(

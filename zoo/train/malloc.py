@@ -6,16 +6,15 @@ import ctypes
 import sys
 
 M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8
-"""Of glibc's malloc.h."""
+"""Options of `mallopt`, from glibc's malloc.h."""
 
 
-def keep() -> None:
-    """Lets memory that is given back stay with the process.
+def keep_freed_memory() -> None:
+    """Tells glibc not to return freed memory to the system; elsewhere nothing happens.
 
-    On a CPU a step takes gigabytes anew, and the system hands each page of them out, filled with
-    zeros, when it is first touched: a seventh of the time of a Transformer's step. It is of use
-    before JAX starts its threads, as these have heaps of their own, and with glibc; else nothing
-    happens.
+    On a CPU each step allocates gigabytes anew, and the system fills every page with zeros when it
+    is first touched: a seventh of the time of a Transformer's step. Call it before JAX starts its
+    threads, which have heaps of their own.
     """
     if not sys.platform.startswith("linux"):
         return

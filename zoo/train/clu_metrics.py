@@ -1,0 +1,87 @@
+"""CLU's metric collection, built from the metric functions of a task.
+
+    totals = measure(task, output, batch)          # inside the compiled step
+    totals = totals.merge(measure(task, output, batch))
+    totals.compute()                               # {"loss": 0.31, "accuracy": 0.89}, on the host
+
+The state of each metric is two sums, so an empty collection is all zeros.
+
+CLU's own metrics are not used: its `Average` reads weights as true or false, and where a mask has
+the wrong length it drops the mask and only logs a line.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from clu import metrics as clu
+from flax import struct
+
+from zoo.train.metrics import Batch, Metric
+
+if TYPE_CHECKING:
+    from zoo.train.tasks import Task
+
+
+def measure(task: Task, output: Any, batch: Batch) -> clu.Collection:
+    """The metrics of one batch."""
+    return collection_of(task).single_from_model_output(output=output, batch=batch)
+
+
+@functools.cache  # the same class each time: JAX compares the classes of trees
+def collection_of(task: Task) -> type[clu.Collection]:
+    """The collection that holds the metrics of a task."""
+    metrics = {
+        name: _summed(name, metric if isinstance(metric, Metric) else Metric(metric))
+        for name, metric in task.metrics().items()
+    }
+    # CLU reads the metrics from the annotations of the class, and cannot read strings.
+    collection: type[clu.Collection] = struct.dataclass(
+        type(f"{type(task).__name__}Metrics", (_OnHost,), {"__annotations__": metrics})
+    )
+    return collection
+
+
+@struct.dataclass
+class _OnHost(clu.Collection):  # type: ignore[misc]  # CLU ships no types
+    """A collection that is fetched from the device in one transfer when it is computed."""
+
+    def compute(self) -> dict[str, float]:
+        """Name -> value of each metric.
+
+        Raises:
+          ValueError: nothing has any weight.
+        """
+        values: dict[str, float] = super(_OnHost, jax.device_get(self)).compute()
+        return values
+
+
+def _summed(name: str, metric: Metric) -> type[clu.Metric]:
+    @struct.dataclass
+    class Summed(clu.Metric):  # type: ignore[misc]
+        """A metric whose state is two sums over the items."""
+
+        total: jax.Array
+        denominator: jax.Array
+
+        @classmethod
+        def from_model_output(cls, *, output: Any, batch: Batch) -> Self:
+            sums = metric.sums(output, batch)
+            if not isinstance(sums, tuple) or len(sums) != 2:
+                raise TypeError(
+                    f"the metric {name!r} returned {sums!r}; a metric returns (sum, denominator)"
+                )
+            return cls(*(jnp.asarray(value, jnp.float32) for value in sums))
+
+        def merge(self, other: Self) -> Self:
+            merged: Self = jax.tree.map(jnp.add, self, other)
+            return merged
+
+        def compute(self) -> float:
+            return metric.value(np.asarray(self.total), np.asarray(self.denominator))
+
+    return Summed

@@ -1,0 +1,58 @@
+"""Patterns of parameters: regular expressions for a whole slash path, such as `head/.*`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import jax
+
+from zoo.config import ConfigError
+
+
+def check_patterns(field: str, patterns: Iterable[str]) -> None:
+    """Checks that the patterns in a field of a config are regular expressions.
+
+    Raises:
+      ConfigError: one is not.
+    """
+    for pattern in patterns:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise ConfigError(
+                f"{field} has {pattern!r}, which is not a regular expression ({error}); a pattern "
+                "is one for a whole path, such as 'head/.*'"
+            ) from error
+
+
+def check_matches(field: str, patterns: Iterable[str], paths: Sequence[str]) -> None:
+    """Checks that every pattern in a field of a config matches a parameter.
+
+    Raises:
+      ConfigError: one matches none; the message lists the parameters.
+    """
+    for pattern in patterns:
+        if not any(matches((pattern,), path) for path in paths):
+            raise ConfigError(
+                f"{field} has {pattern!r}, which matches no parameter; a pattern is a regular "
+                f"expression for a whole path, and the paths are {', '.join(paths)}"
+            )
+
+
+def matches(patterns: Iterable[str], path: str) -> bool:
+    """Whether a pattern matches the path."""
+    return any(re.fullmatch(pattern, path) for pattern in patterns)
+
+
+def map_paths(function: Callable[[str], Any], tree: Any) -> Any:
+    """A tree in the shape of `tree` whose leaves are `function(slash path)`."""
+    return jax.tree_util.tree_map_with_path(
+        lambda path, _: function(jax.tree_util.keystr(path, simple=True, separator="/")), tree
+    )
+
+
+def paths_of(tree: Any) -> list[str]:
+    """The slash paths of the leaves of a tree."""
+    return list(jax.tree.leaves(map_paths(lambda path: path, tree)))

@@ -1,0 +1,58 @@
+"""What training, evaluation and the estimate of memory begin with: data, mesh and module."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from flax import linen as nn
+from jax.sharding import Mesh
+
+from zoo.pipelines.base import Data, LabelError
+from zoo.train import sharding
+from zoo.train.fine_tuning import Reading, Source
+from zoo.train.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A recipe whose data is open."""
+
+    recipe: Recipe
+    """Resolved: the data has decided what it left open."""
+    data: Data
+    mesh: Mesh
+    module: nn.Module
+
+
+def set_up(
+    recipe: Recipe,
+    rows: Any = None,
+    *,
+    source: Source | None = None,
+    reading: Reading | None = None,
+) -> Setup:
+    """Opens the data of a recipe, which decides what the model's config leaves open.
+
+    Args:
+      recipe: the recipe.
+      rows: the user's own examples instead of those that the recipe names.
+      source: a model to fine-tune. Its architecture replaces the recipe's.
+      reading: how to read the data; None: as the source does, if there is one.
+
+    Raises:
+      ConfigError: the classes of the data are not those of the source, or the recipe does not fit
+        the data, the source or the devices.
+    """
+    if source is not None:
+        recipe = source.with_architecture(recipe)
+    how = reading or (source.reading if source else Reading())
+    config = recipe.data.fitted(how.preprocessing)
+    try:
+        data = config.open(rows, tokenizer=how.tokenizer, labels=how.labels)
+    except LabelError as error:
+        if source is None or reading is not None:
+            raise
+        raise source.other_labels(error) from error
+    recipe = recipe.resolve(data.facts)
+    return Setup(recipe, data, sharding.make_mesh(recipe.mesh), recipe.model.build())

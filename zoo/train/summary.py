@@ -1,0 +1,70 @@
+"""The first and the last words of a run: what is trained, and what came of it."""
+
+from __future__ import annotations
+
+from zoo.storage import weights
+from zoo.train import folder
+from zoo.train.evaluation import Evaluator
+from zoo.train.reporting import Reporter
+from zoo.train.start import Run
+from zoo.train.state import Progress, TrainState
+
+
+def introduce(run: Run, state: TrainState, progress: Progress, reporter: Reporter) -> None:
+    """Says what is about to be trained: parameters, data, devices, steps."""
+    from clu import parameter_overview
+
+    recipe = run.recipe
+    number, size = weights.count(state.params)
+    examples = ", ".join(
+        f"{count:,} {split}" for split, count in run.data.facts.num_examples.items()
+    )
+    reporter.say(parameter_overview.get_parameter_overview(state.params, include_stats=False))
+    reporter.say(
+        f"{recipe.name or 'unnamed recipe'}: {number:,} parameters "
+        f"({size / 1e6:.1f} MB), {examples} examples, {run.mesh.devices.size} device(s), "
+        f"steps {progress.step} to {recipe.steps} in {run.workdir}"
+    )
+
+
+def conclude(
+    run: Run,
+    state: TrainState,
+    progress: Progress,
+    evaluate: Evaluator,
+    reporter: Reporter,
+    *,
+    trained: bool,
+) -> dict[str, float]:
+    """Evaluates the test split, once, with the weights that `zoo.load` takes, and completes the
+    folder: metrics in the card, and the learning curve.
+
+    Args:
+      run: the run.
+      state: its state, whose weights are only a template here.
+      progress: its progress.
+      evaluate: its evaluator.
+      reporter: its reporter.
+      trained: whether this session took a step.
+
+    Returns:
+      The metrics of the run.
+    """
+    is_judged = run.card.training.get("steps") == progress.step
+    if not trained and is_judged and run.card.metrics:
+        reporter.say(
+            f"{run.workdir} is already finished (step {progress.step}); there is nothing to do"
+        )
+        return dict(run.card.metrics)
+    metrics = dict(progress.best)
+    if "test" in run.data.facts.num_examples:
+        step, variables = run.store.variables(state.variables)
+        measured, note = evaluate(variables, "test")
+        note = f"weights of step {step}" + (f", {note}" if note else "")
+        reporter.evaluation(progress.step, measured, note)
+        metrics |= measured
+    folder.write_results(run.workdir, run.card, run.recipe, metrics, progress)
+    reporter.draw()
+    why = f" ({progress.stopped})" if progress.stopped else ""
+    reporter.say(f"{run.workdir}: {progress.step} steps in {progress.seconds:.0f} s{why}")
+    return metrics

@@ -1,0 +1,23 @@
+"""Tasks: what is learnt. Each has a file: the arguments of the model, loss, metrics, predictor."""
+
+from zoo.train.tasks.base import CrossEntropy, Task
+from zoo.train.tasks.classification import (
+    Classification,
+    ImageClassification,
+    TextClassification,
+)
+from zoo.train.tasks.language_modeling import LanguageModeling, NextToken
+from zoo.train.tasks.tagging import Tagging
+from zoo.train.tasks.translation import Translation
+
+__all__ = [
+    "Classification",
+    "CrossEntropy",
+    "ImageClassification",
+    "LanguageModeling",
+    "NextToken",
+    "Tagging",
+    "Task",
+    "TextClassification",
+    "Translation",
+]

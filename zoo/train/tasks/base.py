@@ -1,0 +1,141 @@
+"""What every task says. Models and data meet only here, in a batch of fixed keys.
+
+A batch is a dict of arrays: `inputs`, `targets` and `weights` (float32, 0 at padding). A task of
+your own needs a loss and the class of its predictor; everything else has a default:
+
+    @dataclass(frozen=True, kw_only=True)
+    class Regression(Task):
+        predictor = Outputs
+
+        def loss(self, output, batch):
+            return losses.l2(output, batch["targets"], batch["weights"])
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeAlias
+
+from flax import linen as nn
+
+from zoo.config import check_fields, check_share
+from zoo.pipelines.base import Data
+from zoo.predictors import Predictor
+from zoo.storage.checkpoints import Best
+from zoo.train import losses
+from zoo.train.losses import Sums
+from zoo.train.metrics import Batch, Metric, MetricFunction
+
+Variables: TypeAlias = Mapping[str, Any]
+"""What a Linen module is applied to: `params`, and collections such as `batch_stats`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task(abc.ABC):
+    """What is learnt and how it is judged."""
+
+    predictor: ClassVar[type[Predictor]]
+    """The class that `zoo.load` makes of the trained model."""
+    best: ClassVar[Best] = Best("validation/loss", "min")
+    """The metric of the validation split that chooses the best checkpoint."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+    @property
+    def name(self) -> str:
+        """The `task` of a card."""
+        return self.predictor.task
+
+    @abc.abstractmethod
+    def loss(self, output: Any, batch: Batch) -> Sums:
+        """The quantity to minimise, as (sum, denominator).
+
+        Args:
+          output: what the model returned.
+          batch: `inputs`, `targets` and `weights`.
+        """
+
+    def metrics(self) -> Mapping[str, MetricFunction | Metric]:
+        """The metrics by name, computed on every batch in training and in evaluation."""
+        return {"loss": self.loss}
+
+    def measure_answers(
+        self,
+        predictor: Callable[[], Predictor],
+        data: Data,
+        split: str,
+        *,
+        limit: int | None = None,
+        quick: bool = False,
+    ) -> tuple[dict[str, float], str]:
+        """Metrics of finished answers, such as BLEU of translations; here none.
+
+        Args:
+          predictor: makes a predictor of the weights that are judged.
+          data: the opened data.
+          split: which split to judge.
+          limit: how many examples of it; None: all.
+          quick: whether the result only serves to choose a checkpoint.
+
+        Returns:
+          The metrics by name, and a note for the log.
+        """
+        return {}, ""
+
+    def arguments(self, batch: Batch) -> tuple[Any, ...]:
+        """The positional arguments of the model."""
+        return (batch["inputs"],)
+
+    def output(self, module: nn.Module, variables: Variables, batch: Batch) -> Any:
+        """The model's output in evaluation."""
+        return module.apply(variables, *self.arguments(batch), train=False)
+
+    def training_output(
+        self, module: nn.Module, variables: Variables, carry: Any, batch: Batch, rngs: Any
+    ) -> tuple[Any, Variables, Any]:
+        """The model's output in training.
+
+        Args:
+          module: the model.
+          variables: its variables.
+          carry: what the step before handed on.
+          batch: the batch.
+          rngs: keys for the random streams of the module, such as `dropout`.
+
+        Returns:
+          The output, the collections that changed, and what to hand on to the next step.
+        """
+        collections = [name for name in variables if name != "params"]
+        output, changed = module.apply(
+            variables, *self.arguments(batch), train=True, rngs=rngs, mutable=collections
+        )
+        return output, changed, carry
+
+    def initial_carry(self, module: nn.Module, batch_size: int) -> Any:
+        """What the first step receives as its `carry`: a tree of arrays that is part of the run's
+        state, and so is saved and restored with it. Here empty.
+
+        Raises:
+          ConfigError: the task asks for what the module cannot do.
+        """
+        return ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrossEntropy(Task):
+    """One of C classes, per example or per position."""
+
+    label_smoothing: float = 0.0
+    """Fraction of the target's probability that is spread over all classes, in the loss only."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_share("task.label_smoothing", self.label_smoothing)
+
+    def loss(self, output: losses.Logits, batch: Batch) -> Sums:
+        return losses.cross_entropy(
+            output, batch["targets"], batch["weights"], label_smoothing=self.label_smoothing
+        )

@@ -1,0 +1,116 @@
+"""The mathematics of one update and of one evaluation batch, as compiled functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import linen as nn
+from flax import struct
+from jax.sharding import Mesh
+
+from zoo.train import sharding
+from zoo.train.clu_metrics import measure
+from zoo.train.state import TrainState
+from zoo.train.tasks import Task
+
+Batch: TypeAlias = dict[str, Any]
+
+
+@struct.dataclass
+class Tally:
+    """Sums over the steps since the last report. They stay on the device until then."""
+
+    metrics: Any
+    """A CLU collection of sums."""
+    nonfinite_step: jax.Array | np.int32
+    """The first step whose loss was not finite, int32 []; 0: all were."""
+
+
+TrainStep: TypeAlias = jax.stages.Wrapped
+"""(state, tally, batch) -> (state, tally)."""
+EvalStep: TypeAlias = Callable[[Any, Any, Batch], Any]
+"""(variables, metrics so far, batch) -> metrics."""
+
+
+def empty_tally(module: nn.Module, task: Task, variables: Any, batch: Batch) -> Tally:
+    """A tally of no steps, on the host: metrics are sums, so everything is 0.
+
+    Args:
+      module: the model.
+      task: the task.
+      variables: the model's variables, or their shapes.
+      batch: a batch, or its shapes.
+    """
+
+    def metrics_of(variables: Any, batch: Batch) -> Any:
+        return measure(task, task.output(module, variables, batch), batch)
+
+    shapes = jax.eval_shape(metrics_of, variables, batch)
+    zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
+    return Tally(zeros, np.int32(0))
+
+
+def descend(
+    module: nn.Module,
+    task: Task,
+    optimizer: optax.GradientTransformation,
+    state: TrainState,
+    batch: Batch,
+) -> tuple[TrainState, jax.Array, Any]:
+    """One step of gradient descent.
+
+    Returns:
+      The new state, the loss (float32 []), and the metrics of the batch.
+    """
+    rngs = {"dropout": jax.random.fold_in(state.key, state.step)}
+    collections = {name: value for name, value in state.variables.items() if name != "params"}
+
+    def loss_of(params: Any) -> tuple[jax.Array, tuple[Any, Any, Any]]:
+        variables = {"params": params, **collections}
+        output, changed, carry = task.training_output(module, variables, state.carry, batch, rngs)
+        total, denominator = task.loss(output, batch)
+        return total / denominator, (output, changed, carry)
+
+    (loss, (output, changed, carry)), gradients = jax.value_and_grad(loss_of, has_aux=True)(
+        state.params
+    )
+    updates, optimizer_state = optimizer.update(gradients, state.optimizer, state.params)
+    params = optax.apply_updates(state.params, updates)
+    variables = {**collections, **changed, "params": params}
+    new_state = TrainState(state.step + 1, variables, optimizer_state, state.key, carry)
+    return new_state, loss, measure(task, output, batch)
+
+
+def make_train_step(
+    module: nn.Module, task: Task, optimizer: optax.GradientTransformation, mesh: Mesh
+) -> TrainStep:
+    """One update: (state, tally, batch) -> (state, tally). State and tally are donated."""
+
+    def train_step(state: TrainState, tally: Tally, batch: Batch) -> tuple[TrainState, Tally]:
+        state, loss, metrics = descend(module, task, optimizer, state, batch)
+        is_first = (tally.nonfinite_step == 0) & ~jnp.isfinite(loss)
+        nonfinite_step = jnp.where(is_first, state.step, tally.nonfinite_step)
+        return state, Tally(tally.metrics.merge(metrics), nonfinite_step)
+
+    return jax.jit(train_step, donate_argnums=(0, 1), out_shardings=sharding.of_state(mesh))
+
+
+def make_eval_step(module: nn.Module, task: Task, mesh: Mesh) -> EvalStep:
+    """One evaluation batch: (variables, metrics so far, batch) -> metrics. Metrics are donated."""
+
+    def eval_step(variables: Any, metrics: Any, batch: Batch) -> Any:
+        return metrics.merge(measure(task, task.output(module, variables, batch), batch))
+
+    return jax.jit(eval_step, donate_argnums=1, out_shardings=sharding.of_state(mesh))
+
+
+@jax.jit
+def all_finite(tree: Any) -> jax.Array:
+    """Whether every floating-point value in a tree is finite: bool []."""
+    leaves = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in leaves]))
