@@ -192,7 +192,7 @@ def imagenet(tmp_path):
     """A data set of ImageNet's schema, written by TFDS: images of several sizes in two classes."""
     import tensorflow_datasets as tfds
 
-    from zoo.pipelines.base import tensorflow
+    from zoo.pipelines.tfdata import tensorflow
 
     tf = tensorflow()
     random = np.random.default_rng(0)
@@ -235,7 +235,7 @@ def imagenet(tmp_path):
 @pytest.mark.filterwarnings("ignore")  # what TFDS's writer warns of
 def test_the_imagenet_recipe_trains_on_a_small_set_of_its_schema(imagenet, tmp_path):
     import zoo
-    from zoo.pipelines.sources import from_tfds
+    from zoo.pipelines.sources.opening import from_tfds
 
     recipe = zoo.override(
         zoo.recipe("resnet50_imagenet"),

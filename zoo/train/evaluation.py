@@ -82,8 +82,8 @@ def evaluate(
         )
     if data_dir is not None:
         plan = recipe.with_data_dir(plan, data_dir)
-    config = plan.data if data is None else plan.data.whole()
-    config = config.fitted(model.card.preprocessing)
+    config = plan.data if data is None else plan.data.keeping_all_rows()
+    config = config.matching(model.card.preprocessing)
     examples = config.open(data, tokenizer=model.tokenizer, labels=model.card.labels or None)
     plan = plan.resolve(examples.facts)
     available = examples.facts.num_examples

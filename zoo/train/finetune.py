@@ -59,7 +59,7 @@ def open_data(plan: Recipe, origin: Origin | None, rows: Any) -> Data:
     if origin is None:
         return plan.data.open(rows)
     labels = None if origin.fresh_head else origin.card.labels
-    config = plan.data.fitted(origin.card.preprocessing)
+    config = plan.data.matching(origin.card.preprocessing)
     try:
         return config.open(rows, tokenizer=origin.tokenizer, labels=labels)
     except LabelError as error:

@@ -246,7 +246,7 @@ def assemble(plan: Recipe, path: Path, data: Any) -> Job:
         examples = finetune.open_data(plan, origin, data)
     else:  # a run goes on with the vocabulary, classes and sizes that it began with
         tokenizer = hub.load_tokenizer(card, path)
-        config = plan.data.fitted(card.preprocessing)
+        config = plan.data.matching(card.preprocessing)
         examples = config.open(data, tokenizer=tokenizer, labels=card.labels or None)
     plan = finetune.adopt(plan, origin).resolve(examples.facts)
     if not goes_on:
