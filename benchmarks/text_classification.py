@@ -99,14 +99,14 @@ def print_table(rows: Iterable[Row]) -> None:
 
 def prepare(name: str, folder: Path) -> float:
     """Writes train.txt and test.txt in fastText's form; returns the seconds of splitting words."""
-    from zoo.pipelines import sources
+    from zoo.pipelines.sources.opening import from_tfds
 
     benchmark = BENCHMARKS[name]
     word = re.compile(benchmark.pattern)
     seconds = 0.0
     for split in ("train", "test"):
         # fastText takes the lines as they come; the data sets' own order is a shuffled one.
-        source = sources.from_tfds(name, split).cached()
+        source = from_tfds(name, split).cached()
         columns = [source.column(column).tolist() for column in benchmark.columns]
         texts = [b" ".join(parts).decode() for parts in zip(*columns, strict=True)]
         labels = source.column("label").tolist()

@@ -124,7 +124,7 @@ def test_a_recipe_of_one_s_own_and_a_run_s_json_are_recipes_too(
         "import dataclasses, zoo\n"
         "def small(width: int = 4):\n"
         "    recipe = zoo.recipe('bag_of_embeddings_file')\n"
-        f"    return zoo.override(recipe, {{'data.train': {str(csv)!r}, "
+        f"    return zoo.override(recipe, {{'data.train': ({str(csv)!r},), "
         "'model.d_model': width, 'steps': 2})\n"
     )
     code, _, err = zoo_command(

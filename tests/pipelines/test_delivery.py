@@ -15,13 +15,13 @@ import pytest
 from zoo.config import ConfigError
 from zoo.pipelines import delivery
 from zoo.pipelines.augment import Augmentation
-from zoo.pipelines.base import tensorflow
 from zoo.pipelines.delivery import Share
 from zoo.pipelines.images import ImageClassificationData
 from zoo.pipelines.language import LanguageModelingData
 from zoo.pipelines.synthetic import CopyData
 from zoo.pipelines.tagging import TaggingData
 from zoo.pipelines.text import TextClassificationData
+from zoo.pipelines.tfdata import tensorflow
 from zoo.pipelines.translation import TranslationData
 from zoo.tokenizers import TokenizerConfig
 
@@ -75,7 +75,7 @@ def test_the_shares_of_several_processes_are_the_batches_of_one(name, batch_size
         ]
 
     whole = batches(None)
-    for number in (1, 2, 4):
+    for number in (2,) if "stream" in name else (1, 2, 4):  # TensorFlow traces for each
         size = -(-batch_size // number)
         shares = [batches(slice(n * size, (n + 1) * size)) for n in range(number)]
         for batch, *parts in zip(whole, *shares, strict=True):

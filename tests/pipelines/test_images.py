@@ -8,11 +8,13 @@ import pytest
 from PIL import Image
 
 from zoo.config import ConfigError, from_json, to_json
-from zoo.pipelines import image_files, images
+from zoo.pipelines import images
 from zoo.pipelines.augment import Augmentation, random_box
-from zoo.pipelines.base import DataConfig, tensorflow
+from zoo.pipelines.base import DataConfig
 from zoo.pipelines.delivery import generator
 from zoo.pipelines.images import ImageClassificationData
+from zoo.pipelines.sources import image_files
+from zoo.pipelines.tfdata import tensorflow
 from zoo.preprocessing import ImagePreprocessing, read
 
 # Thirty grey images of 2 x 3; all pixels of an image have its number.
@@ -26,6 +28,11 @@ def take(batches, number: int) -> list[dict[str, np.ndarray]]:
     return list(itertools.islice(batches, number))
 
 
+def given(cache: bool):
+    """The images in memory, or as a stream, which is what they stay without a cache."""
+    return COLUMNS if cache else tensorflow().data.Dataset.from_tensor_slices(COLUMNS)
+
+
 def data(**fields) -> ImageClassificationData:
     return ImageClassificationData(mean=(0.0,), std=(1 / 255,), **fields)
 
@@ -37,7 +44,7 @@ def numbers(batch: dict[str, np.ndarray]) -> list[int]:
 
 @either
 def test_a_batch_has_inputs_targets_and_weights(cache):
-    opened = ImageClassificationData(cache=cache, holdout=0).open(COLUMNS)
+    opened = ImageClassificationData(cache=cache, holdout=0).open(given(cache))
     (batch,) = take(opened.train(4, seed=0), 1)
     assert {key: (value.shape, value.dtype.name) for key, value in batch.items()} == {
         "inputs": ((4, 2, 3, 1), "float32"),
@@ -62,7 +69,7 @@ def test_facts_say_what_the_data_decides():
 @either
 @pytest.mark.parametrize("start", [1, 4, 17])
 def test_a_resumed_run_sees_what_it_would_have_seen(cache, start):
-    opened = data(cache=cache, holdout=0, shuffle_buffer=12).open(COLUMNS)
+    opened = data(cache=cache, holdout=0, shuffle_buffer=12).open(given(cache))
     whole = take(opened.train(7, seed=2), start + 2)
     resumed = take(opened.train(7, seed=2, start=start), 2)
     assert list(map(numbers, resumed)) == list(map(numbers, whole[start:]))
@@ -70,7 +77,7 @@ def test_a_resumed_run_sees_what_it_would_have_seen(cache, start):
 
 @either
 def test_every_image_occurs_once_an_epoch_with_its_class(cache):
-    opened = data(cache=cache, holdout=0).open(COLUMNS)
+    opened = data(cache=cache, holdout=0).open(given(cache))
     batches = take(opened.train(30, seed=0), 2)
     assert [sorted(numbers(batch)) for batch in batches] == [list(range(30))] * 2
     assert numbers(batches[0]) != numbers(batches[1])
@@ -80,7 +87,9 @@ def test_every_image_occurs_once_an_epoch_with_its_class(cache):
 @either
 @pytest.mark.parametrize("batch_size", [1, 7, 30, 64])
 def test_evaluation_sees_every_image_once_in_batches_of_any_size(cache, batch_size):
-    batches = take(data(cache=cache, holdout=0).open(COLUMNS).evaluate("train", batch_size), 99)
+    batches = take(
+        data(cache=cache, holdout=0).open(given(cache)).evaluate("train", batch_size), 99
+    )
     assert {len(batch["targets"]) for batch in batches} == {batch_size}
     weights = np.concatenate([batch["weights"] for batch in batches])
     seen = np.concatenate([numbers(batch) for batch in batches])
@@ -232,9 +241,9 @@ def held(monkeypatch) -> list[int]:
 
 def test_a_card_decides_what_the_config_leaves_open():
     card = data().open(COLUMNS).facts.preprocessing
-    assert data().fitted(card) == data(height=2, width=3, channels=1)
-    assert data(height=5, channels=3).fitted(card) == data(height=5, width=3, channels=3)
-    assert data().fitted({}) == data()
+    assert data().matching(card) == data(height=2, width=3, channels=1)
+    assert data(height=5, channels=3).matching(card) == data(height=5, width=3, channels=3)
+    assert data().matching({}) == data()
 
 
 def test_images_of_several_sizes_need_one():
@@ -294,8 +303,8 @@ def test_a_predictor_sees_what_evaluation_sees(shared, tmp_path):
     config = ImageClassificationData(
         name="mnist",
         data_dir=str(shared / "data"),
-        train="train[:50]",
-        test="test[:20]",
+        train=("train[:50]",),
+        test=("test[:20]",),
         mean=(0.1307,),
         std=(0.3081,),
     )
@@ -312,6 +321,6 @@ def test_a_predictor_sees_what_evaluation_sees(shared, tmp_path):
 
 
 def _mnist(shared):
-    from zoo.pipelines.sources import from_tfds
+    from zoo.pipelines.sources.opening import from_tfds
 
     return from_tfds("mnist", "test[:20]", str(shared / "data")).dataset

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from zoo.config import ConfigError, from_json, to_json
-from zoo.pipelines.base import ColumnError, DataConfig, tensorflow
+from zoo.pipelines.base import ColumnError, DataConfig
 from zoo.pipelines.language import LanguageModelingData, encode
+from zoo.pipelines.tfdata import tensorflow
 from zoo.tokenizers import ByteTokenizer, CharTokenizer, IdTokenizer, TokenizerConfig
 
 # Text is its own ids: a document of n tokens is 2, 3, … n + 1.
@@ -284,7 +285,7 @@ def test_a_config_survives_json():
     [
         (
             {"cache": False},
-            "cache is False; the tokens of running text lie in memory: leave it at True",
+            "cache is False; LanguageModelingData keeps its rows in memory: leave it at True",
         ),
         ({"train": "a.txt"}, "train is 'a.txt'; it is a tuple, as ('a.txt',)"),
         ({"length": 0}, "length is 0; it must be 1 or more"),

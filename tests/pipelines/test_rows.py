@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from zoo.pipelines import base, ops, rows
-from zoo.pipelines.base import tensorflow
+from zoo.pipelines import rows
+from zoo.pipelines.tfdata import tensorflow
 
 
 @pytest.mark.parametrize("seed", [0, 7, -1])
@@ -52,25 +52,3 @@ def test_rows_without_a_length_cannot_be_grouped():
     with pytest.raises(TypeError) as error:
         rows.IndexedRows(3, lambda numbers, wanted: {}).grouped((), [1])
     assert str(error.value) == "these rows have no length to be grouped by"
-
-
-def test_no_call_into_python_begins_when_the_interpreter_ends(monkeypatch):
-    monkeypatch.setattr(base, "GRACE", 0)
-    calls = base._Calls()
-    with calls:
-        pass
-    calls._end()
-    with pytest.raises(StopIteration), calls:
-        raise AssertionError("it began")
-    assert not calls._running
-
-
-def test_errors_of_python_reach_the_caller():
-    tf = tensorflow()
-
-    def fail(number):
-        raise ValueError("no such row")
-
-    broken = ops.call(fail, {"x": tf.TensorSpec([], tf.int64)})(tf.data.Dataset.range(1))
-    with pytest.raises(tf.errors.InvalidArgumentError, match="no such row"):
-        list(broken)

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from zoo.config import ConfigError, from_json, to_json
-from zoo.pipelines.base import ColumnError, DataConfig, LabelError, tensorflow
+from zoo.pipelines.base import ColumnError, DataConfig, LabelError
 from zoo.pipelines.tagging import TaggingData
+from zoo.pipelines.tfdata import tensorflow
 from zoo.tokenizers import ByteTokenizer, IdTokenizer, TokenizerConfig, WordTokenizer
 
 # Forty sentences; word i of sentence n is the number 100 n + i, its tag one of three.
@@ -132,7 +133,7 @@ def test_sentences_that_are_empty_or_too_long_are_not_trained_on(caplog):
         seen = sentences_in(take(opened.train(4, seed=0), 60))
     assert set(seen) == set(range(1, 21))
     assert caplog.messages == [
-        "21 training sentences that are empty or longer than max_len=20 words are left out"
+        "21 training sentences are left out: empty, or longer than max_len=20 words"
     ]
     assert message(ConfigError, numbers(max_len=8).open([([], []), ROWS[30]]).train, 1, seed=0) == (
         "no training sentence has between 1 and max_len=8 words"
@@ -159,8 +160,8 @@ def test_word_dropout_leaves_padding_alone():
 
 def test_word_dropout_needs_an_unknown_word():
     assert message(ConfigError, numbers(word_dropout=0.5).open(ROWS).train, 1, seed=0) == (
-        "word_dropout is 0.5, but the vocabulary has no word that stands for unknown ones; name it "
-        "in tokenizer.unknown, or set word_dropout to 0"
+        "word_dropout is 0.5, but the vocabulary has no unknown word; name one in "
+        "tokenizer.unknown, or set word_dropout to 0"
     )
 
 
@@ -282,8 +283,8 @@ def test_rows_are_tuples_columns_or_a_tf_dataset():
         (
             "a b",
             TypeError,
-            "data is 'a b'; it must be an iterable of (words, tags), a mapping of columns or a "
-            "tf.data.Dataset",
+            "data is 'a b'; it must be an iterable of tuples (words, tags), a mapping of columns "
+            "or a tf.data.Dataset",
         ),
         (
             [([b"caf\xe9"], ["O"])],
@@ -409,7 +410,7 @@ def test_a_file_may_have_another_encoding(write, tmp_path):
 def test_what_is_missing_is_said(write):
     assert message(ConfigError, data().open) == (
         "no training data: give data.name, a TFDS data set, or data.train, files with a word and "
-        "its tag a line"
+        "its tag on each line"
     )
     with pytest.raises(FileNotFoundError, match=r"no file 'a\.txt'; looked for a\.txt, "):
         write({}, train=("a.txt",)).open()
@@ -483,9 +484,12 @@ def test_a_config_survives_json():
 @pytest.mark.parametrize(
     ("fields", "expected"),
     [
-        ({"cache": False}, "cache is False; tagged sentences lie in memory: leave it at True"),
+        (
+            {"cache": False},
+            "cache is False; TaggingData keeps its rows in memory: leave it at True",
+        ),
         ({"train": "a.txt"}, "train is 'a.txt'; it is a tuple, as ('a.txt',)"),
-        ({"test_share": 1.0}, "test_share is 1.0; it is a share, from 0 to below 1"),
+        ({"test_share": 1.0}, "test_share is 1.0; it must be in [0, 1)"),
         ({"word_dropout": -1.0}, "word_dropout is -1.0; it must be 0 or more"),
         ({"max_len": 0}, "max_len is 0; it must be 1 or more"),
         (

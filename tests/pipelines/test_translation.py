@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from zoo.config import ConfigError, from_json, to_json
-from zoo.pipelines.base import ColumnError, DataConfig, tensorflow
-from zoo.pipelines.ops import ladder
+from zoo.pipelines.base import ColumnError, DataConfig
+from zoo.pipelines.tfdata import tensorflow
 from zoo.pipelines.translation import TranslationData
 from zoo.tokenizers import ByteTokenizer, TokenizerConfig
 
@@ -87,12 +87,6 @@ def test_without_batch_tokens_all_batches_have_the_recipes_size():
     assert {batch["targets"].shape for batch in batches} == {(5, 10), (5, 30), (5, 50)}
 
 
-def test_lengths_to_pad_to_rise_by_half_or_less():
-    assert ladder(8) == (8,)
-    assert ladder(5) == (5,)
-    assert ladder(100) == (8, 12, 16, 24, 32, 48, 64, 96, 100)
-
-
 def test_every_pair_occurs_once_an_epoch():
     opened = data(boundaries=(16,), max_len=64).open(ROWS)
     # 16 pairs have at most 16 tokens, 24 have more: four batches are an epoch.
@@ -119,7 +113,7 @@ def test_pairs_that_are_too_long_or_have_an_empty_side_are_not_trained_on(caplog
         seen = pairs_in(take(opened.train(4, seed=0), 60))
     assert set(seen) == set(range(1, 21))
     assert caplog.messages == [
-        "23 training pairs with a side that is empty or longer than max_len=20 tokens are left out"
+        "23 training pairs are left out: empty, or longer than max_len=20 tokens on each side"
     ]
 
 
@@ -381,7 +375,10 @@ def test_a_config_survives_json_and_takes_numbers_of_columns():
 @pytest.mark.parametrize(
     ("fields", "expected"),
     [
-        ({"cache": False}, "cache is False; translation data lie in memory: leave it at True"),
+        (
+            {"cache": False},
+            "cache is False; TranslationData keeps its rows in memory: leave it at True",
+        ),
         ({"train": "a.{en,de}"}, "train is 'a.{en,de}'; it is a tuple, as ('a.{en,de}',)"),
         (
             {"source_column": 0},

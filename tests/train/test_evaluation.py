@@ -30,7 +30,7 @@ def test_every_example_counts_once_in_any_batch_size(run, rows):
 def test_the_validation_split_is_read_as_in_training(recipe, rows, tmp_path):
     path = tmp_path / "rows.csv"
     path.write_text("text,label\n" + "".join(f"{text},{label}\n" for text, label in rows))
-    result = zoo.fit(recipe(data__train=str(path)), tmp_path / "run", quiet=True)
+    result = zoo.fit(recipe(data__train=(str(path),)), tmp_path / "run", quiet=True)
     assert zoo.evaluate(result.workdir) == pytest.approx(dict(result.metrics), abs=1e-5)
     with pytest.raises(LookupError, match="the data has no split 'tset'; it has train, validation"):
         zoo.evaluate(result.workdir, "tset")
@@ -48,7 +48,7 @@ def test_a_sample_is_always_the_same(run, rows):
 def test_verify_measures_the_metric_where_the_data_is_there(recipe, rows, tmp_path):
     path = tmp_path / "rows.csv"
     path.write_text("text,label\n" + "".join(f"{text},{label}\n" for text, label in rows))
-    result = zoo.fit(recipe(data__train=str(path)), tmp_path / "run", quiet=True)
+    result = zoo.fit(recipe(data__train=(str(path),)), tmp_path / "run", quiet=True)
     metric = verification.metric(result.workdir, 1000)
     assert metric.holds
     assert metric.detail.startswith("validation/accuracy ")

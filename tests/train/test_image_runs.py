@@ -15,7 +15,7 @@ from zoo.cli import main
 from zoo.config import ConfigError
 from zoo.models.mlp import MLPConfig
 from zoo.pipelines.base import Facts
-from zoo.pipelines.sources import from_tfds
+from zoo.pipelines.sources.opening import from_tfds
 from zoo.train.state import TrainState, check_batch_size
 
 
@@ -173,7 +173,7 @@ def imagenet(tmp_path):
     """A data set of ImageNet's schema, written by TFDS: images of several sizes in two classes."""
     import tensorflow_datasets as tfds
 
-    from zoo.pipelines.base import tensorflow
+    from zoo.pipelines.tfdata import tensorflow
 
     tf = tensorflow()
     random = np.random.default_rng(0)

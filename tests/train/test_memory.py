@@ -27,7 +27,7 @@ def reading(tmp_path):
     return zoo.override(
         zoo.recipe("bag_of_embeddings_file"),
         {
-            "data.train": str(path),
+            "data.train": (str(path),),
             "batch_size": 2,
             "model.d_model": 4,
             "model.ngram_order": 1,

@@ -70,12 +70,13 @@ def _lines() -> Iterator[str]:
 
 
 def _tensorflow() -> Iterator[str]:
-    from zoo.pipelines import base, folders
+    from zoo.pipelines import tfdata
+    from zoo.pipelines.sources import locations
 
-    visible = base.tensorflow().config.get_visible_devices("GPU")
+    visible = tfdata.tensorflow().config.get_visible_devices("GPU")
     sees = f"{visible}: hide it" if visible else "no accelerator (as it should)"
     yield f"tensorflow: sees {sees}"
-    for folder, exists in folders.data_folders().items():
+    for folder, exists in locations.data_folders().items():
         yield f"data:      {folder} {'found' if exists else 'absent'}"
 
 

@@ -1,4 +1,17 @@
-"""Input pipelines on tf.data. TensorFlow is imported when one is built, not before."""
+"""Input pipelines: from files, TFDS data sets or rows in memory to batches of NumPy arrays.
+
+A config (`DataConfig`) is opened into `Data`. Its rows go through these steps:
+
+1. `sources` reads the rows of each split;
+2. rows that are not wanted are left out, so that nothing later works on them;
+3. what is slow and not random (tokenizing, decoding images) is done once and kept in memory;
+4. `rows` plans the batches of each epoch as row numbers: the order is a function of (seed, step),
+   so a run can be resumed at any step without a saved iterator;
+5. a process fetches the rows that it holds, pads them, and makes its random changes (`delivery`).
+
+With `cache=False` the rows of a TFDS data set stream through `tf.data` instead (`ops`), which
+shuffles within a buffer. TensorFlow is imported only for what is read with it (`tfdata`).
+"""
 
 from typing import TYPE_CHECKING
 

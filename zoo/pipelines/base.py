@@ -1,40 +1,16 @@
-"""What every pipeline shares: its config, what it hands to training, and the facts it finds out.
-
-A pipeline works in this order, save where one says why not:
-
-1. read the rows of a split (`sources.py`);
-2. filter, so that nothing later works on what is thrown away;
-3. cache, after the slow and before the random steps (tokenizing, decoding: once a row);
-4. shuffle, each epoch by its own number: order is a function of (seed, step), and a run can be
-   resumed at any step without a saved iterator;
-5. repeat, so that training batches never end and span epochs;
-6. map what is random or makes the rows larger (augmentation, float32 images);
-7. batch, bucketed by length where lengths differ, and pad;
-8. prefetch, so that the next batch is ready when a step ends.
-
-With `cache=True` the rows lie in memory, and the steps from 4 on move row numbers, until the rows
-of a batch are fetched. With `cache=False` the rows themselves stream through a shuffle buffer.
-"""
+"""What every pipeline shares: its config, the data it opens, and the facts known of that data."""
 
 from __future__ import annotations
 
 import abc
-import atexit
-import collections
-import contextlib
 import dataclasses
-import functools
-import importlib
-import os
-import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 
-from zoo.config import ConfigError
+from zoo.config import ConfigError, check_share
 
 if TYPE_CHECKING:
     from zoo.tokenizers import Tokenizer
@@ -42,117 +18,17 @@ if TYPE_CHECKING:
 Array: TypeAlias = np.ndarray[Any, Any]
 Batch: TypeAlias = dict[str, Array]
 """`inputs`, `targets` and `weights` (float32), with the examples along the first axis."""
-# TensorFlow has no types that mypy could check: these two are for the reader.
-Dataset: TypeAlias = Any
-"""A `tf.data.Dataset`."""
-Tensor: TypeAlias = Any
-"""A `tf.Tensor`."""
 
-GRACE = 0.1
-"""Seconds for running pipelines to notice that the interpreter ends."""
-
-FAILURES = 16
-"""Errors of Python functions that are kept: a pipeline works ahead and may meet several at once."""
-
-SHOWN = 10
+MAX_QUOTED = 10
 """Most names that an error message lists."""
 
 
 class ColumnError(LookupError):
-    """Data without a column that is wanted; the message lists those there are."""
+    """Data without a column that is wanted; the message lists the columns there are."""
 
 
-@functools.cache
-def tensorflow() -> Any:
-    """TensorFlow, imported at its first use. It sees no accelerator: those are JAX's.
-
-    Raises:
-      ImportError: it is not installed.
-    """
-    # It would greet on stderr. Neither setting replaces the user's own.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
-    try:
-        tf = importlib.import_module("tensorflow")
-    except ImportError as error:
-        raise ImportError(
-            f'input pipelines need TensorFlow ({error}): pip install "flax-zoo[train]"'
-        ) from error
-    with contextlib.suppress(RuntimeError):  # TensorFlow runs already: the user has chosen
-        tf.config.set_visible_devices([], "GPU")
-    return tf
-
-
-def is_dataset(value: Any) -> bool:
-    """Whether a value is a tf.data.Dataset. Does not import TensorFlow."""
-    tf = sys.modules.get("tensorflow")
-    return tf is not None and isinstance(value, tf.data.Dataset)
-
-
-def numpy_function(function: Callable[..., Any], inputs: Sequence[Tensor], dtypes: Any) -> Any:
-    """`tf.numpy_function`, but it lets the interpreter end while a pipeline works ahead.
-
-    What the function raises, `arrays` raises again.
-    """
-    calls = _calls()
-
-    def call(*arrays: Array) -> Any:
-        with calls:
-            return function(*arrays)
-
-    return tensorflow().numpy_function(call, inputs, dtypes)
-
-
-def arrays(dataset: Dataset) -> Iterator[Any]:
-    """The elements of a dataset, with NumPy arrays for tensors.
-
-    Raises:
-      Exception: what a Python function of the pipeline raised. TensorFlow would raise an error of
-        its own, with the traceback in its message.
-    """
-    try:
-        yield from dataset.as_numpy_iterator()
-    except tensorflow().errors.OpError as error:
-        for failure in _calls().failures:
-            if str(failure) in error.message:
-                raise failure from None
-        raise
-
-
-class _Calls:
-    """The calls of tf.data's threads into Python, of which none may happen while Python shuts down.
-
-    Such a call never returns, and whoever deletes the thread's iterator then waits for ever.
-    """
-
-    def __init__(self) -> None:
-        self.failures: collections.deque[Exception] = collections.deque(maxlen=FAILURES)
-        """What the last calls that failed have raised."""
-        self._running: list[None] = []
-        self._ending = False
-        atexit.register(self._end)
-
-    def __enter__(self) -> None:
-        self._running.append(None)
-        if self._ending:
-            self._running.pop()
-            raise StopIteration
-
-    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        self._running.pop()
-        if isinstance(error, Exception):
-            self.failures.append(error)
-
-    def _end(self) -> None:
-        self._ending = True
-        while self._running:
-            time.sleep(0.01)
-        time.sleep(GRACE)
-
-
-@functools.cache
-def _calls() -> _Calls:
-    return _Calls()
+class LabelError(ConfigError):
+    """A class that is none of those expected; the message has both sides."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,8 +50,15 @@ class Facts:
     """Number of rows of the training files that are left out, by reason."""
 
 
-class LabelError(ConfigError):
-    """A class that is none of those expected; the message has both sides."""
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    """One example as it was read, and as a model sees it."""
+
+    raw: Mapping[str, Any]
+    """The row by column: texts, words, names of classes; an image as a path, the content of a file
+    or an array."""
+    arrays: Mapping[str, Array]
+    """`inputs`, `targets` and `weights` without a batch axis, padding, or random changes."""
 
 
 class Data(Protocol):
@@ -201,6 +84,9 @@ class Data(Protocol):
             `batch_size` rows; a batch of another size is divided in the same proportion. Every
             process gets the same number of rows: missing ones are zero, and so is their weight.
             Sources that can be indexed read only these rows.
+
+        Raises:
+          ConfigError: there is nothing to train on, or `rows` is no equal part of a batch.
         """
 
     def evaluate(
@@ -220,23 +106,31 @@ class Data(Protocol):
           LookupError: there is no such split.
         """
 
+    def examples(self, split: str, number: int) -> list[Example]:
+        """The first examples of a split, for people to look at.
+
+        Raises:
+          LookupError: there is no such split.
+        """
+
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig(abc.ABC):
     """Which data, and how it is read."""
 
     data_dir: str | None = None
-    """Folder that is looked into before TFDS_DATA_DIR and ZOO_DATA_DIR."""
+    """Folder that is searched before TFDS_DATA_DIR and ZOO_DATA_DIR."""
     holdout: float = 0.05
-    """Share of the training rows that is held out where there is no validation split; 0: none."""
+    """Share of the training rows, in [0, 1), that is held out where there is no validation split.
+    """
     cache: bool = True
-    """Keep the rows, and their tokens, in memory; False: read them anew each epoch."""
+    """Keep the rows, and their tokens, in memory; False: read them again in each epoch."""
     shuffle_buffer: int = 10_000
-    """Rows to draw from when the rows are not in memory (otherwise from all)."""
+    """Number of rows from which the next one is drawn where rows are a stream. Rows in memory are
+    shuffled as a whole."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.holdout < 1:
-            raise ConfigError(f"holdout is {self.holdout}; it is a share, from 0 to below 1")
+        check_share("holdout", self.holdout)
         if self.shuffle_buffer < 1:
             raise ConfigError(f"shuffle_buffer is {self.shuffle_buffer}; it must be 1 or more")
 
@@ -246,16 +140,16 @@ class DataConfig(abc.ABC):
             if isinstance(value := getattr(self, name), str):
                 raise ConfigError(f"{name} is {value!r}; it is a tuple, as ({value!r},)")
 
-    def fitted(self, preprocessing: Mapping[str, Any]) -> DataConfig:
-        """This config, with what the card of a trained model decides where this leaves it open.
+    def matching(self, preprocessing: Mapping[str, Any]) -> DataConfig:
+        """This config with open fields (None) filled in from a model that exists.
 
         Args:
-          preprocessing: the card's, which were `Facts.preprocessing` when the model was trained.
+          preprocessing: that of the model's card, which was `Facts.preprocessing` in training.
         """
         return self
 
-    def whole(self) -> DataConfig:
-        """This config for rows that are all to be read: none is held out, none left out."""
+    def keeping_all_rows(self) -> DataConfig:
+        """This config without anything that would leave out rows, or hold them out."""
         return dataclasses.replace(self, holdout=0.0)
 
     @abc.abstractmethod
@@ -269,18 +163,18 @@ class DataConfig(abc.ABC):
         """Finds the data and what must be known of it.
 
         Args:
-          rows: the user's own training examples instead of those the config names: an iterable of
-            tuples, a mapping of columns, or a tf.data.Dataset of either.
+          rows: the user's own training examples instead of those that the config names: an iterable
+            of tuples, a mapping of columns, or a tf.data.Dataset of either.
           tokenizer: that of a model that exists already; None: the config's.
-          labels: likewise its classes; None: those of the data.
+          labels: the classes of a model that exists already; None: those of the data.
         """
 
 
-def shown(names: Sequence[str]) -> str:
-    """Names for an error message, not too many of them.
+def quoted(names: Sequence[str]) -> str:
+    """Names for an error message, the first few of many.
 
-    >>> shown(["a", "b"])
+    >>> quoted(["a", "b"])
     "'a', 'b'"
     """
-    more = f", … ({len(names)} in all)" if len(names) > SHOWN else ""
-    return ", ".join(map(repr, names[:SHOWN])) + more
+    more = f", … ({len(names)} in all)" if len(names) > MAX_QUOTED else ""
+    return ", ".join(map(repr, names[:MAX_QUOTED])) + more

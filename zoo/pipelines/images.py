@@ -5,9 +5,9 @@ float32 [B, H, W, C], `targets` int32 [B] and `weights` float32 [B]. Where train
 its `targets` are shares of the classes: float32 [B, N].
 
 Images that all have one size are bytes in memory, or in a stream. Files (of a folder, of a TFDS
-data set whose images have several sizes, or the user's) are opened by Pillow, as a predictor does
-it: once, where `cache` keeps what comes of it, or else in every epoch, batch by batch. No more than
-one of them is held decoded, before it has its size. `image_files` says how a column has them.
+data set whose images have several sizes, or the user's) are opened by Pillow, as in a predictor:
+once if `cache` keeps the result, or else in every epoch, batch by batch. `image_files` says how a
+column holds them.
 """
 
 from __future__ import annotations
@@ -20,25 +20,23 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from zoo import preprocessing
 from zoo.config import ConfigError
-from zoo.pipelines import augment, image_files, ops, sources
+from zoo.pipelines import augment, ops
 from zoo.pipelines.augment import Augmentation
-from zoo.pipelines.base import (
-    Array,
-    Batch,
-    DataConfig,
-    Facts,
-    numpy_function,
-    tensorflow,
-)
+from zoo.pipelines.base import Array, Batch, Example, Facts
 from zoo.pipelines.delivery import GlobalBatch, deliver, generator
-from zoo.pipelines.rows import IndexedRows, Splits, StreamedRows
-from zoo.pipelines.sources import Source
+from zoo.pipelines.rows import IndexedRows, LazySplits, StreamedRows
+from zoo.pipelines.sources import holdout, image_files, opening
+from zoo.pipelines.sources import labels as classes
+from zoo.pipelines.sources.source import Source
+from zoo.pipelines.sources.tfds import Prepared
+from zoo.pipelines.stored import StoredData
+from zoo.pipelines.tfdata import numpy_function, tensorflow, traced
 from zoo.preprocessing import ImageLike, ImagePreprocessing
 from zoo.tokenizers import Tokenizer
 
@@ -53,20 +51,14 @@ CROP = 3
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageClassificationData(DataConfig):
+class ImageClassificationData(StoredData):
     """Images with a class each: a TFDS data set, a folder, scikit-learn's digits, or the user's."""
 
-    name: str = DIGITS
-    """A TFDS data set, as `mnist`, or `digits`."""
+    name: str | None = DIGITS
+    """A TFDS data set such as `mnist`, or `digits`."""
     folder: str | None = None
     """A folder of image files instead: FOLDER/CLASS/*.jpg, or FOLDER/train/CLASS/*.jpg and so on
     for the splits `train`, `val` and `test`."""
-    train: str | None = None
-    """TFDS's expression for the training split; None: `train`."""
-    validation: str | None = None
-    """That for validation; None: the split of that name, else `holdout`."""
-    test: str | None = None
-    """That for the test; None: the split of that name, if there is one."""
     image_column: str = "image"
     """Feature that holds the image."""
     label_column: str = "label"
@@ -74,25 +66,29 @@ class ImageClassificationData(DataConfig):
     labels: tuple[str, ...] | None = None
     """The classes in order; None: those of the data."""
     height: int | None = None
-    """Images are resized to this. None: what the model takes, if there is one already; else the
-    data's own, which all training images must share. Files in a stream need a number."""
+    """Height in pixels to which images are resized. None: what the model takes, if there is one
+    already; else the data's own, which all training images must share. Files in a stream need a
+    number."""
     width: int | None = None
-    """Likewise."""
+    """Width in pixels to which images are resized. None: as for `height`."""
     resize: int | None = None
-    """In evaluation the shorter side is resized to this, and the centre cut out. None: the whole
-    image is resized, whatever its shape."""
+    """In evaluation the shorter side is resized to this many pixels, and the centre cut out. None:
+    the whole image is resized, whatever its shape."""
     channels: int | None = None
-    """1: grey, 3: colour. None: likewise, but files of a folder or in a stream have 3."""
+    """1: grey, 3: colour. None: as for `height`, but files of a folder or in a stream have 3."""
     mean: tuple[float, ...] = (0.5,)
     """Subtracted from values between 0 and 1: one number, or one for each channel."""
     std: tuple[float, ...] = (0.5,)
-    """By what they are divided then, likewise."""
+    """Divides the values then: one number, or one for each channel."""
     augment: Augmentation = field(default_factory=Augmentation)
     """What training does to images at random. `crop_area` cuts from the whole image where files are
     opened in every epoch, else from what evaluation sees."""
 
-    def fitted(self, preprocessing: Mapping[str, Any]) -> ImageClassificationData:
-        """See `DataConfig.fitted`: the size and the channels."""
+    files: ClassVar[str] = "or data.folder, a folder with a folder of images for each class"
+    streams: ClassVar[bool] = True
+
+    def matching(self, preprocessing: Mapping[str, Any]) -> ImageClassificationData:
+        """See `DataConfig.matching`: the size and the channels."""
         return dataclasses.replace(
             self,
             height=self.height or preprocessing.get("height"),
@@ -109,44 +105,68 @@ class ImageClassificationData(DataConfig):
     ) -> ImageData:
         """See `DataConfig.open`. Tuples are (image, class); a mapping has the columns by name.
 
-        What an image may be says `preprocessing.read`; in a tf.data.Dataset it is the content of a
+        `preprocessing.read` says what an image may be; in a tf.data.Dataset it is the content of a
         file, or an array.
         """
-        found = self._sources(rows)
-        # Of what the config names, or a stream, the files are taken for colour, and not looked at.
-        own = rows is not None and found["train"].arrays is not None
-        prepare = self._preprocessing(found["train"], None if own else 3)
-        found = {split: self._prepared(source, prepare) for split, source in found.items()}
-        labels = labels or self.labels
-        found, labels = sources.for_classes(found, self.label_column, labels, self)
+        splits = self.read_splits(rows)
+        # Files of a stream, or of what the config names, are taken for colour without a look.
+        own = rows is not None and splits["train"].arrays is not None
+        prepare = self._preprocessing(splits["train"], None if own else 3)
+        splits = {split: self._prepared(source, prepare) for split, source in splits.items()}
+        if self.cache:
+            splits["train"] = splits["train"].cached()
+        labels = classes.checked(splits, self.label_column, labels or self.labels)
+        splits = holdout.with_validation(splits, self.holdout)
         facts = Facts(
             labels=labels,
             decides={"num_classes": len(labels), "input_shape": prepare.shape},
             preprocessing=dataclasses.asdict(prepare),
-            num_examples={split: source.count() for split, source in found.items()},
+            num_examples={split: source.count() for split, source in splits.items()},
         )
-        return ImageData(self, facts, prepare, found)
+        return ImageData(self, facts, prepare, splits)
 
-    def _sources(self, rows: Any) -> dict[str, Source]:
-        columns = (self.image_column, self.label_column)
-        if rows is not None:
-            return {"train": sources.from_user(rows, columns, self._column).select(columns)}
-        if self.folder is not None:
-            return image_files.read(self.folder, *columns)
-        if self.name == DIGITS:
-            return digits(*columns)
-        splits = {"train": self.train, "validation": self.validation, "test": self.test}
-        return sources.from_splits(self.name, splits, columns, self.data_dir, decode_all=False)
+    def read_splits(self, rows: Any) -> dict[str, Source]:
+        """See `StoredData.read_splits`."""
+        if rows is None and self.folder is not None:
+            return image_files.read(self.folder, *self._columns)
+        if rows is None and self.name == DIGITS:
+            return digits(*self._columns)
+        return super().read_splits(rows)
 
-    def _column(self, name: str, values: Any) -> Any:
-        return image_files.column(values) if name == self.image_column else values
+    def read_rows(self, rows: Any) -> Source:
+        """See `StoredData.read_rows`."""
+
+        def convert(name: str, values: Any) -> Any:
+            return image_files.column(values) if name == self.image_column else values
+
+        return opening.from_user(rows, self._columns, convert).select(self._columns)
+
+    def read_tfds(self, data_set: Prepared, expression: str) -> Source:
+        """See `StoredData.read_tfds`."""
+        source = opening.from_prepared(data_set, expression, decode_all=False)
+        return source.select(self._columns)
+
+    def read_file(self, path: str) -> Source:
+        """See `StoredData.read_file`.
+
+        Raises:
+          ConfigError: always.
+        """
+        raise ConfigError(
+            f"data.train is {path!r}, but images are read from a TFDS data set, data.name, or from "
+            "data.folder"
+        )
+
+    @property
+    def _columns(self) -> tuple[str, str]:
+        return self.image_column, self.label_column
 
     def _preprocessing(self, source: Source, channels: int | None) -> ImagePreprocessing:
-        """What is done to an image; what the config leaves open of its shape is the data's own.
+        """The preprocessing; what the config leaves open of the shape is the data's own.
 
         Args:
           source: the training images.
-          channels: what files have unless the config says it; None: they are looked at.
+          channels: of files, unless the config says it; None: the files are looked at.
         """
         shape: Sequence[int | None]
         dtype, found = source.spec(self.image_column)
@@ -157,14 +177,14 @@ class ImageClassificationData(DataConfig):
             shape = [self.height or own[0], self.width or own[1], self.channels or own[2]]
         else:
             raise ConfigError(
-                f"{source.where}: column {self.image_column!r} has values of shape {found}; "
+                f"{source.origin}: column {self.image_column!r} has values of shape {found}; "
                 "an image has the shape [H, W] or [H, W, C]"
             )
         height, width, channels = shape
         if height is None or width is None or channels is None:
             raise ConfigError(
-                f"the images of {source.where} have several sizes; set data.height, data.width and "
-                "data.channels"
+                f"the images of {source.origin} have several sizes; set data.height, data.width "
+                "and data.channels"
             )
         return ImagePreprocessing(
             height=height,
@@ -209,7 +229,7 @@ class ImageClassificationData(DataConfig):
             pixels = numpy_function(prepare.pixels, [row[column]], tf.uint8)
             return {**row, column: tf.ensure_shape(pixels, prepare.shape)}
 
-        return dataclasses.replace(source, stream=source.stream.map(run))
+        return dataclasses.replace(source, stream=source.stream.map(traced(run)))
 
 
 class ImageData:
@@ -220,11 +240,12 @@ class ImageData:
         config: ImageClassificationData,
         facts: Facts,
         prepare: ImagePreprocessing,
-        found: Mapping[str, Source],
+        splits: Mapping[str, Source],
     ) -> None:
         self.facts = facts
-        self._config, self._prepare, self._sources = config, prepare, found
-        self._rows = Splits(found, self._read)
+        self._config, self._prepare = config, prepare
+        self._sources = LazySplits(splits, splits.__getitem__)
+        self._rows = LazySplits(splits, self._read)
 
     def train(
         self, batch_size: int, *, seed: int, start: int = 0, rows: slice | None = None
@@ -255,6 +276,23 @@ class ImageData:
         batches = self._rows[split].batches(batch_size, limit=limit)
         return deliver(map(opened, batches), batch_size, rows, fill=True)
 
+    def examples(self, split: str, number: int) -> list[Example]:
+        """See `Data.examples`."""
+        source, config = self._sources[split].head(number), self._config
+        images = source.column(config.image_column)
+        targets = classes.targets(source, config.label_column, self.facts.labels)
+        batch = self._finished(self._opened(images), targets)
+        return [
+            Example(
+                raw={
+                    "image": image_files.unpacked(image),
+                    "label": self.facts.labels[targets[row]],
+                },
+                arrays={key: np.asarray(array[row]) for key, array in batch.items()},
+            )
+            for row, image in enumerate(images)
+        ]
+
     def _augmented(self, whole: GlobalBatch, wanted: slice, seed: int, number: int) -> Batch:
         """Some rows of training batch `number`, changed at random."""
         augmentation = self._config.augment
@@ -271,8 +309,8 @@ class ImageData:
             images, (generator(seed, number, CROP, row) for row in places.tolist())
         )
         draws = augment.Draws(generator(seed, number, augment.PURPOSE), whole.size, places)
-        classes = len(self.facts.labels)
-        return self._finished(*augmentation(images, targets, classes, draws))
+        changed = augmentation(images, targets, len(self.facts.labels), draws)
+        return self._finished(*changed)
 
     def _finished(self, images: Array, targets: Array) -> Batch:
         # Bytes become floats, four times as large, as late as can be.
@@ -317,12 +355,12 @@ class ImageData:
             examples = ops.pipe(
                 source.dataset,
                 ops.select(inputs=config.image_column, targets=label),
-                ops.look_up("targets", source.target_table(label, self.facts.labels)),
+                ops.look_up("targets", classes.table_of_column(source, label, self.facts.labels)),
             )
             return StreamedRows(examples, source.count(), config.shuffle_buffer)
         source = source.cached()
         images = source.column(config.image_column)
-        targets = source.targets(label, self.facts.labels)
+        targets = classes.targets(source, label, self.facts.labels)
 
         def fetch(rows: Array, wanted: slice) -> Batch:
             return {"inputs": images[rows[wanted]], "targets": targets[rows[wanted]]}
@@ -346,7 +384,7 @@ def digits(image: str = "image", label: str = "label") -> dict[str, Source]:
     order = np.random.default_rng(0).permutation(len(images))
     rows = {"train": order[:-DIGITS_TEST], "test": order[-DIGITS_TEST:]}
     return {
-        split: sources.from_arrays(
+        split: opening.from_arrays(
             {image: images[numbers], label: bundled.target[numbers]}, f"{DIGITS}, split {split}"
         )
         for split, numbers in rows.items()

@@ -3,7 +3,7 @@
 Shapes: B windows in a batch, L the length of each. A batch has `inputs` int32 [B, L]; `targets`,
 which are the same, because a model shifts them right itself; and `weights` float32 [B, L].
 
-The documents of a split are joined by an end of sequence (1) and lie in one array of N tokens.
+The documents of a split are joined by an end of sequence (1) into one array of N tokens.
 """
 
 from __future__ import annotations
@@ -12,72 +12,59 @@ import array
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
 from zoo.config import ConfigError
-from zoo.pipelines import files, folders, sources
-from zoo.pipelines.base import Array, Batch, DataConfig, Facts
+from zoo.pipelines.base import Array, Batch, Example, Facts
 from zoo.pipelines.delivery import GlobalBatch, deliver, generator
-from zoo.pipelines.rows import IndexedRows, Splits, endless
-from zoo.pipelines.sources import Source
+from zoo.pipelines.rows import IndexedRows, LazySplits, endless
+from zoo.pipelines.sources import formats, locations, opening
+from zoo.pipelines.sources.source import Source
+from zoo.pipelines.sources.tfds import Prepared
+from zoo.pipelines.stored import StoredData
 from zoo.tokenizers import Tokenizer, TokenizerConfig
 
 TEXT = "text"
-"""The column of the user's own rows."""
+"""The column of documents, also in the user's own rows."""
 
 EOS = 1
 """The id between two documents."""
-
-TABLES = (".csv", ".tsv", ".jsonl")
-"""Files whose rows are documents."""
 
 Documents: TypeAlias = Callable[[], Iterator[str]]
 """Gives the documents of a split from the first on, at each call."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class LanguageModelingData(DataConfig):
+class LanguageModelingData(StoredData):
     """Running text: a TFDS data set, the user's files, or rows that are handed over.
 
-    A file of plain text is one document; of the others each row is one. Where there is no split for
-    validation, `holdout` is the share of the characters, the last ones of the training text.
+    A file of plain text is one document; of other files each row is one. Where there is no split
+    for validation, `holdout` is the share of the characters, the last ones of the training text.
     """
 
-    name: str | None = None
-    """A TFDS data set, as `lm1b`; None: the files named below."""
-    train: tuple[str, ...] = ()
-    """Training files, or TFDS's expressions for splits; (): `train`."""
-    validation: tuple[str, ...] = ()
-    """Those for validation, likewise; (): TFDS's split of that name, else `holdout`."""
-    test: tuple[str, ...] = ()
-    """Those for the test, likewise; (): TFDS's split of that name, else none."""
     text_column: str = TEXT
     """Column of the text in a TFDS data set and in CSV, TSV and JSONL files."""
     per_line: bool = False
-    """Each line of a file of plain text is a document; empty ones are left out."""
+    """Each line of a file of plain text is a document; empty lines are left out."""
     tokenizer: TokenizerConfig = field(default_factory=lambda: TokenizerConfig(kind="chars"))
     """What turns the text into ids; a vocabulary without a file is trained on the training text.
     SentencePiece makes line ends into spaces."""
     length: int = 256
     """Tokens of a window."""
     contiguous: bool = False
-    """In training each row of a batch goes on where the same row of the batch before ended, save at
-    the start of an epoch; else windows come in random order."""
+    """In training each row of a batch continues where the same row of the batch before ended,
+    except at the start of an epoch; otherwise windows come in random order."""
     overlap: int = 1
-    """Tokens that a window of an evaluation repeats from the one before. They are context, and have
-    weight 0: each token of the split but the first is predicted once, from this many before it or
-    more. 0: each is predicted once, but the first of each window from nothing."""
+    """Tokens that a window of an evaluation repeats from the window before. They are context and
+    have weight 0: every token after the first is scored once, with at least this much context. With
+    0 the first token of each window has none."""
+
+    files: ClassVar[str] = "files of text"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.check_tuples("train", "validation", "test")
-        if not self.cache:
-            raise ConfigError(
-                "cache is False; the tokens of running text lie in memory: leave it at True"
-            )
         if self.length < 1:
             raise ConfigError(f"length is {self.length}; it must be 1 or more")
         if not 0 <= self.overlap < self.length:
@@ -98,14 +85,11 @@ class LanguageModelingData(DataConfig):
         Raises:
           ValueError: a split has fewer than two tokens.
         """
-        if rows is None:
-            found = self._files()
-        else:
-            found = {"train": _documents(sources.from_user(rows, (TEXT,)), TEXT)}
-        if "validation" not in found and self.holdout:
-            found["train"], found["validation"] = split_characters(found["train"], self.holdout)
-        tokenizer = tokenizer or self.tokenizer.build(found["train"])
-        tokens = {split: encode(documents(), tokenizer) for split, documents in found.items()}
+        splits = {split: _documents(source) for split, source in self.read_splits(rows).items()}
+        if "validation" not in splits and self.holdout:
+            splits["train"], splits["validation"] = split_characters(splits["train"], self.holdout)
+        tokenizer = tokenizer or self.tokenizer.build(splits["train"])
+        tokens = {split: encode(documents(), tokenizer) for split, documents in splits.items()}
         for split, ids in tokens.items():
             if len(ids) < 2:
                 raise ValueError(
@@ -113,29 +97,25 @@ class LanguageModelingData(DataConfig):
                 )
         return RunningText(self, tokenizer, tokens)
 
-    def _files(self) -> dict[str, Documents]:
-        splits = {"train": self.train, "validation": self.validation, "test": self.test}
-        if self.name is not None:
-            expressions = {split: "+".join(parts) for split, parts in splits.items()}
-            wanted = (self.text_column,)
-            found = sources.from_splits(self.name, expressions, wanted, self.data_dir)
-            return {split: _documents(source, *wanted) for split, source in found.items()}
-        if not self.train:
-            raise ConfigError(
-                "no training data: give data.name, a TFDS data set, or data.train, files of text"
-            )
-        return {split: self._chained(paths) for split, paths in splits.items() if paths}
+    def read_rows(self, rows: Any) -> Source:
+        """See `StoredData.read_rows`."""
+        return opening.from_user(rows, (TEXT,)).select((TEXT,))
 
-    def _chained(self, paths: Iterable[str]) -> Documents:
-        found = [folders.find_file(path, self.data_dir) for path in paths]
-        return lambda: itertools.chain.from_iterable(map(self._read, found))
+    def read_tfds(self, data_set: Prepared, expression: str) -> Source:
+        """See `StoredData.read_tfds`."""
+        source = opening.from_prepared(data_set, expression)
+        return source.select((self.text_column,)).renamed(**{TEXT: self.text_column})
 
-    def _read(self, path: Path) -> Iterable[str]:
-        if path.suffix.lower() in TABLES:
-            return sources.from_file(path, (self.text_column,)).texts(self.text_column)
-        if self.per_line:
-            return filter(None, files.lines(path))
-        return [files.content(path)]
+    def read_file(self, path: str) -> Source:
+        """See `StoredData.read_file`."""
+        found = locations.find_file(path, self.data_dir)
+        if found.suffix.lower() in formats.TABLES:
+            source = opening.from_file(found, (self.text_column,))
+            return source.renamed(**{TEXT: self.text_column})
+        documents = (
+            list(filter(None, formats.lines(found))) if self.per_line else [formats.content(found)]
+        )
+        return opening.from_arrays({TEXT: documents}, str(found))
 
 
 class RunningText:
@@ -144,8 +124,8 @@ class RunningText:
     def __init__(
         self, config: LanguageModelingData, tokenizer: Tokenizer, tokens: Mapping[str, Array]
     ) -> None:
-        self._config = config
-        self._tokens = Splits(tokens, tokens.__getitem__)
+        self._config, self._tokenizer = config, tokenizer
+        self._tokens = LazySplits(tokens, tokens.__getitem__)
         windows = {split: len(self._starts(split)) for split in tokens}
         self.facts = Facts(
             tokenizer=tokenizer,
@@ -198,23 +178,32 @@ class RunningText:
         self, split: str, batch_size: int, *, rows: slice | None = None, limit: int | None = None
     ) -> Iterator[Batch]:
         """See `Data.evaluate`. Here it is each token that counts once; `overlap` says how."""
-        overlap, tokens, starts = self._config.overlap, self._tokens[split], self._starts(split)
+        starts = self._starts(split)
 
         def fetch(numbers: Array, wanted: slice) -> Batch:
-            places = starts[numbers[wanted]]
-            ids, real = _windows(tokens, places, self._config.length)
-            # Before the first window there is nothing: only its first token is not predicted.
-            context = np.where(places == 0, min(overlap, 1), overlap)
-            return _batch(ids, real & (np.arange(self._config.length) >= context[:, None]))
+            return self._scored(split, starts[numbers[wanted]])
 
         batches = IndexedRows(len(starts), fetch).batches(batch_size, limit=limit)
         return deliver(batches, batch_size, rows, fill=True)
+
+    def examples(self, split: str, number: int) -> list[Example]:
+        """See `Data.examples`: the first windows of an evaluation."""
+        batch = self._scored(split, self._starts(split)[:number])
+        real = np.minimum(len(self._tokens[split]) - self._starts(split), self._config.length)
+        rows = [
+            {key: array[row][: real[row]] for key, array in batch.items()}
+            for row in range(len(batch["inputs"]))
+        ]
+        return [
+            Example(raw={"text": self._tokenizer.decode(row["inputs"].tolist())}, arrays=row)
+            for row in rows
+        ]
 
     @property
     def _per_epoch(self) -> int:
         """The number of training windows of an epoch.
 
-        So many that the first may begin at any of `length` places.
+        It leaves room for the first window to begin at any of `length` places.
         """
         number, length = len(self._tokens["train"]), self._config.length
         return max((number - length + 1) // length, int(number >= length))
@@ -224,6 +213,14 @@ class RunningText:
         config = self._config
         end = len(self._tokens[split]) - config.overlap
         return np.arange(0, max(end, 1), config.length - config.overlap)
+
+    def _scored(self, split: str, starts: Array) -> Batch:
+        """Windows of an evaluation, with weight 0 where a token only serves as context."""
+        overlap, length = self._config.overlap, self._config.length
+        ids, real = _windows(self._tokens[split], starts, length)
+        # Before the first window there is nothing: only its first token is not predicted.
+        context = np.where(starts == 0, min(overlap, 1), overlap)
+        return _batch(ids, real & (np.arange(length) >= context[:, None]))
 
 
 def _windows(tokens: Array, starts: Array, length: int) -> tuple[Array, Array]:
@@ -283,5 +280,5 @@ def split_characters(documents: Documents, share: float) -> tuple[Documents, Doc
     return before, after
 
 
-def _documents(source: Source, column: str) -> Documents:
-    return lambda: source.texts(column)
+def _documents(source: Source) -> Documents:
+    return lambda: source.texts(TEXT)

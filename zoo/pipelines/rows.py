@@ -8,7 +8,6 @@ Letters: B rows in a batch, N rows of the split.
 
 from __future__ import annotations
 
-import array
 import functools
 import itertools
 import logging
@@ -18,21 +17,28 @@ from typing import Generic, TypeAlias, TypeVar
 import numpy as np
 
 from zoo.pipelines import ops
-from zoo.pipelines.base import Array, Batch, Dataset, Tensor, arrays, shown
-from zoo.pipelines.delivery import GlobalBatch, deliver, generator, sample
+from zoo.pipelines.base import Array, Batch, quoted
+from zoo.pipelines.delivery import GlobalBatch, generator, sample
+from zoo.pipelines.lengths import check_buckets
+from zoo.pipelines.tfdata import Dataset, Tensor, arrays
 
 R = TypeVar("R")
 
-LONGEST = 2**20
-"""The largest length to pad to, where rows of any length are batched."""
+CHUNK = 256
+"""Number of rows whose lengths are asked for at once."""
+
+Bounds: TypeAlias = tuple[int, int | None]
+"""The smallest and the largest length, both inclusive; None: any."""
+
+ANY: Bounds = (0, None)
 
 
-class Splits(Generic[R]):
-    """The rows of each split, read when they are first needed."""
+class LazySplits(Generic[R]):
+    """The rows of each split by its name, made when they are first needed."""
 
-    def __init__(self, names: Iterable[str], read: Callable[[str], R]) -> None:
-        self._names, self._read = tuple(names), read
-        self._rows: dict[str, R] = {}
+    def __init__(self, names: Iterable[str], make: Callable[[str], R]) -> None:
+        self._names, self._make = tuple(names), make
+        self._made: dict[str, R] = {}
 
     def __getitem__(self, name: str) -> R:
         """
@@ -40,14 +46,10 @@ class Splits(Generic[R]):
           LookupError: there is no such split.
         """
         if name not in self._names:
-            raise LookupError(f"the data has no split {name!r}; it has {shown(self._names)}")
-        if name not in self._rows:
-            self._rows[name] = self._read(name)
-        return self._rows[name]
-
-
-Limits: TypeAlias = tuple[int, int | None]
-"""The smallest and the largest length; None: any."""
+            raise LookupError(f"the data has no split {name!r}; it has {quoted(self._names)}")
+        if name not in self._made:
+            self._made[name] = self._make(name)
+        return self._made[name]
 
 
 class IndexedRows:
@@ -57,16 +59,16 @@ class IndexedRows:
         self,
         count: int,
         fetch: Callable[[Array, slice], Batch],
-        measure: Callable[[Array], Array] | None = None,
+        lengths: Callable[[Array], Array] | None = None,
     ) -> None:
         """
         Args:
           count: N.
           fetch: the row numbers [B] of a batch, and which of them are wanted -> these rows. What
-            depends on the whole batch, such as the length to pad to, depends on all B rows.
-          measure: row numbers [B] -> the lengths of these rows, int [B], where they have one.
+            concerns the whole batch, such as the length to pad to, depends on all B rows.
+          lengths: row numbers [B] -> the lengths of these rows, int [B], where they have one.
         """
-        self._count, self._fetch, self._measure = count, fetch, measure
+        self._count, self._fetch, self._lengths = count, fetch, lengths
 
     def batches(
         self,
@@ -89,22 +91,21 @@ class IndexedRows:
         self,
         boundaries: Sequence[int],
         batch_sizes: Sequence[int],
-        limits: Limits = (0, None),
+        bounds: Bounds = ANY,
         seed: int | None = None,
         start: int = 0,
         limit: int | None = None,
     ) -> Iterator[GlobalBatch]:
         """Batches of rows of similar length, number `start` first.
 
-        Bucket i holds lengths up to and including `boundaries[i]`; one more bucket holds longer
-        ones. A batch leaves as soon as its bucket is full, and at the end of an evaluation what is
-        left in each bucket. Which rows make a batch depends on all lengths before: reaching batch
-        `start` replays the ones before it.
+        A batch leaves as soon as its bucket (`zoo.pipelines.lengths`) is full, and at the end of an
+        evaluation what is left in each bucket. Which rows make a batch depends on all lengths
+        before: reaching batch `start` replays the batches before it.
 
         Args:
           boundaries: rising lengths.
           batch_sizes: one more than the boundaries.
-          limits: only rows of such lengths.
+          bounds: only rows of such lengths.
           seed: as in `batches`.
           start: as in `batches`.
           limit: as in `batches`.
@@ -112,16 +113,16 @@ class IndexedRows:
         Raises:
           ValueError: boundaries that do not rise, too few or too many batch sizes, a size below 1.
         """
-        ops.check_buckets(boundaries, batch_sizes)
-        measure = self._measure
-        if measure is None:
+        check_buckets(boundaries, batch_sizes)
+        lengths_of = self._lengths
+        if lengths_of is None:
             raise TypeError("these rows have no length to be grouped by")
-        least, most = limits
+        least, most = bounds
 
-        def measured() -> Iterator[tuple[int, int]]:
+        def bucketed() -> Iterator[tuple[int, int]]:
             """Row number and bucket."""
-            for rows in self._planned(ops.CHUNK, seed, 0, limit):
-                lengths = measure(rows)
+            for rows in self._planned(CHUNK, seed, 0, limit):
+                lengths = lengths_of(rows)
                 # Filtered after the shuffle: the first epoch finds the lengths out as it goes.
                 within = (lengths >= least) & (lengths <= (lengths if most is None else most))
                 buckets = np.searchsorted(boundaries, lengths[within])
@@ -129,7 +130,7 @@ class IndexedRows:
 
         def planned() -> Iterator[Array]:
             waiting: list[list[int]] = [[] for _ in batch_sizes]
-            for row, bucket in measured():
+            for row, bucket in bucketed():
                 waiting[bucket].append(row)
                 if len(waiting[bucket]) == batch_sizes[bucket]:
                     yield np.array(waiting[bucket])
@@ -156,7 +157,7 @@ class IndexedRows:
 
 
 class StreamedRows:
-    """Rows of a tf.data.Dataset, which are read anew in each epoch.
+    """Rows of a tf.data.Dataset, which are read again in each epoch.
 
     They cannot be indexed: every process reads all of them, and a sample is the first rows.
     """
@@ -166,14 +167,14 @@ class StreamedRows:
         examples: Dataset,
         count: int,
         buffer_size: int,
-        pad: ops.Op = lambda batches: batches,
+        pad: ops.Step = lambda batches: batches,
     ) -> None:
         """
         Args:
           examples: each row once.
           count: N.
           buffer_size: as in `ops.shuffle`.
-          pad: what is still to be done to a batch.
+          pad: pads a batch.
         """
         self._examples, self._count = examples, count
         self._buffer_size, self._pad = buffer_size, pad
@@ -198,13 +199,13 @@ class StreamedRows:
         self,
         boundaries: Sequence[int],
         batch_sizes: Sequence[int],
-        limits: Limits = (0, None),
+        bounds: Bounds = ANY,
         seed: int | None = None,
         start: int = 0,
         limit: int | None = None,
     ) -> Iterator[GlobalBatch]:
         """As `IndexedRows.grouped`; the length is that of `inputs`."""
-        least, most = limits
+        least, most = bounds
         batches = ops.pipe(
             self._first(limit) if seed is None else self._shuffled(seed),
             ops.filter_by_length(most, least),
@@ -236,111 +237,6 @@ class StreamedRows:
             return ops.shuffle(self._buffer_size, seed=seed, epoch=number)(self._examples)
 
         return ops.epochs(make, epoch)
-
-
-class Sequences:
-    """Sequences of ids one after the other in one array: a list each would take ten times as much.
-
-    Letters: N sequences.
-    """
-
-    def __init__(self, sequences: Iterable[Sequence[int]]) -> None:
-        ids, ends = array.array("i"), array.array("q", [0])
-        for sequence in sequences:
-            ids.extend(sequence)
-            ends.append(len(ids))
-        self.ids = np.array(ids, np.int32)
-        """Of all of them."""
-        self._starts = np.array(ends[:-1], np.int64)
-        self.lengths = np.diff(np.array(ends, np.int64))
-        """Of each: [N]."""
-
-    def padded(self, rows: Array, length: int) -> tuple[Array, Array]:
-        """Some sequences, padded with 0: int32 [B, length]; and which ids are theirs: bool."""
-        places = np.arange(length)
-        real = places < self.lengths[rows, None]
-        ids = np.zeros(real.shape, np.int32)
-        ids[real] = self.ids[(self._starts[rows, None] + places)[real]]
-        return ids, real
-
-
-class Aligned:
-    """Rows of two sequences, which in a batch are padded to one length: `inputs` and `targets`.
-
-    Letters: N rows.
-    """
-
-    def __init__(self, inputs: Sequences, targets: Sequences) -> None:
-        self.inputs, self.targets = inputs, targets
-        self.lengths = np.maximum(inputs.lengths, targets.lengths)
-        """Of the longer sequence of each row: [N]."""
-
-    def some(
-        self,
-        rows: Array,
-        lengths: Sequence[int],
-        batch_sizes: Sequence[int],
-        seed: int | None = None,
-        start: int = 0,
-        limit: int | None = None,
-    ) -> Iterator[GlobalBatch]:
-        """Batches of some of the rows, each padded to one of the lengths; number `start` first.
-
-        Args:
-          rows: their numbers; none of them is longer than the last of the lengths.
-          lengths: rising.
-          batch_sizes: one for each length.
-          seed: as in `IndexedRows.batches`.
-          start: as in `IndexedRows.batches`.
-          limit: as in `IndexedRows.batches`.
-        """
-
-        def fetch(places: Array, wanted: slice) -> Batch:
-            numbers = rows[places]
-            length = ops.boundary_of(int(self.lengths[numbers].max()), lengths) or lengths[-1]
-            inputs, _ = self.inputs.padded(numbers[wanted], length)
-            targets, real = self.targets.padded(numbers[wanted], length)
-            return {"inputs": inputs, "targets": targets, "weights": real.astype(np.float32)}
-
-        def measure(places: Array) -> Array:
-            lengths: Array = self.lengths[rows[places]]
-            return lengths
-
-        indexed = IndexedRows(len(rows), fetch, measure)
-        return indexed.grouped(lengths[:-1], batch_sizes, seed=seed, start=start, limit=limit)
-
-    def all(
-        self,
-        lengths: tuple[int, ...],
-        batch_size: int,
-        rows: slice | None = None,
-        limit: int | None = None,
-    ) -> Iterator[Batch]:
-        """All rows once, those of similar lengths together; see `Data.evaluate`.
-
-        Args:
-          lengths: to pad to, rising; `reaching` the longest row.
-          batch_size: rows of each batch.
-          rows: as in `Data.evaluate`.
-          limit: as in `Data.evaluate`.
-        """
-        lengths = self.reaching(lengths)
-        numbers, sizes = np.arange(len(self.lengths)), [batch_size] * len(lengths)
-        batches = self.some(numbers, lengths, sizes, limit=limit)
-        return deliver(batches, batch_size, rows, fill=True)
-
-    def reaching(self, lengths: tuple[int, ...]) -> tuple[int, ...]:
-        """The lengths to pad to, and more of them where a row is longer, the last one its own."""
-        longest = int(self.lengths.max(initial=0))
-        if longest <= lengths[-1]:
-            return lengths
-        between = [length for length in ops.ladder(LONGEST) if lengths[-1] < length < longest]
-        return (*lengths, *between, longest)
-
-    def longest(self, lengths: tuple[int, ...]) -> int:
-        """What the longest row is padded to, by `all`."""
-        reaching = self.reaching(lengths)
-        return ops.boundary_of(int(self.lengths.max(initial=0)), reaching) or reaching[-1]
 
 
 def shuffled(rows: int, seed: int) -> Callable[[int, int], Array]:

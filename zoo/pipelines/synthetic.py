@@ -1,7 +1,7 @@
-"""Examples that are drawn, not read: trax's copy task.
+"""Examples that are drawn at random: trax's copy task.
 
-Shapes: B examples in a batch, M the longest sequence. A batch has `inputs` int32 [B, S], `targets`
-int32 [B, T] and `weights` float32 [B, T].
+Shapes: B examples in a batch, M the longest sequence, S and T the lengths that `CopyData` says. A
+batch has `inputs` int32 [B, S], `targets` int32 [B, T] and `weights` float32 [B, T].
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from zoo.config import ConfigError
-from zoo.pipelines.base import Array, Batch, DataConfig, Facts
+from zoo.pipelines.base import Array, Batch, DataConfig, Example, Facts
 from zoo.pipelines.delivery import GlobalBatch, deliver, generator, sample
 from zoo.pipelines.rows import IndexedRows
 from zoo.tokenizers import IdTokenizer, Tokenizer
@@ -23,18 +23,18 @@ EOS = 1
 """The id that ends a target."""
 
 EVALUATION_SEED = -1
-"""Of the examples that are evaluated on: no run has this seed."""
+"""Seed of the examples that are evaluated: no run has it."""
 
 SPLITS = ("validation", "test")
 
 
 @dataclass(frozen=True, kw_only=True)
 class CopyData(DataConfig):
-    """Random sequences that are to be repeated; they need no data, and training never ends.
+    """Random sequences that a model must repeat. No files are needed, and no example comes twice.
 
     For an encoder and decoder, `inputs` is a sequence and `targets` the same followed by 1: S is M,
     and T is M + 1. For a language model, `two_times`, both are a 0, the sequence, a 0 and the
-    sequence again, which alone has weights: S and T are 2 M + 2. All are padded with 0.
+    sequence again; only the repetition has weights, and S and T are 2 M + 2. All are padded with 0.
     """
 
     vocab_size: int = 13
@@ -44,9 +44,9 @@ class CopyData(DataConfig):
     max_len: int = 16
     """Length of the longest, M."""
     two_times: bool = False
-    """Each sequence twice, as trax's language model learnt it."""
+    """Give each sequence twice, as trax's language model learnt it."""
     num_examples: int = 500
-    """Examples of each split that is evaluated; they are always the same."""
+    """Number of examples of each split; they are always the same."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -66,7 +66,7 @@ class CopyData(DataConfig):
         *,
         tokenizer: Tokenizer | None = None,
         labels: tuple[str, ...] | None = None,
-    ) -> Sequences:
+    ) -> DrawnSequences:
         """See `DataConfig.open`.
 
         Raises:
@@ -81,10 +81,10 @@ class CopyData(DataConfig):
             num_examples=dict.fromkeys(SPLITS, self.num_examples),
             preprocessing={"eos": not self.two_times},
         )
-        return Sequences(self, facts)
+        return DrawnSequences(self, facts)
 
 
-class Sequences:
+class DrawnSequences:
     """`CopyData`, opened."""
 
     def __init__(self, config: CopyData, facts: Facts) -> None:
@@ -119,6 +119,22 @@ class Sequences:
 
         indexed = IndexedRows(self._config.num_examples, fetch)
         return deliver(indexed.batches(batch_size, limit=limit), batch_size, rows, fill=True)
+
+    def examples(self, split: str, number: int) -> list[Example]:
+        """See `Data.examples`. Training draws its examples: these are of no run."""
+        batch = (
+            self._draw(generator(EVALUATION_SEED, len(SPLITS)), number)
+            if split == "train"
+            else self._examples(split)
+        )
+        found = []
+        for row in range(min(number, len(batch["inputs"]))):
+            arrays = {key: array[row] for key, array in batch.items()}
+            last = np.flatnonzero(arrays["targets"])[-1] + 1
+            arrays = {key: array[:last] for key, array in arrays.items()}
+            text = " ".join(map(str, arrays["inputs"][arrays["inputs"] > 0]))
+            found.append(Example(raw={"text": text}, arrays=arrays))
+        return found
 
     def _examples(self, split: str) -> Batch:
         if split not in SPLITS:

@@ -1,34 +1,29 @@
 """Sentences with a tag for each word, as in the recognition of named entities.
 
-Shapes: B sentences in a batch, T the length of each. A batch has `inputs` int32 [B, T], the ids of
-the words, padded with 0; `targets` int32 [B, T], the numbers of their tags; and `weights` float32
-[B, T], 1 at words and 0 at padding.
+Shapes: B sentences in a batch, L their padded length. A batch has `inputs` int32 [B, L], the ids of
+the words, padded with 0; `targets` int32 [B, L], the numbers of their tags; and `weights` float32
+[B, L], 1 at words and 0 at padding.
 """
 
 from __future__ import annotations
 
 import itertools
-import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from zoo.config import ConfigError
-from zoo.pipelines import folders, ops, sentences, sources
-from zoo.pipelines.base import (
-    Batch,
-    DataConfig,
-    Facts,
-    LabelError,
-    shown,
-)
-from zoo.pipelines.delivery import GlobalBatch, deliver, generator
-from zoo.pipelines.rows import Aligned, Sequences, Splits
-from zoo.pipelines.sentences import Sentence
-from zoo.pipelines.tfds import Prepared
+from zoo.config import ConfigError, check_share
+from zoo.pipelines.base import Batch, Facts, LabelError, quoted
+from zoo.pipelines.delivery import GlobalBatch, generator
+from zoo.pipelines.sequences import EncodedPairs, OpenedPairs, PackedSequences, PairedData
+from zoo.pipelines.sources import holdout, locations, sentences
+from zoo.pipelines.sources.labels import sorted_names
+from zoo.pipelines.sources.sentences import TAGS, WORDS, Sentence
+from zoo.pipelines.sources.source import Source
+from zoo.pipelines.sources.tfds import Prepared
 from zoo.tokenizers import IdTokenizer, Tokenizer, TokenizerConfig, WordTokenizer
 
 PURPOSE = 2
@@ -36,25 +31,17 @@ PURPOSE = 2
 
 
 @dataclass(frozen=True, kw_only=True)
-class TaggingData(DataConfig):
-    """Sentences with a tag a word: a TFDS data set, the user's files, or rows handed over.
+class TaggingData(PairedData):
+    """Sentences with a tag for each word: a TFDS data set, the user's files, or rows handed over.
 
-    A file is one of the CoNLL tasks (a word a line with its tag, columns between spaces or tabs, a
-    blank line after each sentence), or, with the suffix `.csv`, a table with a row for each word
-    and the number of its sentence.
+    A file is in the format of the CoNLL tasks (a line for each word with its tag, columns separated
+    by spaces or tabs, a blank line after each sentence), or, with the suffix `.csv`, a table with a
+    row for each word and the number of its sentence.
 
-    A sentence without words, or one that is too long, is evaluated but not trained on. The words
-    are taken as they are: none is split.
+    A sentence without words, or one that is too long, is evaluated but not trained on. Words are
+    taken as they are: none is split. Lengths count words.
     """
 
-    name: str | None = None
-    """A TFDS data set, as `wikiann/en` or `conll2003`; None: the files named below."""
-    train: tuple[str, ...] = ()
-    """Training files, or TFDS's expressions for splits; (): `train`."""
-    validation: tuple[str, ...] = ()
-    """Those for validation, likewise; (): TFDS's split of that name, else `holdout`."""
-    test: tuple[str, ...] = ()
-    """Those for the test, likewise; (): TFDS's split of that name, else `test_share`."""
     test_share: float = 0.1
     """Share of the training sentences, the last ones, that is the test split where there is none;
     0: no test. Rows that are handed over are all for training."""
@@ -62,11 +49,13 @@ class TaggingData(DataConfig):
     """Column of the words: by number, from 0, in CoNLL files (None: 0), by name in tables (None:
     `Word`) and TFDS (None: `tokens`)."""
     tag_column: int | str | None = None
-    """Column of the tags, likewise (None: -1, which is the last; `Tag`; `ner` or else `tags`)."""
+    """Column of the tags: by number in CoNLL files (None: -1, the last), by name in tables (None:
+    `Tag`) and TFDS (None: `ner`, or else `tags`)."""
     sentence_column: str = "Sentence #"
-    """Column of a table that is empty, or as in the row before, where a sentence goes on."""
+    """Column of a table that is empty, or the same as in the row before, where a sentence goes on.
+    """
     encoding: str = "utf-8"
-    """Of the files."""
+    """Encoding of the files."""
     labels: tuple[str, ...] | None = None
     """The tags in order; None: those of TFDS, or all that occur in any split, sorted."""
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
@@ -76,40 +65,22 @@ class TaggingData(DataConfig):
     """In training a word that occurs n times there becomes the unknown word with the probability
     word_dropout / (word_dropout + n), anew each time, so that the model learns what to make of
     unknown words (Kiperwasser and Goldberg 2016, section 4.3, who take 0.25); 0: never."""
-    max_len: int = 256
-    """Longest training sentence, in words."""
-    boundaries: tuple[int, ...] = ()
-    """Lengths that training batches are padded to, besides `max_len`; (): 8, 12, 16, 24, 32, …"""
+
+    files: ClassVar[str] = "files with a word and its tag on each line"
+    row: ClassVar[str] = "sentence"
+    unit: ClassVar[str] = "words"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.cache:
-            raise ConfigError("cache is False; tagged sentences lie in memory: leave it at True")
-        self.check_tuples("train", "validation", "test", "labels")
-        if not 0 <= self.test_share < 1:
-            raise ConfigError(f"test_share is {self.test_share}; it is a share, from 0 to below 1")
+        self.check_tuples("labels")
+        check_share("test_share", self.test_share)
         if self.word_dropout < 0:
             raise ConfigError(f"word_dropout is {self.word_dropout}; it must be 0 or more")
-        if self.max_len < 1:
-            raise ConfigError(f"max_len is {self.max_len}; it must be 1 or more")
         if self.tokenizer.kind not in ("words", "ids"):
             raise ConfigError(
                 f"tokenizer.kind is {self.tokenizer.kind!r}; a word with a tag has one id, which "
                 "the kinds 'words' and 'ids' give"
             )
-        ops.check_buckets(self.boundaries, None)
-        if self.boundaries and self.boundaries[-1] > self.max_len:
-            raise ConfigError(
-                f"boundaries end with {self.boundaries[-1]}, but max_len is {self.max_len}; "
-                "no training sentence is that long"
-            )
-
-    @property
-    def lengths(self) -> tuple[int, ...]:
-        """The lengths that training batches are padded to, `max_len` last."""
-        if not self.boundaries:
-            return ops.ladder(self.max_len)
-        return tuple(dict.fromkeys((*self.boundaries, self.max_len)))
 
     def open(
         self,
@@ -124,28 +95,15 @@ class TaggingData(DataConfig):
           LabelError: a word's tag is not among the labels.
           ConfigError: the tokenizer gives a word several ids, or there is only one tag.
         """
-        names: tuple[str, ...] | None = None
-        if rows is not None:
-            found = {"train": sentences.from_user(rows)}
-        elif self.name is not None:
-            found, names = self._tfds(self.name)
-        else:
-            found = self._files()
-        if "test" not in found and rows is None:
-            number = round(len(found["train"]) * self.test_share)
-            if 0 < number < len(found["train"]):
-                found["test"] = found["train"][-number:]
-                found["train"] = found["train"][:-number]
-        labels = labels or self.labels or names or _labels(found)
-        for split, some in found.items():
-            _check_labels(some, labels, f"the {split} split")
-        if "validation" not in found and self.holdout and len(found["train"]) > 1:
-            mask = sources.held_out(len(found["train"]), self.holdout)
-            found["validation"] = list(itertools.compress(found["train"], mask))
-            found["train"] = list(itertools.compress(found["train"], ~mask))
+        splits = self.read_splits(rows)
+        if "test" not in splits and rows is None:
+            splits |= self._tested(splits["train"])
+        labels = labels or self.labels or splits["train"].class_names.get(TAGS) or _labels(splits)
+        for split, source in splits.items():
+            _check_labels(source, labels, f"the {split} split")
+        splits = holdout.with_validation(splits, self.holdout)
         if tokenizer is None:
-            training = found["train"]
-            tokenizer = self.tokenizer.build(lambda: _words(training), split=False)
+            tokenizer = self.tokenizer.build(lambda: _words(splits["train"]), split=False)
         if not isinstance(tokenizer, WordTokenizer | IdTokenizer):
             raise ConfigError(
                 f"a {type(tokenizer).__name__} gives a word any number of ids; a model that tags "
@@ -155,40 +113,24 @@ class TaggingData(DataConfig):
             tokenizer=tokenizer,
             labels=labels,
             decides={"vocab_size": tokenizer.vocab_size, "num_classes": len(labels)},
-            num_examples={split: len(some) for split, some in found.items()},
+            num_examples={split: source.count() for split, source in splits.items()},
         )
-        return TaggedSentences(self, facts, tokenizer, found)
+        return TaggedSentences(self, facts, splits, tokenizer)
 
-    def _tfds(self, name: str) -> tuple[dict[str, list[Sentence]], tuple[str, ...] | None]:
-        splits = {"train": self.train, "validation": self.validation, "test": self.test}
-        there = Prepared(name, self.data_dir)
+    def read_rows(self, rows: Any) -> Source:
+        """See `StoredData.read_rows`."""
+        return sentences.handed_over(rows)
+
+    def read_tfds(self, data_set: Prepared, expression: str) -> Source:
+        """See `StoredData.read_tfds`."""
         word = "tokens" if self.word_column is None else str(self.word_column)
-        tag = "ner" if "ner" in there.tag_names else "tags"
+        tag = "ner" if "ner" in data_set.tag_names else "tags"
         tag = tag if self.tag_column is None else str(self.tag_column)
-        found, names = {}, None
-        for split, parts in splits.items():
-            if parts or split in there.splits or split == "train":
-                expression = "+".join(parts) or split
-                found[split], names = sentences.from_tfds(
-                    name, expression, word, tag, self.data_dir
-                )
-        return found, names
+        return sentences.from_prepared(data_set, expression, word, tag)
 
-    def _files(self) -> dict[str, list[Sentence]]:
-        splits = {"train": self.train, "validation": self.validation, "test": self.test}
-        if not self.train:
-            raise ConfigError(
-                "no training data: give data.name, a TFDS data set, or data.train, files with a "
-                "word and its tag a line"
-            )
-        return {
-            split: [sentence for path in paths for sentence in self._read(path)]
-            for split, paths in splits.items()
-            if paths
-        }
-
-    def _read(self, path: str) -> list[Sentence]:
-        found = folders.find_file(path, self.data_dir)
+    def read_file(self, path: str) -> Source:
+        """See `StoredData.read_file`."""
+        found = locations.find_file(path, self.data_dir)
         if found.suffix.lower() == ".csv":
             word = "Word" if self.word_column is None else str(self.word_column)
             tag = "Tag" if self.tag_column is None else str(self.tag_column)
@@ -202,77 +144,66 @@ class TaggingData(DataConfig):
                 )
         word_column = 0 if self.word_column is None else int(self.word_column)
         tag_column = -1 if self.tag_column is None else int(self.tag_column)
-        return sentences.read_columns(found, word_column, tag_column, self.encoding)
+        return sentences.read_conll(found, word_column, tag_column, self.encoding)
+
+    def _tested(self, training: Source) -> dict[str, Source]:
+        """Training sentences without the last ones, which are the test split."""
+        number = round(training.count() * self.test_share)
+        if not 0 < number < training.count():
+            return {}
+        last = np.arange(training.count()) >= training.count() - number
+        return {"train": training.where(~last), "test": training.where(last)}
 
 
-class TaggedSentences:
+class TaggedSentences(OpenedPairs[TaggingData]):
     """`TaggingData`, opened."""
 
     def __init__(
         self,
         config: TaggingData,
         facts: Facts,
+        splits: Mapping[str, Source],
         tokenizer: WordTokenizer | IdTokenizer,
-        found: Mapping[str, list[Sentence]],
     ) -> None:
-        self.facts = facts
-        self._config, self._tokenizer = config, tokenizer
-        self._sentences = Splits(found, found.__getitem__)
-        self._encoded = Splits(found, self._encode)
+        super().__init__(config, facts, splits)
+        self._tokenizer = tokenizer
 
     def sentences(self, split: str) -> list[Sentence]:
-        """The sentences of a split as they came.
+        """The sentences of a split as they were read.
 
         Raises:
           LookupError: there is no such split.
         """
-        return self._sentences[split]
+        return list(_sentences(self.sources[split]))
 
-    def train(
-        self, batch_size: int, *, seed: int, start: int = 0, rows: slice | None = None
-    ) -> Iterator[Batch]:
-        """See `Data.train`. All batches have the same number of sentences, of similar length.
+    def encode(self, source: Source) -> EncodedPairs:
+        """See `OpenedPairs.encode`."""
+        encode = self._tokenizer.encode_words
+        numbers = {label: number for number, label in enumerate(self.facts.labels)}
+        found = list(_sentences(source))
+        return EncodedPairs(
+            PackedSequences(encode(sentence.words) for sentence in found),
+            PackedSequences([numbers[tag] for tag in sentence.tags] for sentence in found),
+        )
 
-        Raises:
-          ConfigError: every sentence is empty or too long, or there is no unknown word for
-            `word_dropout`.
-        """
-        config, encoded = self._config, self._encoded["train"]
-        fit = np.flatnonzero((encoded.lengths > 0) & (encoded.lengths <= config.max_len))
-        if not len(fit):
-            raise ConfigError(
-                f"no training sentence has between 1 and max_len={config.max_len} words"
-            )
-        if unfit := len(encoded.lengths) - len(fit):
-            logging.getLogger(__name__).info(
-                "%d training sentences that are empty or longer than max_len=%d words are left out",
-                unfit,
-                config.max_len,
-            )
-        sizes = [batch_size] * len(config.lengths)
-        batches = encoded.some(fit, config.lengths, sizes, seed, start)
-        if config.word_dropout:
-            batches = self._drop_words(batches, seed, start)
-        return deliver(batches, batch_size, rows)
+    def raw(self, source: Source) -> list[dict[str, Any]]:
+        """See `OpenedPairs.raw`."""
+        return [sentence._asdict() for sentence in _sentences(source)]
 
-    def evaluate(
-        self, split: str, batch_size: int, *, rows: slice | None = None, limit: int | None = None
-    ) -> Iterator[Batch]:
-        """See `Data.evaluate`. The sentences of a batch have similar lengths."""
-        return self._encoded[split].all(self._config.lengths, batch_size, rows, limit)
-
-    def longest(self, split: str) -> int:
-        """What evaluation pads the longest sentence of a split to: a model must reach it."""
-        return self._encoded[split].longest(self._config.lengths)
-
-    def _drop_words(
+    def altered(
         self, batches: Iterator[GlobalBatch], seed: int, start: int
     ) -> Iterator[GlobalBatch]:
-        """Batches whose rare words are replaced at random, by (seed, number of the batch)."""
+        """Batches whose rare words are replaced at random, by (seed, number of the batch).
+
+        Raises:
+          ConfigError: there is no unknown word for `word_dropout`.
+        """
+        dropout = self.config.word_dropout
+        if not dropout:
+            return batches
         unknown = np.int32(self._unknown_id())
-        encoded = self._encoded["train"]
-        counts = np.bincount(encoded.inputs.ids, minlength=self._tokenizer.vocab_size)
-        dropout = self._config.word_dropout
+        ids = self.encoded["train"].inputs.ids
+        counts = np.bincount(ids, minlength=self._tokenizer.vocab_size)
         probabilities = np.where(counts > 0, dropout / (dropout + np.maximum(counts, 1)), 0.0)
 
         def changed(number: int, whole: GlobalBatch) -> GlobalBatch:
@@ -292,42 +223,38 @@ class TaggedSentences:
         unknown = getattr(self._tokenizer, "unknown_id", None)
         if unknown is None:
             raise ConfigError(
-                f"word_dropout is {self._config.word_dropout}, but the vocabulary has no word that "
-                "stands for unknown ones; name it in tokenizer.unknown, or set word_dropout to 0"
+                f"word_dropout is {self.config.word_dropout}, but the vocabulary has no unknown "
+                "word; name one in tokenizer.unknown, or set word_dropout to 0"
             )
         return int(unknown)
 
-    def _encode(self, split: str) -> Aligned:
-        found, encode = self._sentences[split], self._tokenizer.encode_words
-        numbers = {label: number for number, label in enumerate(self.facts.labels)}
-        return Aligned(
-            Sequences(encode(sentence.words) for sentence in found),
-            Sequences([numbers[tag] for tag in sentence.tags] for sentence in found),
-        )
+
+def _sentences(source: Source) -> Iterator[Sentence]:
+    return map(Sentence, source.column(WORDS), source.column(TAGS))
 
 
-def _words(found: Iterable[Sentence]) -> Iterator[str]:
-    """The words to make a vocabulary of: all that a file of one word a line can hold."""
-    words = itertools.chain.from_iterable(sentence.words for sentence in found)
+def _words(source: Source) -> Iterator[str]:
+    """The words to make a vocabulary of: all that a file with one word on each line can hold."""
+    words = itertools.chain.from_iterable(source.column(WORDS))
     return (word for word in words if word.splitlines() == [word])
 
 
-def _labels(found: Mapping[str, Sequence[Sentence]]) -> tuple[str, ...]:
+def _labels(splits: Mapping[str, Source]) -> tuple[str, ...]:
     """The tags that occur in any split: one that training lacks is still one of the corpus."""
-    counts = Counter(tag for some in found.values() for sentence in some for tag in sentence.tags)
-    labels = sources.label_names(counts)
+    columns = (source.column(TAGS) for source in splits.values())
+    labels = sorted_names(Counter(tag for column in columns for tags in column for tag in tags))
     if len(labels) < 2:
-        raise ConfigError(f"the data has only the tag {shown(labels)}; a tagger needs two")
+        raise ConfigError(f"the data has only the tag {quoted(labels)}; a tagger needs two")
     return labels
 
 
-def _check_labels(found: Sequence[Sentence], labels: tuple[str, ...], where: str) -> None:
-    known = set(labels)
-    for number, sentence in enumerate(found, start=1):
-        if not known.issuperset(sentence.tags):
-            tag = next(tag for tag in sentence.tags if tag not in known)
-            tags = sources.label_names(tag for some in found for tag in some.tags)
+def _check_labels(source: Source, labels: tuple[str, ...], origin: str) -> None:
+    known, column = set(labels), source.column(TAGS)
+    for number, tags in enumerate(column, start=1):
+        if not known.issuperset(tags):
+            tag = next(tag for tag in tags if tag not in known)
+            there = sorted_names(tag for tags in column for tag in tags)
             raise LabelError(
-                f"{where}: sentence {number} has the tag {tag!r}, which is not one of the "
-                f"{len(labels)} tags {shown(labels)}; the data has {shown(tags)}"
+                f"{origin}: sentence {number} has the tag {tag!r}, which is not one of the "
+                f"{len(labels)} tags {quoted(labels)}; the data has {quoted(there)}"
             )

@@ -1,7 +1,7 @@
 """Texts with a class each.
 
-Shapes: B examples in a batch, L length. A batch has `inputs` int32 [B, L], `targets` int32 [B] and
-`weights` float32 [B].
+Shapes: B examples in a batch, L their padded length. A batch has `inputs` int32 [B, L], `targets`
+int32 [B] and `weights` float32 [B].
 """
 
 from __future__ import annotations
@@ -9,43 +9,38 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from zoo.config import ConfigError
-from zoo.pipelines import ops, sources
-from zoo.pipelines.base import Array, Batch, DataConfig, Facts
+from zoo.pipelines import ops
+from zoo.pipelines.base import Array, Batch, Example, Facts
 from zoo.pipelines.delivery import deliver
-from zoo.pipelines.rows import IndexedRows, Limits, Splits, StreamedRows
-from zoo.pipelines.sources import Source
+from zoo.pipelines.lengths import boundary_of, check_buckets, padded_size
+from zoo.pipelines.rows import ANY, Bounds, IndexedRows, LazySplits, StreamedRows
+from zoo.pipelines.sources import formats, holdout, opening
+from zoo.pipelines.sources import labels as classes
+from zoo.pipelines.sources.source import Source
+from zoo.pipelines.sources.tfds import Prepared
+from zoo.pipelines.stored import StoredData
 from zoo.tokenizers import Tokenizer, TokenizerConfig
 
 TEXT = "text"
-"""The column of texts in the user's own tuples."""
+"""The column of texts, also in the user's own tuples."""
 
 SHORTEST, LONGEST = 16, 2**20
-"""The smallest and the largest length that batches without boundaries are padded to."""
-
-ANY: Limits = (0, None)
+"""The smallest and the largest length that batches beyond the boundaries are padded to."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class TextClassificationData(DataConfig):
+class TextClassificationData(StoredData):
     """Texts with a class each: a TFDS data set, the user's files, or rows that are handed over.
 
     A text without tokens is no error: it is a row of padding that counts like any other, unless
     `min_len` leaves it out of training.
     """
 
-    name: str | None = None
-    """A TFDS data set, as `imdb_reviews`; None: the files named below."""
-    train: str | None = None
-    """Training rows: a CSV, TSV or JSONL file, or TFDS's expression for a split (None: `train`)."""
-    validation: str | None = None
-    """Rows for validation, likewise; None: TFDS's split of that name, else `holdout`."""
-    test: str | None = None
-    """Rows for the test, likewise; None: TFDS's split of that name, else none."""
     text_column: tuple[str, ...] = (TEXT,)
     """Column of the text; several are joined by a space."""
     label_column: str = "label"
@@ -57,13 +52,16 @@ class TextClassificationData(DataConfig):
     max_len: int | None = None
     """Longest text, in tokens; None: no limit."""
     overlong: Literal["truncate", "drop"] = "truncate"
-    """What becomes of longer texts in training. In evaluation they are truncated."""
+    """What training does with longer texts. Evaluation truncates them."""
     min_len: int = 0
-    """Shorter texts, in tokens, are left out of training."""
+    """Texts with fewer tokens are left out of training."""
     boundaries: tuple[int, ...] = ()
     """Lengths between which training batches are gathered; (): batches of all lengths."""
     batch_sizes: tuple[int, ...] | None = None
     """Batch size of each bucket, one more than the boundaries; None: the recipe's for each."""
+
+    files: ClassVar[str] = f"files ({', '.join(formats.SUFFIXES)})"
+    streams: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -76,10 +74,10 @@ class TextClassificationData(DataConfig):
                 f"max_len is {self.max_len}; it must be 1 or more and not below min_len, "
                 f"which is {self.min_len}"
             )
-        ops.check_buckets(self.boundaries, self.batch_sizes)
+        check_buckets(self.boundaries, self.batch_sizes)
 
-    def whole(self) -> TextClassificationData:
-        """See `DataConfig.whole`."""
+    def keeping_all_rows(self) -> TextClassificationData:
+        """See `DataConfig.keeping_all_rows`."""
         return dataclasses.replace(self, holdout=0.0, min_len=0, overlong="truncate")
 
     def open(
@@ -90,32 +88,42 @@ class TextClassificationData(DataConfig):
         labels: tuple[str, ...] | None = None,
     ) -> TextData:
         """See `DataConfig.open`. Tuples are (text, class); a mapping has the columns by name."""
-        found = self._files() if rows is None else {"train": self._given(rows)}
-        labels = labels or self.labels
-        found, labels = sources.for_classes(found, self.label_column, labels, self)
+        splits = self.read_splits(rows)
+        if self.cache:
+            splits["train"] = splits["train"].cached()
+        labels = classes.checked(splits, self.label_column, labels or self.labels)
+        splits = holdout.with_validation(splits, self.holdout)
         if tokenizer is None:
-            training = found["train"]
-            tokenizer = self.tokenizer.build(lambda: training.texts(TEXT))
+            tokenizer = self.tokenizer.build(lambda: splits["train"].texts(TEXT))
         facts = Facts(
             tokenizer=tokenizer,
             labels=labels,
             decides={"vocab_size": tokenizer.vocab_size, "num_classes": len(labels)},
             preprocessing={} if self.max_len is None else {"max_len": self.max_len},
-            num_examples={split: source.count() for split, source in found.items()},
+            num_examples={split: source.count() for split, source in splits.items()},
         )
-        return TextData(self, facts, tokenizer, found)
+        return TextData(self, facts, splits, tokenizer)
 
-    def _files(self) -> dict[str, Source]:
-        splits = {"train": self.train, "validation": self.validation, "test": self.test}
-        wanted = (*self.text_column, self.label_column)
-        found = sources.from_splits(self.name, splits, wanted, self.data_dir)
-        return {split: source.join(self.text_column, TEXT) for split, source in found.items()}
-
-    def _given(self, rows: Any) -> Source:
-        source = sources.from_user(rows, (TEXT, self.label_column))
-        whole = set(self.text_column) <= set(source.names)
-        joined = source.join(self.text_column if whole else (TEXT,), TEXT)
+    def read_rows(self, rows: Any) -> Source:
+        """See `StoredData.read_rows`."""
+        source = opening.from_user(rows, (TEXT, self.label_column))
+        all_columns = set(self.text_column) <= set(source.names)
+        joined = source.join(self.text_column if all_columns else (TEXT,), TEXT)
         return joined.select((TEXT, self.label_column))
+
+    def read_tfds(self, data_set: Prepared, expression: str) -> Source:
+        """See `StoredData.read_tfds`."""
+        source = opening.from_prepared(data_set, expression)
+        return source.select(self._columns).join(self.text_column, TEXT)
+
+    def read_file(self, path: str) -> Source:
+        """See `StoredData.read_file`."""
+        source = opening.from_file(path, self._columns, self.data_dir)
+        return source.join(self.text_column, TEXT)
+
+    @property
+    def _columns(self) -> tuple[str, ...]:
+        return (*self.text_column, self.label_column)
 
 
 class TextData:
@@ -125,12 +133,13 @@ class TextData:
         self,
         config: TextClassificationData,
         facts: Facts,
+        splits: Mapping[str, Source],
         tokenizer: Tokenizer,
-        found: Mapping[str, Source],
     ) -> None:
         self.facts = facts
-        self._config, self._tokenizer, self._sources = config, tokenizer, dict(found)
-        self._rows = Splits(found, self._read)
+        self._config, self._tokenizer = config, tokenizer
+        self._sources = LazySplits(splits, splits.__getitem__)
+        self._rows = LazySplits(splits, self._read)
 
     def train(
         self, batch_size: int, *, seed: int, start: int = 0, rows: slice | None = None
@@ -141,25 +150,42 @@ class TextData:
           ConfigError: `min_len` and `max_len` leave no row.
         """
         config, training = self._config, self._rows["train"]
-        if not (config.boundaries or self._limits != ANY):
+        if not (config.boundaries or self._bounds != ANY):
             return deliver(training.batches(batch_size, seed, start), batch_size, rows)
-        if self._limits != ANY and not any(training.grouped((), [1], self._limits)):
+        if self._bounds != ANY and not any(training.grouped((), [1], self._bounds)):
             raise ConfigError(
                 f"no training text has between min_len={config.min_len} and "
                 f"max_len={config.max_len} tokens"
             )
         sizes = config.batch_sizes or [batch_size] * (len(config.boundaries) + 1)
-        batches = training.grouped(self._boundaries, sizes, self._limits, seed, start)
+        batches = training.grouped(self._boundaries, sizes, self._bounds, seed, start)
         return deliver(batches, batch_size, rows)
 
     def evaluate(
         self, split: str, batch_size: int, *, rows: slice | None = None, limit: int | None = None
     ) -> Iterator[Batch]:
         """See `Data.evaluate`. The texts of a batch have similar lengths."""
-        limits = self._limits if split == "train" else ANY
+        bounds = self._bounds if split == "train" else ANY
         sizes = [batch_size] * (len(self._lengths) + 1)
-        batches = self._rows[split].grouped(self._lengths, sizes, limits, limit=limit)
+        batches = self._rows[split].grouped(self._lengths, sizes, bounds, limit=limit)
         return deliver(batches, batch_size, rows, fill=True)
+
+    def examples(self, split: str, number: int) -> list[Example]:
+        """See `Data.examples`."""
+        source, column = self._sources[split].head(number), self._config.label_column
+        targets = classes.targets(source, column, self.facts.labels)
+        weight = np.ones((), np.float32)
+        return [
+            Example(
+                raw={"text": text, "label": self.facts.labels[target]},
+                arrays={
+                    "inputs": self._encode(split, text),
+                    "targets": np.asarray(target),
+                    "weights": weight,
+                },
+            )
+            for text, target in zip(source.texts(TEXT), targets, strict=True)
+        ]
 
     @property
     def _boundaries(self) -> tuple[int, ...]:
@@ -179,35 +205,44 @@ class TextData:
         return tuple(lengths)
 
     @property
-    def _limits(self) -> Limits:
-        """The lengths to which training is confined."""
+    def _bounds(self) -> Bounds:
+        """The lengths of texts that are trained on."""
         drop = self._config.overlong == "drop"
         return self._config.min_len, self._config.max_len if drop else None
 
+    def _longest(self, split: str) -> int | None:
+        """The number of tokens to which texts of a split are cut; None: they are not."""
+        drop = split == "train" and self._config.overlong == "drop"
+        return None if drop else self._config.max_len
+
+    def _encode(self, split: str, text: str) -> Array:
+        return np.array(self._tokenizer.encode(text)[: self._longest(split)], np.int32)
+
     def _read(self, split: str) -> IndexedRows | StreamedRows:
-        # Once the rows are read their source, which may hold all texts, is not needed.
-        config, source = self._config, self._sources.pop(split)
-        cut = None if split == "train" and config.overlong == "drop" else config.max_len
+        config, source = self._config, self._sources[split]
         label, labels = config.label_column, self.facts.labels
         if not config.cache and source.arrays is None:
+            longest = self._longest(split)
             examples = ops.pipe(
                 source.dataset,
                 ops.select(inputs=TEXT, targets=label),
-                ops.look_up("targets", source.target_table(label, labels)),
+                ops.look_up("targets", classes.table_of_column(source, label, labels)),
                 ops.tokenize(self._tokenizer),
-                *([] if cut is None else [ops.truncate(inputs=cut)]),
+                *([] if longest is None else [ops.truncate(inputs=longest)]),
                 ops.add_weights(),
             )
             pad = ops.pad_to_bucket(self._lengths)
             return StreamedRows(examples, source.count(), config.shuffle_buffer, pad)
 
-        def encode(text: str) -> list[int]:
-            return self._tokenizer.encode(text)[:cut]
-
         source = source.cached()
-        targets = source.targets(label, labels)
-        store = _Texts(source.texts(TEXT), targets, encode, self._lengths, keep=config.cache)
-        return IndexedRows(source.count(), store.fetch, store.measure)
+        store = _Texts(
+            source.texts(TEXT),
+            classes.targets(source, label, labels),
+            lambda text: self._encode(split, text),
+            self._lengths,
+            keep=config.cache,
+        )
+        return IndexedRows(source.count(), store.fetch, store.lengths)
 
 
 class _Texts:
@@ -217,24 +252,24 @@ class _Texts:
         self,
         texts: Iterable[str],
         targets: Array,
-        encode: Callable[[str], list[int]],
-        lengths: Sequence[int],
+        encode: Callable[[str], Array],
+        padded_lengths: Sequence[int],
         *,
         keep: bool,
     ) -> None:
         """
         Args:
-          texts: one a row.
+          texts: one for each row.
           targets: the class of each: int32 [N].
           encode: a text -> its ids.
-          lengths: batches are padded to these, as `ops.pad_to_bucket` does.
+          padded_lengths: batches are padded to these, as `ops.pad_to_bucket` does.
           keep: hold the ids instead of the text once they are known.
         """
         self._rows: list[str | Array] = list(texts)
         self._targets, self._encode = targets, encode
-        self._lengths, self._keep = lengths, keep
+        self._padded_lengths, self._keep = padded_lengths, keep
 
-    def measure(self, rows: Array) -> Array:
+    def lengths(self, rows: Array) -> Array:
         """The number of tokens of each row."""
         return np.array([len(self._ids(row)) for row in rows.tolist()], np.int64)
 
@@ -242,7 +277,7 @@ class _Texts:
         """Some rows of a batch, padded as the whole batch is."""
         examples = [self._ids(row) for row in rows.tolist()]
         longest = max(map(len, examples))
-        length = ops.padded_size(longest, ops.boundary_of(longest, self._lengths))
+        length = padded_size(longest, boundary_of(longest, self._padded_lengths))
         targets = self._targets[rows[wanted]]
         inputs = np.zeros((len(targets), length), np.int32)
         for row, ids in zip(inputs, examples[wanted], strict=True):
@@ -254,7 +289,7 @@ class _Texts:
         row = self._rows[number]
         if not isinstance(row, str):
             return row
-        ids = np.array(self._encode(row), np.int32)
+        ids = self._encode(row)
         if self._keep:
             self._rows[number] = ids
         return ids

@@ -1,102 +1,85 @@
 """Pairs of sentences, one the translation of the other.
 
-Shapes: B pairs in a batch, S source and T target length, which are the same number. A batch has
-`inputs` int32 [B, S], padded with 0; `targets` int32 [B, T], each ended by 1 (end of sequence) and
-padded with 0; and `weights` float32 [B, T], 1 at real targets and 0 at padding.
+Shapes: B pairs in a batch, L their padded length. A batch has `inputs` int32 [B, L], padded with 0;
+`targets` int32 [B, L], each ended by 1 (end of sequence) and padded with 0; and `weights` float32
+[B, L], 1 at targets and 0 at their padding.
 """
 
 from __future__ import annotations
 
 import itertools
-import logging
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
 from zoo.config import ConfigError
-from zoo.pipelines import files, folders, ops, sources
-from zoo.pipelines.base import Batch, DataConfig, Facts
-from zoo.pipelines.delivery import deliver, sample
-from zoo.pipelines.rows import Aligned, Sequences, Splits
-from zoo.pipelines.sources import Source
+from zoo.pipelines.base import Array, Facts
+from zoo.pipelines.delivery import sample
+from zoo.pipelines.sequences import EncodedPairs, OpenedPairs, PackedSequences, PairedData
+from zoo.pipelines.sources import formats, holdout, locations, opening
+from zoo.pipelines.sources.source import Source
+from zoo.pipelines.sources.tfds import Prepared
 from zoo.tokenizers import Tokenizer, TokenizerConfig
 
 SOURCE, TARGET = "source", "target"
-"""The columns of the user's own rows."""
+"""The columns of a split, and of the user's own rows."""
 
 EOS = 1
 """The id that ends a target."""
 
-Pairs: TypeAlias = tuple[list[str], list[str]]
+Texts: TypeAlias = tuple[list[str], list[str]]
 """The sources, and the target of each."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class TranslationData(DataConfig):
+class TranslationData(PairedData):
     """Pairs of sentences: a TFDS data set, the user's files, or rows that are handed over.
 
-    A file is either a pair of plain text files, whose n-th lines belong together, written with the
+    A file is either a pair of plain text files whose n-th lines belong together, written with the
     two endings in braces, source first: `multi30k/train.{en,de}`; or one CSV, TSV or JSONL file
-    that has both sides as columns.
+    with both sides as columns.
 
     A pair with a side that is empty or too long is evaluated but not trained on.
     """
 
-    name: str | None = None
-    """A TFDS data set, as `wmt14_translate/de-en`; None: the files named below."""
-    train: tuple[str, ...] = ()
-    """Training files, or TFDS's expressions for splits; (): `train`."""
-    validation: tuple[str, ...] = ()
-    """Those for validation, likewise; (): TFDS's split of that name, else `holdout`."""
-    test: tuple[str, ...] = ()
-    """Those for the test, likewise; (): TFDS's split of that name, else none."""
     source_language: str = "en"
-    """Column of the source: TFDS calls columns by their language."""
+    """Column of the source in a TFDS data set, which calls columns by their language."""
     target_language: str = "de"
-    """Column of the target."""
+    """Column of the target in a TFDS data set."""
     source_column: int | str | None = None
-    """Column of the source in files with both sides. By number, from 0, where they have no line of
-    names: then tabs separate the columns. None: `source_language`."""
+    """Column of the source in files with both sides: a name, or a number from 0 where the file has
+    no line of names and tabs separate its columns. None: `source_language`."""
     target_column: int | str | None = None
-    """That of the target, likewise."""
+    """Column of the target in files with both sides. None: `target_language`."""
     exclude: tuple[str, ...] = ()
     """Files, as in `train`, whose sentences must not be trained on: pairs of the training files
     with one of them on either side are left out. Case, punctuation and spaces make no difference.
     """
     unique: bool = False
-    """Take a pair that the training files have several times only once."""
+    """Keep only the first of equal pairs of the training files."""
     tokenizer: TokenizerConfig = field(
         default_factory=lambda: TokenizerConfig(kind="sentencepiece", byte_fallback=True)
     )
     """One vocabulary for both languages. Without a file it is trained on the training pairs."""
-    max_len: int = 256
-    """Longest side of a training pair in tokens, end of sequence included."""
-    boundaries: tuple[int, ...] = ()
-    """Lengths that training batches are padded to, besides `max_len`; (): 8, 12, 16, 24, 32, …"""
     batch_tokens: int | None = None
-    """Most tokens on one side of a training batch, padding included. A batch of length T then has
-    `batch_tokens // T` pairs, rounded down to a multiple of 8; None: the recipe's batch size."""
+    """Most tokens on one side of a training batch, padding included. A batch of length L then has
+    `batch_tokens // L` pairs, rounded down to a multiple of 8; None: the recipe's batch size."""
+
+    files: ClassVar[str] = "files such as 'train.{en,de}'"
+    row: ClassVar[str] = "pair"
+    unit: ClassVar[str] = "tokens on each side"
+    shortest: ClassVar[Mapping[str, int]] = {"inputs": 1, "targets": 2}
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.cache:
-            raise ConfigError("cache is False; translation data lie in memory: leave it at True")
-        self.check_tuples("train", "validation", "test", "exclude")
+        self.check_tuples("exclude")
         if isinstance(self.columns[0], int) is not isinstance(self.columns[1], int):
             raise ConfigError(
                 f"source_column is {self.columns[0]!r} and target_column is {self.columns[1]!r}; "
                 "both are names, or both are numbers"
-            )
-        if self.max_len < 2:
-            raise ConfigError(f"max_len is {self.max_len}; it must be 2 or more")
-        ops.check_buckets(self.boundaries, None)
-        if self.boundaries and self.boundaries[-1] > self.max_len:
-            raise ConfigError(
-                f"boundaries end with {self.boundaries[-1]}, but max_len is {self.max_len}; "
-                "no training pair is that long"
             )
         if self.batch_tokens is not None and self.batch_tokens < self.max_len:
             raise ConfigError(
@@ -113,17 +96,10 @@ class TranslationData(DataConfig):
             self.target_language if target is None else target,
         )
 
-    @property
-    def lengths(self) -> tuple[int, ...]:
-        """The lengths that training batches are padded to, `max_len` last."""
-        if not self.boundaries:
-            return ops.ladder(self.max_len)
-        return tuple(dict.fromkeys((*self.boundaries, self.max_len)))
-
     def batch_sizes(self, batch_size: int) -> list[int]:
-        """The number of pairs of a training batch of each of the `lengths`."""
+        """See `PairedData.batch_sizes`."""
         if self.batch_tokens is None:
-            return [batch_size] * len(self.lengths)
+            return super().batch_sizes(batch_size)
         sizes = [self.batch_tokens // length for length in self.lengths]
         return [size - size % 8 if size > 8 else size for size in sizes]
 
@@ -136,95 +112,78 @@ class TranslationData(DataConfig):
     ) -> ParallelData:
         """See `DataConfig.open`. Tuples are (source, target); a mapping has columns of these names.
 
-        Of rows that are handed over none is excluded, and all repetitions are taken.
+        Of rows that are handed over none is excluded, and all repetitions are kept.
         """
-        left_out: dict[str, int] = {}
+        splits, left_out = self.read_splits(rows), dict[str, int]()
         if rows is None:
-            found = self._files()
-            found["train"], left_out = self._cleaned(found["train"])
-        else:
-            found = {"train": _pairs(sources.from_user(rows, (SOURCE, TARGET)), SOURCE, TARGET)}
-        if "validation" not in found and self.holdout and len(found["train"][0]) > 1:
-            held_out = sources.held_out(len(found["train"][0]), self.holdout)
-            found["validation"] = _masked(found["train"], held_out)
-            found["train"] = _masked(found["train"], ~held_out)
+            splits["train"], left_out = self._cleaned(splits["train"])
+        splits = holdout.with_validation(splits, self.holdout)
         if tokenizer is None:
-            tokenizer = self.tokenizer.build(lambda: itertools.chain(*found["train"]))
+            tokenizer = self.tokenizer.build(lambda: itertools.chain(*_texts(splits["train"])))
         facts = Facts(
             tokenizer=tokenizer,
             decides={"vocab_size": tokenizer.vocab_size},
-            num_examples={split: len(pairs[0]) for split, pairs in found.items()},
+            num_examples={split: source.count() for split, source in splits.items()},
             left_out=left_out,
         )
-        return ParallelData(self, facts, tokenizer, found)
+        return ParallelData(self, facts, splits, tokenizer)
 
-    def _files(self) -> dict[str, Pairs]:
-        splits = {"train": self.train, "validation": self.validation, "test": self.test}
-        languages = self.source_language, self.target_language
-        if self.name is not None:
-            expressions = {split: "+".join(parts) for split, parts in splits.items()}
-            found = sources.from_splits(self.name, expressions, languages, self.data_dir)
-            return {split: _pairs(source, *languages) for split, source in found.items()}
-        if not self.train:
-            raise ConfigError(
-                "no training data: give data.name, a TFDS data set, or data.train, files such as "
-                f"'train.{{{','.join(languages)}}}'"
-            )
-        return {split: self._read(paths) for split, paths in splits.items() if paths}
+    def read_rows(self, rows: Any) -> Source:
+        """See `StoredData.read_rows`."""
+        return _pairs(opening.from_user(rows, (SOURCE, TARGET)), SOURCE, TARGET)
 
-    def _read(self, paths: Iterable[str]) -> Pairs:
-        """The pairs of some files, one file after the other."""
-        both: Pairs = ([], [])
-        for path in paths:
-            pairs = _read_two(path, self.data_dir) if "{" in path else self._read_one(path)
-            for side, more in zip(both, pairs, strict=True):
-                side.extend(more)
-        return both
+    def read_tfds(self, data_set: Prepared, expression: str) -> Source:
+        """See `StoredData.read_tfds`."""
+        source = opening.from_prepared(data_set, expression)
+        return _pairs(source, self.source_language, self.target_language)
 
-    def _read_one(self, path: str) -> Pairs:
+    def read_file(self, path: str) -> Source:
+        """See `StoredData.read_file`."""
+        if "{" in path:
+            return _two_files(path, self.data_dir)
         source, target = map(str, self.columns)
         if not isinstance(self.columns[0], int):
-            return _pairs(sources.from_file(path, (source, target), self.data_dir), source, target)
-        found = folders.find_file(path, self.data_dir)
-        return _pairs(sources.from_arrays(files.read_unnamed(found), str(found)), source, target)
+            return _pairs(opening.from_file(path, (source, target), self.data_dir), source, target)
+        found = locations.find_file(path, self.data_dir)
+        columns = opening.from_arrays(formats.read_unnamed(found), str(found))
+        return _pairs(columns, source, target)
 
-    def _cleaned(self, pairs: Pairs) -> tuple[Pairs, dict[str, int]]:
-        """Training pairs without those that are not wanted, and how many these were, by reason."""
+    def _cleaned(self, training: Source) -> tuple[Source, dict[str, int]]:
+        """The training pairs that are wanted, and how many are left out, by reason."""
         left_out = {}
         if self.exclude:
-            excluded = {_essence(text) for side in self._read(self.exclude) for text in side} - {""}
+            others = _texts(self.read_files(self.exclude))
+            excluded = {_essence(text) for side in others for text in side} - {""}
             wanted = [
                 _essence(source) not in excluded and _essence(target) not in excluded
-                for source, target in zip(*pairs, strict=True)
+                for source, target in zip(*_texts(training), strict=True)
             ]
             left_out["excluded"] = wanted.count(False)
-            pairs = _masked(pairs, wanted)
+            training = training.where(np.array(wanted))
         if self.unique:
-            rows = dict.fromkeys(zip(*pairs, strict=True))
-            left_out["repeated"] = len(pairs[0]) - len(rows)
-            pairs = [source for source, _ in rows], [target for _, target in rows]
-        if not pairs[0]:
+            first = _first_occurrences(list(zip(*_texts(training), strict=True)))
+            left_out["repeated"] = int((~first).sum())
+            training = training.where(first)
+        if not training.count():
             raise ConfigError("no training pair is left: all have a sentence of data.exclude")
-        return pairs, left_out
+        return training, left_out
 
 
-class ParallelData:
+class ParallelData(OpenedPairs[TranslationData]):
     """`TranslationData`, opened."""
 
     def __init__(
         self,
         config: TranslationData,
         facts: Facts,
+        splits: Mapping[str, Source],
         tokenizer: Tokenizer,
-        found: Mapping[str, Pairs],
     ) -> None:
-        self.facts = facts
-        self._config, self._tokenizer = config, tokenizer
-        self._pairs = Splits(found, found.__getitem__)
-        self._encoded = Splits(found, self._encode)
+        super().__init__(config, facts, splits)
+        self._tokenizer = tokenizer
 
-    def pairs(self, split: str, limit: int | None = None) -> Pairs:
-        """The sentences of a split as they came, the sources and the target of each, in order.
+    def pairs(self, split: str, limit: int | None = None) -> Texts:
+        """The sentences of a split as they were read, the sources and the target of each, in order.
 
         Args:
           split: name of the split.
@@ -233,54 +192,25 @@ class ParallelData:
         Raises:
           LookupError: there is no such split.
         """
-        sources, targets = self._pairs[split]
-        numbers = sample(len(sources), limit).tolist()
-        return [sources[number] for number in numbers], [targets[number] for number in numbers]
+        source = self.sources[split]
+        mask = np.zeros(source.count(), bool)
+        mask[sample(source.count(), limit)] = True
+        return _texts(source.where(mask))
 
-    def train(
-        self, batch_size: int, *, seed: int, start: int = 0, rows: slice | None = None
-    ) -> Iterator[Batch]:
-        """See `Data.train`. `batch_tokens` goes before `batch_size`.
-
-        Raises:
-          ConfigError: each pair has a side that is empty or too long.
-        """
-        config, encoded = self._config, self._encoded["train"]
-        whole = (encoded.inputs.lengths > 0) & (encoded.targets.lengths > 1)
-        fit = np.flatnonzero(whole & (encoded.lengths <= config.max_len))
-        if not len(fit):
-            raise ConfigError(
-                f"no training pair has between 1 and max_len={config.max_len} tokens on each side"
-            )
-        if unfit := len(encoded.lengths) - len(fit):
-            logging.getLogger(__name__).info(
-                "%d training pairs with a side that is empty or longer than max_len=%d tokens are "
-                "left out",
-                unfit,
-                config.max_len,
-            )
-        sizes = config.batch_sizes(batch_size)
-        return deliver(encoded.some(fit, config.lengths, sizes, seed, start), batch_size, rows)
-
-    def evaluate(
-        self, split: str, batch_size: int, *, rows: slice | None = None, limit: int | None = None
-    ) -> Iterator[Batch]:
-        """See `Data.evaluate`. The pairs of a batch have similar lengths."""
-        return self._encoded[split].all(self._config.lengths, batch_size, rows, limit)
-
-    def longest(self, split: str) -> int:
-        """What evaluation pads the longest side of a split to: a model must reach it."""
-        return self._encoded[split].longest(self._config.lengths)
-
-    def _encode(self, split: str) -> Aligned:
-        sources, targets = self._pairs[split]
+    def encode(self, source: Source) -> EncodedPairs:
+        """See `OpenedPairs.encode`."""
         encode = self._tokenizer.encode
-        return Aligned(
-            Sequences(map(encode, sources)), Sequences([*encode(target), EOS] for target in targets)
+        return EncodedPairs(
+            PackedSequences(map(encode, source.texts(SOURCE))),
+            PackedSequences([*encode(target), EOS] for target in source.texts(TARGET)),
         )
 
+    def raw(self, source: Source) -> list[dict[str, Any]]:
+        """See `OpenedPairs.raw`."""
+        return [{SOURCE: s, TARGET: t} for s, t in zip(*_texts(source), strict=True)]
 
-def _read_two(path: str, data_dir: str | None) -> Pairs:
+
+def _two_files(path: str, data_dir: str | None) -> Source:
     """The lines of two files, written as `train.{en,de}`."""
     match = re.fullmatch(r"([^{}]*)\{([^{},]+),([^{},]+)\}([^{}]*)", path)
     if match is None:
@@ -289,30 +219,46 @@ def _read_two(path: str, data_dir: str | None) -> Pairs:
             "'train.{en,de}'"
         )
     before, *endings, after = match.groups()
-    source, target = (folders.find_file(before + end + after, data_dir) for end in endings)
-    pairs = files.lines(source), files.lines(target)
-    if not pairs[0]:
+    source, target = (locations.find_file(before + end + after, data_dir) for end in endings)
+    sides = formats.lines(source), formats.lines(target)
+    if not sides[0]:
         raise ValueError(f"{source} is empty: it has no lines")
-    if len(pairs[0]) != len(pairs[1]):
+    if len(sides[0]) != len(sides[1]):
         raise ValueError(
-            f"{source} has {len(pairs[0])} lines, but {target} has {len(pairs[1])}; line n of one "
+            f"{source} has {len(sides[0])} lines, but {target} has {len(sides[1])}; line n of one "
             "must be the translation of line n of the other"
         )
-    return pairs
+    return opening.from_arrays({SOURCE: sides[0], TARGET: sides[1]}, f"{source} and {target}")
 
 
-def _pairs(source: Source, source_column: str, target_column: str) -> Pairs:
-    cached = source.select((source_column, target_column)).cached()
-    return list(cached.texts(source_column)), list(cached.texts(target_column))
+def _pairs(source: Source, source_column: str, target_column: str) -> Source:
+    """Two columns of text in memory, by the names of this pipeline.
+
+    Raises:
+      ColumnError: one is not there.
+      ValueError: one is not text.
+    """
+    found = source.select((source_column, target_column)).cached()
+    for column in (source_column, target_column):
+        for _ in found.texts(column):  # what is no text is better found now
+            pass
+    return found.renamed(**{SOURCE: source_column, TARGET: target_column})
 
 
-def _masked(pairs: Pairs, mask: Iterable[Any]) -> Pairs:
-    wanted = list(mask)
-    return list(itertools.compress(pairs[0], wanted)), list(itertools.compress(pairs[1], wanted))
+def _texts(source: Source) -> Texts:
+    return list(source.texts(SOURCE)), list(source.texts(TARGET))
+
+
+def _first_occurrences(rows: Sequence[Any]) -> Array:
+    """Which rows have no equal one before them: bool [N]."""
+    first = {row: number for number, row in reversed(list(enumerate(rows)))}
+    mask = np.zeros(len(rows), bool)
+    mask[list(first.values())] = True
+    return mask
 
 
 def _essence(text: str) -> str:
-    """What two sentences share that differ only in case, punctuation and spaces.
+    """What sentences share that differ only in case, punctuation and spaces.
 
     >>> _essence("A dog, running!") == _essence("a dog running")
     True

@@ -137,7 +137,7 @@ def set_up_model(model: StoredModel, rows: Any = None, data_dir: str | None = No
       data_dir: where the data sets are, if not where the recipe says.
     """
     recipe = recipe_of(model.card, model.folder)
-    config = recipe.data if rows is None else recipe.data.whole()
+    config = recipe.data if rows is None else recipe.data.keeping_all_rows()
     if data_dir is not None:
         config = dataclasses.replace(config, data_dir=data_dir)
     recipe = dataclasses.replace(

@@ -47,7 +47,7 @@ def set_up(
     if source is not None:
         recipe = source.with_architecture(recipe)
     how = reading or (source.reading if source else Reading())
-    config = recipe.data.fitted(how.preprocessing)
+    config = recipe.data.matching(how.preprocessing)
     try:
         data = config.open(rows, tokenizer=how.tokenizer, labels=how.labels)
     except LabelError as error:

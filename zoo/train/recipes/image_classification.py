@@ -189,9 +189,9 @@ def resnet50_imagenet() -> Recipe:
         model=dataclasses.replace(resnet.resnet50(), dtype="bfloat16"),
         data=ImageClassificationData(
             name="imagenet2012",
-            train="train[:99%]",
-            validation="train[99%:]",
-            test="validation",
+            train=("train[:99%]",),
+            validation=("train[99%:]",),
+            test=("validation",),
             height=224,
             width=224,
             resize=256,

@@ -115,7 +115,7 @@ def bag_of_embeddings_imdb_trax(vocab: str = "en_8k.subword") -> Recipe:
             tokenizer=TokenizerConfig(kind="subwords", vocab=vocab),
             max_len=2048,
             overlong="drop",
-            validation="test",
+            validation=("test",),
             holdout=0.0,
             boundaries=(32, 128, 512, 2048),
             batch_sizes=(256, 64, 16, 4, 1),

@@ -15,9 +15,9 @@ import numpy as np
 from PIL import Image
 
 from zoo import preprocessing
-from zoo.pipelines import sources
-from zoo.pipelines.base import Array, shown
-from zoo.pipelines.sources import Source
+from zoo.pipelines.base import Array, quoted
+from zoo.pipelines.sources.opening import from_arrays
+from zoo.pipelines.sources.source import Source
 from zoo.preprocessing import ImageLike
 
 PATH = b"path:"
@@ -59,7 +59,7 @@ def unpacked(value: bytes | Array) -> ImageLike:
 
 
 def column(images: Any) -> Any:
-    """Images that someone hands over as a column for `sources.from_arrays`.
+    """Images that someone hands over as a column for `from_arrays`.
 
     Args:
       images: an array of numbers, which stays as it is, or a sequence of what `preprocessing.read`
@@ -121,10 +121,10 @@ def _split(folder: Path, image: str, label: str) -> Source:
     empty = [name for name, images in files.items() if not images]
     if empty:
         raise ValueError(
-            f"{folder}: no images ({', '.join(SUFFIXES)}) of the class(es) {shown(empty)}; add "
+            f"{folder}: no images ({', '.join(SUFFIXES)}) of the class(es) {quoted(empty)}; add "
             "some, or remove the folder(s)"
         )
-    return sources.from_arrays(
+    return from_arrays(
         {
             image: [packed(file) for images in files.values() for file in images],
             label: [name for name, images in files.items() for _ in images],

@@ -1,4 +1,7 @@
-"""Rows from CSV, TSV, JSONL and plain text files in UTF-8."""
+"""The formats of files that hold rows: CSV, TSV, JSONL and plain text in UTF-8.
+
+To add a format, write a function like those below and enter it in `READERS`.
+"""
 
 from __future__ import annotations
 
@@ -7,45 +10,38 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from zoo.config import did_you_mean
-from zoo.pipelines.base import ColumnError, shown
+from zoo.pipelines.base import ColumnError, quoted
 
-SUFFIXES = (".csv", ".tsv", ".jsonl", ".txt")
-"""The files that are understood."""
+Columns: TypeAlias = dict[str, list[Any]]
+"""The values of each column, by name."""
 
 
-def read(path: Path, columns: Sequence[str] | None = None) -> dict[str, list[Any]]:
+def read(path: Path, columns: Sequence[str] | None = None) -> Columns:
     """The columns of a file.
 
     CSV and TSV begin with a line of column names; a quoted field may hold separators and line
-    breaks. JSONL has one object a line. The lines of a `.txt` file are the column `text`.
+    breaks. JSONL has an object on each line. The lines of a `.txt` file are the column `text`.
 
     Args:
-      path: the file; its suffix says what it is.
+      path: the file; its suffix says which format it has.
       columns: those that a JSONL file must have; None: those of its first line.
 
     Raises:
       ColumnError: a line of a JSONL file lacks one.
       ValueError: the file is empty, not UTF-8, or broken; the message has the line.
     """
-    match path.suffix.lower():
-        case ".csv":
-            names, rows = _read_separated(path, ",")
-        case ".tsv":
-            names, rows = _read_separated(path, "\t")
-        case ".jsonl":
-            names, rows = _read_jsonl(path, columns)
-        case ".txt":
-            names, rows = ["text"], [[line] for line in lines(path)]
-        case suffix:
-            raise ValueError(f"{path} has the suffix {suffix!r}; known are {', '.join(SUFFIXES)}")
-    if not rows:
+    suffix = path.suffix.lower()
+    if suffix not in READERS:
+        raise ValueError(f"{path} has the suffix {suffix!r}; known are {', '.join(SUFFIXES)}")
+    found = READERS[suffix](path, columns)
+    if not any(found.values()):
         raise ValueError(f"{path} is empty: it has no rows")
-    return {name: [row[index] for row in rows] for index, name in enumerate(names)}
+    return found
 
 
 def lines(path: Path) -> list[str]:
@@ -60,7 +56,7 @@ def lines(path: Path) -> list[str]:
 def read_unnamed(path: Path) -> dict[str, list[str]]:
     """The columns of a file without a line of names; they are called `0`, `1`, …
 
-    Between the fields are tabs; quotes stand for themselves. Empty lines are left out.
+    Tabs separate the fields; quotes are ordinary characters. Empty lines are left out.
 
     Raises:
       ValueError: the file is empty, not UTF-8, or has lines with different numbers of fields.
@@ -93,7 +89,7 @@ def content(path: Path, encoding: str = "utf-8") -> str:
     data = path.read_bytes()
     utf8 = codecs.lookup(encoding).name == "utf-8"
     try:
-        # Spreadsheets begin a file with a mark.
+        # Spreadsheets begin a file with a byte order mark.
         return data.decode("utf-8-sig" if utf8 else encoding)
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
@@ -108,7 +104,19 @@ def content(path: Path, encoding: str = "utf-8") -> str:
         ) from error
 
 
-def _read_separated(path: Path, separator: str) -> tuple[list[str], list[list[str]]]:
+def _read_csv(path: Path, columns: Sequence[str] | None) -> Columns:
+    return _read_separated(path, ",")
+
+
+def _read_tsv(path: Path, columns: Sequence[str] | None) -> Columns:
+    return _read_separated(path, "\t")
+
+
+def _read_lines(path: Path, columns: Sequence[str] | None) -> Columns:
+    return {"text": lines(path)}
+
+
+def _read_separated(path: Path, separator: str) -> Columns:
     text = io.StringIO(content(path), newline="")
     limit = csv.field_size_limit(sys.maxsize)  # 131,072 characters are too few for a document
     reader = csv.reader(text, delimiter=separator, strict=True)
@@ -125,16 +133,16 @@ def _read_separated(path: Path, separator: str) -> tuple[list[str], list[list[st
             else:
                 raise ValueError(
                     f"{path}, line {reader.line_num}: {len(row)} field(s), but there are "
-                    f"{len(names)} columns: {shown(names)}"
+                    f"{len(names)} columns: {quoted(names)}"
                 )
     except csv.Error as error:
         raise ValueError(f"{path}, line {reader.line_num}: {error}") from error
     finally:
         csv.field_size_limit(limit)
-    return names, rows
+    return {name: [row[index] for row in rows] for index, name in enumerate(names)}
 
 
-def _read_jsonl(path: Path, columns: Sequence[str] | None) -> tuple[list[str], list[list[Any]]]:
+def _read_jsonl(path: Path, columns: Sequence[str] | None) -> Columns:
     names = list(columns or ())
     rows = []
     for number, line in enumerate(content(path).split("\n"), start=1):
@@ -151,7 +159,7 @@ def _read_jsonl(path: Path, columns: Sequence[str] | None) -> tuple[list[str], l
             if name not in row:
                 raise ColumnError(
                     f"{path}, line {number} has no column {name!r}{did_you_mean(name, row)}; its "
-                    f"columns are {shown(list(row))}"
+                    f"columns are {quoted(list(row))}"
                 )
             if not isinstance(row[name], str | int | float):
                 raise ValueError(
@@ -159,4 +167,19 @@ def _read_jsonl(path: Path, columns: Sequence[str] | None) -> tuple[list[str], l
                     "must be a string or a number"
                 )
         rows.append([row[name] for name in names])
-    return names, rows
+    return {name: [row[index] for row in rows] for index, name in enumerate(names)}
+
+
+READERS: dict[str, Callable[[Path, Sequence[str] | None], Columns]] = {
+    ".csv": _read_csv,
+    ".tsv": _read_tsv,
+    ".jsonl": _read_jsonl,
+    ".txt": _read_lines,
+}
+"""What reads the columns of a file, by its suffix."""
+
+SUFFIXES = tuple(READERS)
+"""The files that are understood."""
+
+TABLES = tuple(suffix for suffix in READERS if suffix != ".txt")
+"""Files whose rows have columns; all others are plain text."""

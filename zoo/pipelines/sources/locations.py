@@ -12,7 +12,7 @@ import re
 from pathlib import Path
 
 from zoo.config import did_you_mean
-from zoo.pipelines.base import shown
+from zoo.pipelines.base import quoted
 
 
 def tfds_folders(data_dir: str | None = None) -> list[Path]:
@@ -79,13 +79,13 @@ def find_tfds(name: str, data_dir: str | None = None) -> Path:
     configs = [c.name for folder in folders for c in _subfolders(folder / data_set) if _versions(c)]
     if configs and not config:
         raise LookupError(
-            f"{data_set} has the configurations {shown(configs)}; say which, as "
+            f"{data_set} has the configurations {quoted(configs)}; say which, as "
             f"{data_set}/{configs[0]}"
         )
     known = {path.name for folder in folders for path in _subfolders(folder) if _is_data_set(path)}
     raise FileNotFoundError(
         f"no data set {name!r} in {', '.join(map(str, folders))}"
-        f"{did_you_mean(data_set, known - {data_set})} (there: {shown(sorted(known)) or 'none'}). "
+        f"{did_you_mean(data_set, known - {data_set})} (there: {quoted(sorted(known)) or 'none'}). "
         f"Prepare it where there is a network, by `tfds build {path} --data_dir DIR/tfds`, and let "
         "ZOO_DATA_DIR or --data.data-dir point to DIR"
     )

@@ -1,4 +1,4 @@
-"""Reading TFDS data sets that lie on disk, prepared before."""
+"""TFDS data sets that were prepared on disk before."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ import importlib
 from typing import Any
 
 from zoo.config import did_you_mean
-from zoo.pipelines import folders
-from zoo.pipelines.base import Dataset, shown, tensorflow
+from zoo.pipelines.base import quoted
+from zoo.pipelines.sources import locations
+from zoo.pipelines.tfdata import Dataset, tensorflow, traced
 
 CHUNK = 256
-"""Examples that are parsed at once."""
+"""Number of examples that are parsed at once."""
 
 
 class Prepared:
     """A TFDS data set on disk.
 
     Args:
-      name: as `folders.find_tfds` has it.
+      name: as in `locations.find_tfds`.
       data_dir: the folder to look into first.
 
     Raises:
@@ -33,8 +34,8 @@ class Prepared:
             raise ImportError(
                 f'TFDS data sets need tensorflow-datasets ({error}): pip install "flax-zoo[train]"'
             ) from error
-        # What lies on disk describes itself. The builder of that name would ask the network.
-        self._builder = self._tfds.builder_from_directory(folders.find_tfds(name, data_dir))
+        # The files on disk describe themselves; TFDS's builder of that name would ask the network.
+        self._builder = self._tfds.builder_from_directory(locations.find_tfds(name, data_dir))
         self._info = self._builder.info
         self.name: str = self._info.full_name
         """Name, configuration and version."""
@@ -46,14 +47,14 @@ class Prepared:
 
     @property
     def class_names(self) -> dict[str, tuple[str, ...]]:
-        """For each column of classes: their names."""
+        """The names of the classes of each column of classes."""
         label = self._tfds.features.ClassLabel
         features = self._info.features.items()
         return {name: tuple(column.names) for name, column in features if isinstance(column, label)}
 
     @property
     def tag_names(self) -> dict[str, tuple[str, ...]]:
-        """For each column of sequences of classes, one a word: their names."""
+        """The names of the classes of each column of sequences of classes, one for each word."""
         label, sequence = self._tfds.features.ClassLabel, self._tfds.features.Sequence
         return {
             name: tuple(column.feature.names)
@@ -62,7 +63,7 @@ class Prepared:
         }
 
     def count(self, split: str) -> int:
-        """The number of rows of a split, or of a part of one as `train[:10%]`.
+        """The number of rows of a split, or of a part of one such as `train[:10%]`.
 
         Raises:
           LookupError: there is no such split.
@@ -72,7 +73,7 @@ class Prepared:
             if base not in self.splits:
                 raise LookupError(
                     f"{self.name} has no split {base!r}{did_you_mean(base, self.splits)}; it has "
-                    f"{shown(self.splits)}"
+                    f"{quoted(self.splits)}"
                 )
         return int(self._info.splits[split].num_examples)
 
@@ -80,8 +81,9 @@ class Prepared:
         """The rows of a split, one dict of tensors each, in the same order each time.
 
         Args:
-          split: TFDS's expression.
-          decode_all: images of several sizes too; otherwise they are the content of their files.
+          split: a split expression of TFDS.
+          decode_all: decode images of several sizes too; otherwise they are the content of their
+            files.
         """
         tf, kinds = tensorflow(), self._tfds.features
         encoded = {} if decode_all else self._images_of_several_sizes()
@@ -100,20 +102,24 @@ class Prepared:
                 "skip": tf.constant([part.skip for part in parts], tf.int64),
                 "take": tf.constant([part.take for part in parts], tf.int64),
             }
-        ).flat_map(
-            lambda part: tf.data.TFRecordDataset(part["file"]).skip(part["skip"]).take(part["take"])
-        )
-        rows = records.batch(CHUNK).map(lambda chunk: tf.io.parse_example(chunk, spec)).unbatch()
+        ).flat_map(traced(_records))
+        parse = traced(lambda chunk: tf.io.parse_example(chunk, spec))
+        rows = records.batch(CHUNK).map(parse).unbatch()
         if kinds.Image not in types:
             return rows
-        return rows.map(
-            lambda row: decode(row, decoders=encoded), num_parallel_calls=tf.data.AUTOTUNE
-        )
+        decoded = traced(lambda row: decode(row, decoders=encoded))
+        return rows.map(decoded, num_parallel_calls=tf.data.AUTOTUNE)
 
     def _images_of_several_sizes(self) -> dict[str, Any]:
-        """TFDS's word for leaving them as they are, by column."""
+        """TFDS's mark for columns that it should not decode, by column."""
         return {
             name: self._tfds.decode.SkipDecoding()
             for name, column in self._info.features.items()
             if isinstance(column, self._tfds.features.Image) and None in column.shape[:2]
         }
+
+
+def _records(part: dict[str, Any]) -> Dataset:
+    """The serialized examples of a part of a file."""
+    records = tensorflow().data.TFRecordDataset(part["file"])
+    return records.skip(part["skip"]).take(part["take"])

@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 
 from zoo import preprocessing
-from zoo.pipelines import image_files
 from zoo.pipelines.augment import Augmentation
 from zoo.pipelines.base import LabelError
 from zoo.pipelines.images import ImageClassificationData
+from zoo.pipelines.sources import image_files
 from zoo.preprocessing import ImagePreprocessing
 
 either = pytest.mark.parametrize("cache", [True, False], ids=["cached", "opened each time"])

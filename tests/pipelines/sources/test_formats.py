@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from zoo.pipelines.base import ColumnError
+from zoo.pipelines.sources import opening
+from zoo.pipelines.sources.source import Source
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Writes a file and gives its path."""
+
+    def write(name: str, content: str | bytes) -> Path:
+        path = tmp_path / name
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return path
+
+    return write
+
+
+def texts(source: Source, column: str = "text") -> list[str]:
+    return [value.decode() for value in source.column(column)]
+
+
+def message(error: type[Exception], function, *arguments, **keywords) -> str:
+    """The text of the error that a call raises; it must be one line."""
+    with pytest.raises(error) as raised:
+        function(*arguments, **keywords)
+    text = str(raised.value)
+    assert "\n" not in text
+    return text
+
+
+def test_csv_fields_may_be_quoted(write):
+    path = write("a.csv", 'text,label\n"He said ""no"",\nthen left",neg\r\nfine,pos\n')
+    source = opening.from_file(path)
+    assert texts(source) == ['He said "no",\nthen left', "fine"]
+    assert texts(source, "label") == ["neg", "pos"]
+    assert source.num_rows == source.count() == 2
+
+
+def test_tsv_is_separated_by_tabs(write):
+    assert texts(opening.from_file(write("a.tsv", "text\tlabel\na, b\tx\n"))) == ["a, b"]
+
+
+def test_a_field_may_be_as_long_as_a_book(write):
+    book = "word " * 50_000
+    assert texts(opening.from_file(write("a.csv", f"text\n{book}\n"))) == [book]
+
+
+def test_jsonl_has_an_object_a_line(write):
+    path = write(
+        "a.jsonl",
+        '{"text": "a\\nb", "label": 3, "ok": true}\n\n{"text": "é", "label": 1, "ok": false}',
+    )
+    source = opening.from_file(path)
+    assert texts(source) == ["a\nb", "é"]
+    assert source.column("label").tolist() == [3, 1]
+    assert source.column("ok").tolist() == [1, 0]
+
+
+def test_jsonl_columns_that_nobody_wants_may_be_anything(write):
+    path = write("a.jsonl", '{"text": "a", "meta": null}\n{"text": "b"}\n')
+    assert texts(opening.from_file(path, ["text"])) == ["a", "b"]
+
+
+def test_numbers_among_names_are_names(write):
+    path = write("a.jsonl", '{"label": "a"}\n{"label": 7}\n')
+    assert texts(opening.from_file(path), "label") == ["a", "7"]
+
+
+def test_a_text_file_has_a_row_for_each_line(write):
+    assert texts(opening.from_file(write("a.txt", "one\r\n\nthree\x0b!\n"))) == [
+        "one",
+        "",
+        "three\x0b!",
+    ]
+
+
+def test_the_mark_that_spreadsheets_put_first_is_not_part_of_a_name(write):
+    assert opening.from_file(write("a.csv", b"\xef\xbb\xbftext\na\n")).names == ("text",)
+
+
+def test_a_missing_column_lists_those_there_are(write):
+    path = write("a.csv", "title,label\na,x\n")
+    assert message(ColumnError, opening.from_file, path, ["titel"]) == (
+        f"{path} has no column 'titel'; did you mean 'title'?; its columns are 'title', 'label'"
+    )
+
+
+def test_a_missing_column_of_a_jsonl_line_lists_those_there_are(write):
+    path = write("a.jsonl", '{"text": "a", "label": 1}\n{"text": "b"}\n')
+    assert message(ColumnError, opening.from_file, path) == (
+        f"{path}, line 2 has no column 'label'; its columns are 'text'"
+    )
+
+
+@pytest.mark.parametrize("content", ["", "text,label\n", "\n\n"])
+def test_an_empty_file_is_refused(write, content):
+    path = write("a.csv", content)
+    assert message(ValueError, opening.from_file, path) == f"{path} is empty: it has no rows"
+
+
+def test_bytes_that_are_not_utf8_are_named_with_their_line(write):
+    path = write("a.csv", b"text,label\nfine,x\ncaf\xe9,x\n")
+    assert message(ValueError, opening.from_file, path) == (
+        f"{path}, line 3: byte 0xe9 at offset 21 is not UTF-8; save the file as UTF-8, as "
+        "`iconv -f LATIN1 -t UTF-8 a.csv` does"
+    )
+
+
+def test_an_unknown_suffix_lists_the_known_ones(write):
+    path = write("a.parquet", "x")
+    assert message(ValueError, opening.from_file, path) == (
+        f"{path} has the suffix '.parquet'; known are .csv, .tsv, .jsonl, .txt"
+    )
+
+
+def test_a_row_of_another_length_is_named_with_its_line(write):
+    path = write("a.csv", 'text,label\n"two\nlines",x\na,b,c\n')
+    assert message(ValueError, opening.from_file, path) == (
+        f"{path}, line 4: 3 field(s), but there are 2 columns: 'text', 'label'"
+    )
+
+
+def test_a_quote_without_end_is_named_with_its_line(write):
+    path = write("a.csv", 'text,label\n"never ends,x\n')
+    assert message(ValueError, opening.from_file, path).startswith(f"{path}, line 2: ")
+
+
+@pytest.mark.parametrize(
+    ("line", "what"),
+    [
+        ('{"text": "a"', "not JSON: "),
+        ('["a"]', '["a"] is not a JSON object'),
+        ('{"text": null}', "column 'text' is null; it must be a string or a number"),
+        ('{"text": ["a", "b"]}', 'column \'text\' is ["a", "b"]; it must be a string or a number'),
+    ],
+)
+def test_a_broken_line_of_jsonl_is_named(write, line, what):
+    path = write("a.jsonl", f'{{"text": "fine"}}\n{line}\n')
+    assert message(ValueError, opening.from_file, path).startswith(f"{path}, line 2: {what}")
+
+
+def test_half_a_character_is_not_text(write):
+    path = write("a.jsonl", '{"text": "fine"}\n{"text": "\\ud800"}\n')
+    assert message(ValueError, opening.from_file, path).startswith(
+        f"{path}: column 'text', row 2 is not Unicode text ("
+    )

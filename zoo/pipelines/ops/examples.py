@@ -1,0 +1,131 @@
+"""Steps that work on single examples: choosing features, ids, filters, lengths, weights."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from zoo.pipelines.base import Array
+from zoo.pipelines.ops.execution import Step, mapped
+from zoo.pipelines.tfdata import Tensor, numpy_function, tensorflow, traced
+
+if TYPE_CHECKING:
+    from zoo.tokenizers import Tokenizer
+
+CHUNK = 256
+"""Number of examples that are handed to Python at once."""
+
+INPUTS = ("inputs",)
+
+
+def select(**columns: str) -> Step:
+    """Keeps the named features, under new names.
+
+    `select(inputs="text")`: {"text": "a b", "id": 7} -> {"inputs": "a b"}
+    """
+    return mapped(lambda example: {new: example[old] for new, old in columns.items()})
+
+
+def tokenize(tokenizer: Tokenizer, keys: Sequence[str] = INPUTS) -> Step:
+    """Texts become ids (int32).
+
+    `tokenize(ByteTokenizer())`: {"inputs": "Hi"} -> {"inputs": [74, 107]}
+    """
+    tf = tensorflow()
+
+    def encode(texts: Array) -> tuple[Array, Array]:
+        rows = [tokenizer.encode(text.decode()) for text in texts]
+        ids = np.fromiter(itertools.chain.from_iterable(rows), np.int32)
+        return ids, np.array([len(row) for row in rows], np.int64)
+
+    def run(batch: dict[str, Any]) -> dict[str, Any]:
+        for key in keys:
+            ids, lengths = numpy_function(encode, [batch[key]], [tf.int32, tf.int64])
+            ids, lengths = tf.ensure_shape(ids, [None]), tf.ensure_shape(lengths, [None])
+            batch = {**batch, key: tf.RaggedTensor.from_row_lengths(ids, lengths)}
+        return batch
+
+    def dense(example: dict[str, Any]) -> dict[str, Any]:
+        return {key: tf.convert_to_tensor(value) for key, value in example.items()}
+
+    # A call into Python costs as much as tokenizing a sentence: one call for many texts. The other
+    # features may be of any length, hence ragged batches.
+    return lambda dataset: dataset.ragged_batch(CHUNK).map(traced(run)).unbatch().map(traced(dense))
+
+
+def look_up(key: str, table: Mapping[Any, int]) -> Step:
+    """Replaces texts or numbers by numbers (int32).
+
+    `look_up("targets", {b"neg": 0, b"pos": 1})`: {"targets": "pos"} -> {"targets": 1}; a value that
+    is not in the table stops the pipeline.
+    """
+    tf = tensorflow()
+    keys = tf.constant(list(table), tf.string if isinstance(next(iter(table)), bytes) else tf.int64)
+    values = tf.constant(list(table.values()), tf.int64)
+    numbers = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(keys, values), -1)
+
+    def replace(example: dict[str, Any]) -> dict[str, Any]:
+        number = numbers.lookup(tf.cast(example[key], keys.dtype))
+        known = tf.debugging.assert_non_negative(number, f"{key}: a value is not in the table")
+        with tf.control_dependencies([known]):
+            return {**example, key: tf.cast(number, tf.int32)}
+
+    return mapped(replace)
+
+
+def filter_by_length(
+    max_len: int | None = None, min_len: int = 0, keys: Sequence[str] = INPUTS
+) -> Step:
+    """Drops examples whose length, the longest of the `keys`, is out of bounds.
+
+    Both bounds are inclusive. `filter_by_length(3, 2)`: lengths 1, 2, 3, 4 -> 2, 3
+    """
+
+    def within(example: dict[str, Any]) -> Any:
+        length = length_of(example, keys)
+        enough = length >= min_len
+        return enough if max_len is None else enough & (length <= max_len)
+
+    return lambda dataset: dataset.filter(traced(within))
+
+
+def truncate(**lengths: int) -> Step:
+    """Cuts sequences off.
+
+    `truncate(inputs=2)`: {"inputs": [5, 6, 7]} -> {"inputs": [5, 6]}; {"inputs": [5]} stays.
+    """
+    return mapped(
+        lambda example: {
+            **example,
+            **{key: example[key][:length] for key, length in lengths.items()},
+        }
+    )
+
+
+def add_weights(id_to_mask: int | None = None) -> Step:
+    """Adds `weights` (float32): 1 for each target, or 0 where the target is `id_to_mask`.
+
+    Weights that are there already are multiplied. Works on examples and on batches.
+
+    `add_weights(id_to_mask=0)`: {"targets": [5, 6, 0]} -> {…, "weights": [1.0, 1.0, 0.0]}; with
+    "weights": [3, 1, 1] there before -> [3.0, 1.0, 0.0]
+    """
+    tf = tensorflow()
+
+    def add(example: dict[str, Any]) -> dict[str, Any]:
+        weights = tf.cast(example.get("weights", tf.ones_like(example["targets"])), tf.float32)
+        if id_to_mask is not None:
+            weights *= tf.cast(example["targets"] != id_to_mask, tf.float32)
+        return {**example, "weights": weights}
+
+    return mapped(add)
+
+
+def length_of(example: Mapping[str, Tensor], keys: Sequence[str]) -> Tensor:
+    """The length of the longest of some features: int64 []."""
+    tf = tensorflow()
+    lengths = [tf.shape(example[key], tf.int64)[0] for key in keys]
+    return lengths[0] if len(lengths) == 1 else tf.reduce_max(tf.stack(lengths))
