@@ -24,6 +24,7 @@ def test_every_public_name_resolves_and_is_documented():
     import zoo
 
     assert sorted(zoo.__all__) == [
+        "Recipe",
         "card",
         "create",
         "evaluate",
@@ -80,8 +81,8 @@ def test_a_recipe_is_read_by_a_process_that_has_imported_nothing_of_it(tmp_path)
         f"{written}.write_text(config.to_json(zoo.recipe('lstm_ner')))"
     )
     names = python(
-        "from pathlib import Path; from zoo.train import recipe;"
-        f"read = recipe.read({written});"
+        "from pathlib import Path; from zoo.train import recipe_files;"
+        f"read = recipe_files.read({written});"
         "print(type(read.data).__name__, type(read.model).__name__, type(read.task).__name__)"
     )
     assert names == ["TaggingData", "LSTMTaggerConfig", "Tagging"]
