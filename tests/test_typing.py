@@ -57,6 +57,7 @@ MISTAKES = {
     "translate('a', beam=3)": "Unexpected keyword argument",
     "translate('a', num_return=2).text": 'has no attribute "text"',
     "zoo.load('any', dtype='half')": "incompatible type",
+    "zoo.laod('any')": 'has no attribute "laod"',
     "zoo.load('any').genrate('a')": 'has no attribute "genrate"',
 }
 

@@ -12,6 +12,7 @@ from zoo.registry import attach
 
 if TYPE_CHECKING:
     from zoo import pipelines as pipelines
+    from zoo import predictors as predictors
     from zoo import tokenizers as tokenizers
     from zoo import train as train
     from zoo.config import override as override
@@ -27,27 +28,9 @@ if TYPE_CHECKING:
     from zoo.train.recipe import Recipe as Recipe
     from zoo.train.recipe_files import get
 
-    fit, recipe = run, get
+    fit = run
+    recipe = get
+else:
+    __getattr__, __dir__, __all__ = attach(__name__)
 
 __version__ = "0.1.0"
-
-__getattr__, __dir__, __all__ = attach(
-    __name__,
-    {
-        "Recipe": "zoo.train.recipe:Recipe",
-        "card": "zoo.hub:card",
-        "create": "zoo.models:create",
-        "evaluate": "zoo.train.evaluation:evaluate",
-        "export": "zoo.hub:export",
-        "fit": "zoo.train.loop:run",
-        "list_models": "zoo.registry:list_models",
-        "list_pretrained": "zoo.hub:list_pretrained",
-        "list_recipes": "zoo.registry:list_recipes",
-        "load": "zoo.hub:load",
-        "override": "zoo.config:override",
-        "pipelines": "zoo.pipelines",
-        "recipe": "zoo.train.recipe_files:get",
-        "tokenizers": "zoo.tokenizers",
-        "train": "zoo.train",
-    },
-)
