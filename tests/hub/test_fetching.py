@@ -354,11 +354,11 @@ def test_the_message_says_what_was_tried_and_how_to_do_without(server, cache, pu
     card = publish(body, server.url("/gone"), f"http://127.0.0.1:{port}/x", "ftp://nowhere/y")
     digest = hashlib.sha256(body).hexdigest()
     assert re.fullmatch(
-        r"toy\.safetensors \(0\.0 MB\) of 'toy' cannot be had: "
+        r"toy\.safetensors \(0\.0 MB\) of 'toy' is not available: "
         rf"{server.url('/gone')}: 404 Not Found; "
         rf"http://127.0.0.1:{port}/x: no connection \(Failed to establish .* refused\); "
         r"ftp://nowhere/y: No connection adapters were found for 'ftp://nowhere/y'\. "
-        rf"To place it by hand, put the file with sha256 {digest} at {cache}/toy\.safetensors"
+        rf"To add it by hand, put the file with sha256 {digest} at {cache}/toy\.safetensors"
         + SMALLER,
         refused(card),
     )
@@ -377,7 +377,7 @@ def test_a_transfer_that_breaks_off_is_not_kept(server, cache, publish, body):
     server.files["/toy.safetensors"] = body[:100]
     assert f"100 bytes instead of {len(body):,}" in refused(card)
     server.lengths["/toy.safetensors"] = len(body)
-    assert "/toy.safetensors: the transfer broke off. To place" in refused(card)
+    assert "/toy.safetensors: the connection was lost. To add" in refused(card)
     assert names(cache) == set()
 
 
@@ -427,7 +427,7 @@ def test_offline_nothing_is_asked_for(server, cache, publish, body, monkeypatch,
     monkeypatch.setenv("ZOO_OFFLINE", "1")
     card = publish(body, server.url(url))
     message = refused(card)
-    assert f"{server.url(url)}: not asked, as ZOO_OFFLINE is set. To place it by hand" in message
+    assert f"{server.url(url)}: not asked, because ZOO_OFFLINE is set. To add it by hand" in message
     assert server.asked == []
     (cache / "toy.safetensors").write_bytes(body)
     zoo.load(card)

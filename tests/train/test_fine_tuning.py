@@ -193,6 +193,6 @@ def test_a_missing_file_of_a_card_is_named(source, tmp_path):
     (tmp_path / "topics" / "topics.safetensors").unlink()
     with pytest.raises(
         OSError,
-        match=r"topics\.safetensors .* of 'topics' cannot be had: it is not beside the card",
+        match=r"topics\.safetensors .* of 'topics' is not available: it is not beside the card",
     ):
         zoo.load(tmp_path / "topics")

@@ -14,9 +14,7 @@ from zoo.cli.parsing import parse, parse_known
 from zoo.cli.training import recipe_of
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from zoo.pipelines.base import Data, Example
+    from zoo.pipelines.base import Array, Data, Example
     from zoo.train.recipe import Recipe
 
 COUNTED = 200
@@ -106,7 +104,7 @@ def _raw(value: Any) -> str:
     return _cut(value if isinstance(value, str) else repr(value))
 
 
-def _is_sequence(array: np.ndarray[Any, Any]) -> bool:
+def _is_sequence(array: Array) -> bool:
     """Whether an input is a row of ids."""
     return array.ndim == 1 and array.dtype.kind == "i"
 
@@ -130,16 +128,16 @@ def _label_counts(examples: Sequence[Example], labels: Sequence[str]) -> Iterato
     yield f"  {_cut(listed, 10 * WIDTH)}"
 
 
-def _batch(batch: Mapping[str, np.ndarray[Any, Any]]) -> Iterator[str]:
+def _batch(batch: Mapping[str, Array]) -> Iterator[str]:
     shapes = ", ".join(f"{name} {_shape(array)}" for name, array in batch.items())
     yield f"first batch: {shapes}"
 
 
-def _shape(array: np.ndarray[Any, Any]) -> str:
+def _shape(array: Array) -> str:
     return f"{array.dtype} [{', '.join(map(str, array.shape))}]"
 
 
-def _values(array: np.ndarray[Any, Any]) -> str:
+def _values(array: Array) -> str:
     """The values of a small array or of ids, the range of any other."""
     if array.ndim == 0 or _is_sequence(array):
         return _cut(" ".join(map(str, array.ravel().tolist())))

@@ -1,9 +1,9 @@
 """The files of a published model: beside its card, in the cache, or fetched from the card's urls.
 
-The cache has a folder for each model. Whatever the zoo puts there has been verified, is written
-under another name and renamed, and has a receipt beside it; a file without one, which the user has
-put there, is verified when it is first needed. One process at a time fetches for a model. A
-checkpoint of trax is converted when it is fetched, and only what it became is kept.
+The cache has a folder for each model. The zoo verifies a file before it puts it there, writes it
+under another name, renames it, and writes a receipt beside it. A file without a receipt was put
+there by the user and is verified when it is first needed. Only one process at a time fetches for a
+model. A checkpoint of trax is converted when it is fetched, and only the result is kept.
 """
 
 from __future__ import annotations
@@ -27,33 +27,33 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 TIMEOUT = 30
-"""Seconds in which a server must send something."""
+"""Seconds within which a server must send something."""
 
 CHUNK = 1 << 20
-"""Bytes that are read from a server at a time."""
+"""Bytes read from a server at a time."""
 
 
 class HubError(OSError):
-    """A model's file cannot be had; one line says what was tried, and how to place it by hand."""
+    """A model's file is not available; one line says what was tried, and how to add it by hand."""
 
 
 def cache_folder() -> Path:
-    """Where what is fetched or compiled is kept: `ZOO_CACHE`, else the platform's user cache."""
+    """The folder for what is fetched or compiled: `ZOO_CACHE`, or the platform's user cache."""
     import pooch
 
     return Path(os.environ.get("ZOO_CACHE") or pooch.os_cache("zoo"))
 
 
 def path_of(card: Card, file: File, folder: Path) -> Path:
-    """Where a file of a card lies, as the zoo reads it; it is fetched or converted first if needed.
+    """The path of a file of a card, which is fetched or converted first if needed.
 
     Args:
       card: the card.
       file: one of its files.
-      folder: where the card lies.
+      folder: the folder of the card.
 
     Raises:
-      HubError: it is not there and cannot be fetched.
+      HubError: it is missing and cannot be fetched.
       CardError: it is a checkpoint of trax that does not fit the card's config.
     """
     path = _ready(card, file, folder)
@@ -62,7 +62,7 @@ def path_of(card: Card, file: File, folder: Path) -> Path:
     cached = _cached(card, file)
     try:
         with _locked(cached.parent):
-            # Whoever had the lock before may have fetched it.
+            # The process that held the lock may have fetched it.
             return _ready(card, file, folder) or _obtain(card, file, folder)
     except HubError:
         raise
@@ -72,19 +72,19 @@ def path_of(card: Card, file: File, folder: Path) -> Path:
 
 
 def digest_of(file: File, path: Path) -> str:
-    """The sha256 that `path`, as `path_of` gave it, must have."""
+    """The sha256 that a file returned by `path_of` must have."""
     receipt = Receipt.beside(path) if file.format == "trax" else None
     return receipt.sha256 if receipt else file.sha256
 
 
 @dataclass(frozen=True)
 class Receipt:
-    """What a file in the cache was when it was verified or converted; it lies beside that file."""
+    """A record beside a file in the cache, written when the file was verified or converted."""
 
     source: str
     """The sha256 that the card names."""
     sha256: str
-    """Of the file itself: another one where it was converted."""
+    """Of the file itself; differs from `source` if it was converted."""
     size: int
     """In bytes."""
 
@@ -96,7 +96,7 @@ class Receipt:
 
     @classmethod
     def beside(cls, path: Path) -> Receipt | None:
-        """The receipt of a file; None where there is none that can be read."""
+        """The receipt of a file; None if there is none that can be read."""
         try:
             return cls(**json.loads(_receipt_path(path).read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):
@@ -116,7 +116,7 @@ def _converted(card: Card, file: File) -> Path:
 
 
 def _ready(card: Card, file: File, folder: Path) -> Path | None:
-    """The path of a file that nothing needs to be done to."""
+    """The path of a file that is ready for use; None if something must be done first."""
     if file.format == "trax":
         path = _converted(card, file)
     elif (beside := folder / file.name).is_file():
@@ -127,7 +127,7 @@ def _ready(card: Card, file: File, folder: Path) -> Path | None:
 
 
 def _is_whole(path: Path, file: File) -> bool:
-    """Whether a file in the cache is the one its receipt speaks of, as far as can be seen at once.
+    """Whether a file in the cache matches its receipt. Only its size and header are checked.
 
     `zoo verify` reads all of it.
     """
@@ -145,7 +145,10 @@ def _is_whole(path: Path, file: File) -> bool:
 
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Holds the lock of a model's folder in the cache, which the system releases at the latest."""
+    """Holds the lock of a model's folder in the cache.
+
+    The operating system releases it if the process dies.
+    """
     from filelock import FileLock, Timeout
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -162,7 +165,7 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _obtain(card: Card, file: File, folder: Path) -> Path:
-    """Verifies what is at hand, else fetches; then converts, or writes the receipt."""
+    """Verifies or fetches a file, then converts it, or writes its receipt."""
     cached = _cached(card, file)
     source = _verified(card, file, folder)
     if file.format != "trax":
@@ -175,7 +178,7 @@ def _obtain(card: Card, file: File, folder: Path) -> Path:
 
 
 def _verified(card: Card, file: File, folder: Path) -> Path:
-    """The file with the card's sha256: the one at hand, else from the first url that gives it."""
+    """The file with the card's sha256: one that exists, or from the first url that has it."""
     cached = _cached(card, file)
     tried = []
     for path in (folder / file.name, cached):
@@ -187,7 +190,7 @@ def _verified(card: Card, file: File, folder: Path) -> Path:
             else:
                 return path
     if os.environ.get("ZOO_OFFLINE", "0") not in ("", "0"):
-        tried += [f"{url}: not asked, as ZOO_OFFLINE is set" for url in file.urls]
+        tried += [f"{url}: not asked, because ZOO_OFFLINE is set" for url in file.urls]
         raise HubError(_message(card, file, folder, tried))
     for url in file.urls:
         try:
@@ -209,10 +212,10 @@ def _verify(path: Path, file: File) -> None:
 
 
 def _download(url: str, file: File, target: Path) -> None:
-    """Fetches a url; `target` is there, verified, or untouched.
+    """Fetches a url to `target`, which is written only once it has been verified.
 
     Raises:
-      OSError: it cannot be fetched, or is not the file.
+      OSError: it cannot be fetched, or is another file.
     """
     import pooch
     from rich.console import Console
@@ -232,7 +235,7 @@ def _download(url: str, file: File, target: Path) -> None:
             progressbar=_Bar(progress, file),
             chunk_size=CHUNK,
             timeout=TIMEOUT,
-            # A server that compressed on the way would give another file.
+            # A server that compresses would send other bytes.
             headers={"Accept-Encoding": "identity"},
         )
         fetch(url, str(temporary), None)
@@ -240,7 +243,7 @@ def _download(url: str, file: File, target: Path) -> None:
 
 
 class _Bar:
-    """What pooch expects of a progress bar, shown by rich."""
+    """A progress bar with the methods that pooch calls, drawn by rich."""
 
     def __init__(self, progress: Progress, file: File) -> None:
         self._progress = progress
@@ -258,7 +261,7 @@ class _Bar:
 
 
 def _convert(card: Card, file: File, source: Path) -> None:
-    """Writes the weights of a trax checkpoint, which has been verified, as safetensors."""
+    """Writes the weights of a verified trax checkpoint as safetensors."""
     from zoo.interop import trax
     from zoo.storage import weights
 
@@ -288,7 +291,7 @@ def _require_space(folder: Path, needed: int) -> None:
 
 
 def _reason(error: OSError) -> str:
-    """Why a source failed, without what the line says already (the url)."""
+    """Why a source failed, without the url, which the message has already."""
     import requests
 
     if isinstance(error, requests.HTTPError) and error.response is not None:
@@ -296,7 +299,7 @@ def _reason(error: OSError) -> str:
     if isinstance(error, requests.Timeout):
         return f"no answer within {TIMEOUT} s"
     if isinstance(error, requests.exceptions.ChunkedEncodingError):
-        return "the transfer broke off"
+        return "the connection was lost"
     if isinstance(error, requests.ConnectionError):
         cause = getattr(error.args[0], "reason", error)
         return f"no connection ({str(cause).split(': ', 1)[-1]})"
@@ -304,12 +307,12 @@ def _reason(error: OSError) -> str:
 
 
 def _message(card: Card, file: File, folder: Path, tried: list[str]) -> str:
-    """The line of a HubError: what was tried, the way by hand, the way without a download."""
+    """The line of a HubError: what was tried, what to do, and what needs no download."""
     place = _cached(card, file) if file.urls else folder / file.name
     line = (
-        f"{file.name} ({_megabytes(file.size)}) of {card.name!r} cannot be had: "
+        f"{file.name} ({_megabytes(file.size)}) of {card.name!r} is not available: "
         f"{'; '.join(tried) or 'it is not beside the card, which names no url'}. "
-        f"To place it by hand, put the file with sha256 {file.sha256} at {place}"
+        f"To add it by hand, put the file with sha256 {file.sha256} at {place}"
     )
     if not card.alternative:
         return line

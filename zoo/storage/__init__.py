@@ -1,1 +1,1 @@
-"""What lies on disk: cards, weights, checkpoints of runs, files written whole or not at all."""
+"""Models on disk: cards, weights, checkpoints of runs, files written completely or not at all."""

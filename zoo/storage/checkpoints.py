@@ -1,9 +1,9 @@
-"""The checkpoints of a run: Orbax, behind one small class.
+"""The checkpoints of a run: Orbax behind one small class.
 
-A checkpoint is a folder `checkpoints/STEP` with three items, so that a predictor can read the first
-one alone: `variables` (what the module takes), `optimizer` (its state) and `progress` (JSON). Orbax
-writes it under another name and renames it at the end, so that a process killed while saving leaves
-the one before it untouched.
+A checkpoint is a folder `checkpoints/STEP` with three items: `variables` (the module's),
+`optimizer` (its state) and `progress` (JSON). A predictor reads only the first. Orbax writes a
+checkpoint under another name and renames it at the end, so a process killed while saving leaves the
+one before it intact.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ FOLDER = "checkpoints"
 
 
 class CheckpointWarning(UserWarning):
-    """A checkpoint could not be read and an older one was used."""
+    """A checkpoint could not be read, and an older one was used."""
 
 
 Step: TypeAlias = int | Literal["best", "latest", "average"]
-"""Which checkpoint of a run: the best (the latest where it keeps none), the latest, the mean of all
-that are kept (`Recipe.keep_checkpoints`), or a number."""
+"""Which checkpoint of a run: the best (the latest if the run keeps no best one), the latest, the
+mean of all that are kept (`Recipe.keep_checkpoints`), or that of a step."""
 
 
 @dataclass(frozen=True)
 class Best:
-    """The metric that says which checkpoint is the best one."""
+    """The metric that decides which checkpoint is the best."""
 
     metric: str
     mode: Literal["max", "min"]
@@ -50,10 +50,10 @@ class Best:
 
 
 class Checkpoints:
-    """Saves and restores; keeps the latest ones and, where `best` is given, the best one.
+    """Saves and restores. Keeps the latest checkpoints and, if `best` is given, the best one.
 
-    Orbax's `max_to_keep` with `best_fn` would delete the newest checkpoint when it is not among the
-    best, and a resumed run would lose work; a preservation policy keeps both.
+    Orbax's `max_to_keep` with `best_fn` would delete the newest checkpoint if it is not among the
+    best, and a resumed run would lose work. A preservation policy keeps both.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class Checkpoints:
                     preservation_policy=policies.AnyPreservationPolicy(keep),
                     best_fn=score,
                     best_mode=best.mode if best else "max",
-                    # An error (a full disk) belongs to the step that saved.
+                    # An error, such as a full disk, must be raised by the step that saves.
                     enable_async_checkpointing=False,
                     cleanup_tmp_directories=not read_only,
                     read_only=read_only,
@@ -98,7 +98,7 @@ class Checkpoints:
         return tuple(sorted(self._manager.all_steps()))
 
     def best_step(self) -> int | None:
-        """The step of the best checkpoint; None where no metric was ever saved."""
+        """The step of the best checkpoint; None if no metric was ever saved."""
         return self._manager.best_step() if self.best else None
 
     def save(
@@ -110,12 +110,18 @@ class Checkpoints:
         progress: Mapping[str, Any],
         metrics: Mapping[str, float] | None,
     ) -> None:
-        """Writes the checkpoint of `step`; `metrics` are those measured at this very step, if any.
+        """Writes the checkpoint of a step.
+
+        Args:
+          step: its number.
+          variables, optimizer: trees of arrays.
+          progress: JSON-ready values.
+          metrics: those measured at this very step; None if none were.
 
         Raises:
-          OSError: it could not be written; the checkpoints that were there are unharmed.
+          OSError: it could not be written; earlier checkpoints are intact.
         """
-        # Orbax's threads print tracebacks when a disk fills up under them: better not to begin.
+        # Orbax's threads print tracebacks when the disk fills up, so check before.
         needed = sum(leaf.nbytes for leaf in jax.tree.leaves((variables, optimizer)))
         free = shutil.disk_usage(self.folder).free
         if free < needed:
@@ -136,16 +142,14 @@ class Checkpoints:
                     metrics=dict(metrics) if metrics is not None else None,
                     force=True,
                 )
-        except Exception as error:  # TensorStore has a ValueError with the system's message
+        except Exception as error:  # TensorStore raises a ValueError with the system's message
             if not _is_write_error(error):
                 raise
             raise self._not_written(step, _reason(error)) from error
 
     def _not_written(self, step: int, reason: str) -> OSError:
         last = self.steps()[-1:]
-        kept = (
-            f"the checkpoint of step {last[0]} is unharmed" if last else "there was no earlier one"
-        )
+        kept = f"the checkpoint of step {last[0]} is intact" if last else "there was no earlier one"
         return OSError(
             f"the checkpoint of step {step} could not be written to {self.folder}: "
             f"{reason}; {kept}. Free some space and run the same command again"
@@ -154,18 +158,18 @@ class Checkpoints:
     def restore(
         self, *, variables: Any, optimizer: Any
     ) -> tuple[int, Any, Any, dict[str, Any]] | None:
-        """The latest checkpoint that can be read, or None where there is none.
+        """The latest checkpoint that can be read, or None if there is none.
 
         Args:
-          variables, optimizer: trees of arrays (or of shapes with shardings) that say what
-            to restore, and where to.
+          variables, optimizer: trees of arrays, or of shapes with shardings: what to restore, and
+            where to.
 
         Returns:
-          step, variables, optimizer state, progress. Later ones, which cannot be read, are renamed
-          to `STEP.unreadable`, with a warning, so that the run can save those steps again.
+          step, variables, optimizer state, progress. Later checkpoints, which cannot be read, are
+          renamed to `STEP.unreadable` with a warning, so that the run can save those steps again.
 
         Raises:
-          OSError: there are checkpoints, and none can be read.
+          OSError: there are checkpoints, but none can be read.
         """
         args = ocp.args.Composite(
             variables=ocp.args.StandardRestore(_abstract(variables)),
@@ -175,20 +179,20 @@ class Checkpoints:
         steps = self.steps()
         for step in reversed(steps):
             restored = self._try(step, args)
-            # Of several processes all go on from the same one.
+            # All processes go on from the same checkpoint.
             if multihost_utils.process_allgather(np.array(restored is not None)).all():
                 self._set_aside([later for later in steps if later > step])
                 return step, restored["variables"], restored["optimizer"], restored["progress"]
         if steps:
             raise OSError(
-                f"of the checkpoints in {self.folder} (step {_listed(steps)}) none can be read; "
-                "once what hinders it is mended the same command goes on from there; to start "
-                "afresh use another workdir"
+                f"none of the checkpoints in {self.folder} (step {_listed(steps)}) can be read; "
+                "fix the cause and rerun the same command to resume, or start over in another "
+                "workdir"
             )
         return None
 
     def _set_aside(self, steps: Sequence[int]) -> None:
-        """Renames checkpoints, which no process reads any more."""
+        """Renames checkpoints that no process reads any more."""
         if not steps:
             return
         multihost_utils.sync_global_devices("checkpoints are read")
@@ -201,14 +205,16 @@ class Checkpoints:
         self._manager.reload()
 
     def variables(self, target: Any, step: Step = "best") -> tuple[int, Any]:
-        """The variables of one checkpoint for a predictor: the best, the latest, or that of a step.
+        """The step and the variables of a checkpoint, for a predictor.
 
-        `best` means the latest where the run keeps no best one. `average` is the mean of all that
-        are there (Vaswani et al. 2017, section 6.1), with the step of the latest. Only an automatic
-        choice falls back to another checkpoint when the first cannot be read.
+        Args:
+          target: a tree of arrays, or of shapes with shardings.
+          step: `best` means the latest if the run keeps no best one. `average` is the mean of all
+            checkpoints (Vaswani et al. 2017, section 6.1), with the step of the latest. If the
+            checkpoint cannot be read, another one is used, unless its number was given.
 
         Raises:
-          FileNotFoundError: there is no (readable) checkpoint, or not of that step.
+          FileNotFoundError: there is no readable checkpoint, or not of that step.
         """
         steps = self.steps()
         if isinstance(step, int):
@@ -224,8 +230,8 @@ class Checkpoints:
             ]
         args = ocp.args.Composite(variables=ocp.args.StandardRestore(_abstract(target)))
         if step == "average":
-            found = [self._try(candidate, args) for candidate in candidates]
-            trees = [restored["variables"] for restored in found if restored is not None]
+            all_restored = [self._try(candidate, args) for candidate in candidates]
+            trees = [restored["variables"] for restored in all_restored if restored is not None]
             if trees:
                 return steps[-1], jax.tree.map(lambda *leaves: sum(leaves) / len(leaves), *trees)
         for candidate in candidates:
@@ -286,7 +292,7 @@ def any_in(folder: Path) -> bool:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Orbax reports every step of its work through absl's logger; errors reach us as exceptions."""
+    """Silences absl's logger, to which Orbax reports every step; errors are raised anyway."""
     logger = logging.getLogger("absl")
     level = logger.level
     logger.setLevel(logging.CRITICAL)

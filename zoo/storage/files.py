@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, and their digests."""
+"""Files written completely or not at all, their digests, and the names of folders."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A path to write to. At the end it becomes `path`; after an error nothing is left of it.
+    """A path to write to, which becomes `path` at the end and is deleted after an error.
 
     A process that is killed leaves `path` as it was, and a `.part` that the next one overwrites.
     """
@@ -31,5 +31,5 @@ def sha256(path: Path) -> str:
 
 
 def name_of(folder: Path) -> str:
-    """What a folder is called, if it is given as `.` too; a link has a name of its own."""
+    """The name of a folder, also if it is given as `.`; a link has its own name."""
     return os.path.basename(os.path.abspath(folder))

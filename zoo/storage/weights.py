@@ -1,4 +1,4 @@
-"""Parameter trees as flat names: slash paths, safetensors files, a merge that refuses misfits."""
+"""Trees of parameters: by slash path, in safetensors files, and merged with those of a model."""
 
 from __future__ import annotations
 
@@ -10,42 +10,30 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import traverse_util
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 Tree = Mapping[str, Any]
-"""Nested dicts of arrays, as `module.init` gives them."""
+"""Nested dicts of arrays, the form that `module.init` returns."""
 
 
-def flatten(tree: Tree, prefix: str = "") -> dict[str, Any]:
+def flatten(tree: Tree) -> dict[str, Any]:
     """A tree as slash path -> leaf, in the tree's order.
 
     >>> flatten({"params": {"head": {"bias": 0}}})
     {'params/head/bias': 0}
     """
-    leaves: dict[str, Any] = {}
-    for name, value in tree.items():
-        if isinstance(value, Mapping):
-            leaves |= flatten(value, f"{prefix}{name}/")
-        else:
-            leaves[f"{prefix}{name}"] = value
-    return leaves
+    return dict(traverse_util.flatten_dict(tree, sep="/"))
 
 
 def unflatten(leaves: Mapping[str, Any]) -> dict[str, Any]:
-    """The tree that `flatten` came from."""
-    tree: dict[str, Any] = {}
-    for path, leaf in leaves.items():
-        *parents, name = path.split("/")
-        node = tree
-        for parent in parents:
-            node = node.setdefault(parent, {})
-        node[name] = leaf
-    return tree
+    """The tree of slash paths."""
+    return dict(traverse_util.unflatten_dict(leaves, sep="/"))
 
 
 def save(path: Path, variables: Tree) -> None:
-    """Writes a tree as a safetensors file whose names are slash paths. bfloat16 stays bfloat16.
+    """Writes a tree as a safetensors file whose names are slash paths, in the dtypes of the leaves.
 
     Raises:
       OSError: the disk is full, or the folder cannot be written to.
@@ -58,14 +46,14 @@ def save(path: Path, variables: Tree) -> None:
         save_file(arrays, path)
     except SafetensorError as error:
         raise OSError(f"{path} could not be written: {error}") from error
-    path.chmod(0o644)  # the library leaves it to its owner alone; a cache or a model may be shared
+    path.chmod(0o644)  # the library makes it private; a cache or a model may be shared
 
 
 def load(path: Path) -> dict[str, Any]:
     """The tree of a safetensors file, as NumPy arrays.
 
     Raises:
-      ValueError: the file is not a whole safetensors file.
+      ValueError: the file is not a complete safetensors file.
     """
     try:
         with safe_open(path, framework="numpy") as file:
@@ -77,7 +65,7 @@ def load(path: Path) -> dict[str, Any]:
 
 
 def is_readable(path: Path) -> bool:
-    """Whether a safetensors file is whole: its header is right and speaks of as many bytes."""
+    """Whether a safetensors file has a valid header and the size that the header says."""
     try:
         with safe_open(path, framework="numpy"):
             return True
@@ -86,13 +74,13 @@ def is_readable(path: Path) -> bool:
 
 
 def merge(target: Tree, source: Tree, *, skip: Sequence[str] = ()) -> dict[str, Any]:
-    """`target` with every leaf taken from `source`, save those that `skip` names.
+    """`target` with every leaf taken from `source`, except those that `skip` names.
 
     Args:
-      target: the tree of the new model: its leaves give shape and dtype, and the
-        values of what is skipped.
-      source: the tree of the old one. Leaves that `skip` names may be absent or of any shape.
-      skip: regular expressions that match whole slash paths, as `("params/head/.*",)`.
+      target: the tree of the new model: its leaves give shapes and dtypes, and the values of what
+        is skipped.
+      source: the tree of the old one. Leaves that `skip` names may be missing or of any shape.
+      skip: regular expressions that match whole slash paths, such as `("params/head/.*",)`.
 
     Raises:
       ValueError: a name or a shape differs; the message lists both sides.
