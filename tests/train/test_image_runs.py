@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -17,6 +21,8 @@ from zoo.models.mlp import MLPConfig
 from zoo.pipelines.base import Facts
 from zoo.pipelines.sources.opening import from_tfds
 from zoo.train.state import TrainState, check_batch_size
+
+CHECKOUT = Path(__file__).parents[2]
 
 
 def test_a_resumed_run_has_the_same_weights_and_statistics(image_recipe, image_rows, tmp_path):
@@ -142,6 +148,29 @@ def test_another_data_set_s_classes_are_refused_with_both_sides(image_recipe, im
     others = {**image_rows, "label": np.array(["cat", "dog"])[image_rows["label"]]}
     with pytest.raises(ConfigError, match="'cat', which is not one of the 2 classes '0', '1'; the"):
         zoo.evaluate(result.workdir, data=others)
+
+
+def test_the_digits_train_without_tensorflow(tmp_path):
+    program = """
+        import sys
+        for name in ("tensorflow", "tensorflow_datasets"):
+            sys.modules[name] = None  # importing it fails
+        import zoo
+        recipe = zoo.override(zoo.recipe("mlp_digits"), {"steps": 40, "eval_every": 20})
+        result = zoo.fit(recipe, sys.argv[1], quiet=True)
+        assert result.metrics["test/accuracy"] > 0.8
+        assert zoo.evaluate(sys.argv[1], limit=100)["test/accuracy"] > 0.7
+    """
+    ended = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program), tmp_path / "run"],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == 0, ended.stderr
+    names = {path.name for path in (tmp_path / "run").iterdir()}
+    assert {"card.toml", "metrics.jsonl", "learning_curve.png"} <= names
+    assert not any(name.startswith("events") for name in names)
 
 
 RECIPES = (

@@ -62,25 +62,18 @@ def run(
     """
     keep_freed_memory()
     recipe = recipe_files.get(source) if isinstance(source, str) else source
+    if isinstance(init_from, str):
+        init_from = InitFrom(source=init_from)
     if init_from is not None:
-        known = InitFrom(source=init_from) if isinstance(init_from, str) else init_from
-        recipe = dataclasses.replace(recipe, init_from=known)
+        recipe = dataclasses.replace(recipe, init_from=init_from)
     path = Path(workdir) if workdir is not None else Path("runs") / (recipe.name or "unnamed")
-    with folder.locked(path):
-        job, state, progress = start(recipe, path, data)
-        with (
-            contextlib.closing(job.store),
-            contextlib.closing(
-                Reporter(
-                    path,
-                    start=progress.step,
-                    steps=recipe.steps,
-                    profile_at=profile_at,
-                    quiet=quiet,
-                )
-            ) as reporter,
-        ):
-            return _train(job, state, progress, callbacks, reporter)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(folder.locked(path))
+        parts, state, progress = start(recipe, path, data)
+        stack.callback(parts.store.close)
+        reporter = Reporter(path, progress.step, recipe.steps, profile_at=profile_at, quiet=quiet)
+        stack.callback(reporter.close)
+        return _train(parts, state, progress, callbacks, reporter)
 
 
 def _train(
@@ -92,7 +85,7 @@ def _train(
 ) -> Result:
     """Step after step to the end, with reports, evaluations and checkpoints when they are due."""
     recipe = run.recipe
-    take_step, evaluate = Stepper(run, reporter.say), Evaluator(run, run.card)
+    train_step, evaluate = Stepper(run, reporter.say), Evaluator(run, run.card)
     learning_rate = recipe.optimizer.schedule_fn(recipe.steps)
     began, first_step = time.monotonic() - progress.seconds, progress.step
     tally: Tally | None = None
@@ -112,7 +105,7 @@ def _train(
         while not ended():
             with reporter.waiting():
                 batch = next(batches)
-            state, tally = take_step(state, tally, batch)
+            state, tally = train_step(state, tally, batch)
             progress = progress.after_step()
             reporter.after_step(progress.step)
 

@@ -98,7 +98,7 @@ def step_of(
     optimizer = recipe.optimizer.build(recipe.steps)
 
     def create() -> TrainState:
-        carry = task.initial_carry(module, recipe.batch_size)
+        carry = task.initial_carry(recipe.model, recipe.batch_size)
         return create_state(module, recipe.model, optimizer, recipe.seed, mesh, carry=carry)
 
     state = jax.eval_shape(create)

@@ -35,11 +35,11 @@ class Reporter:
     def __init__(
         self,
         folder: Path,
-        *,
         start: int,
         steps: int,
-        profile_at: int | None,
-        quiet: bool,
+        *,
+        profile_at: int | None = None,
+        quiet: bool = False,
     ) -> None:
         """
         Args:

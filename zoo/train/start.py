@@ -76,7 +76,7 @@ def start(recipe: Recipe, workdir: Path, rows: Any = None) -> tuple[Run, TrainSt
         mesh,
         source=source.model.variables if source else None,
         skip=recipe.init_from.skip if recipe.init_from else (),
-        carry=jax.device_get(recipe.task.initial_carry(module, recipe.batch_size)),
+        carry=jax.device_get(recipe.task.initial_carry(recipe.model, recipe.batch_size)),
     )
     check_batch_size(recipe.batch_size, state, mesh)
     best = recipe.task.best if "validation" in data.facts.num_examples else None

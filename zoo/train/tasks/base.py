@@ -21,6 +21,7 @@ from typing import Any, ClassVar, TypeAlias
 from flax import linen as nn
 
 from zoo.config import check_fields, check_share
+from zoo.models.base import ModelConfig
 from zoo.pipelines.base import Data
 from zoo.predictors import Predictor
 from zoo.storage.checkpoints import Best
@@ -114,12 +115,13 @@ class Task(abc.ABC):
         )
         return output, changed, carry
 
-    def initial_carry(self, module: nn.Module, batch_size: int) -> Any:
-        """What the first step receives as its `carry`: a tree of arrays that is part of the run's
-        state, and so is saved and restored with it. Here empty.
+    def initial_carry(self, config: ModelConfig, batch_size: int) -> Any:
+        """The `carry` of the first step: a tree of arrays, here empty.
+
+        It is part of the run's state, which is saved with every checkpoint.
 
         Raises:
-          ConfigError: the task asks for what the module cannot do.
+          ConfigError: the model cannot do what the task asks for.
         """
         return ()
 

@@ -9,6 +9,7 @@ from typing import Any
 from flax import linen as nn
 
 from zoo.config import ConfigError, check_size
+from zoo.models.base import ModelConfig, Recurrent
 from zoo.predictors import LanguageModel
 from zoo.train import metrics
 from zoo.train.metrics import Batch, Metric, MetricFunction
@@ -53,8 +54,9 @@ class LanguageModeling(NextToken):
                     f"chunk_len there is no {name}: leave one of the two out"
                 )
 
-    def initial_carry(self, module: nn.Module, batch_size: int) -> Any:
+    def initial_carry(self, config: ModelConfig, batch_size: int) -> Any:
         """The recurrent state before the first batch, where the task carries it."""
+        module = config.build()
         kind = type(module).__name__
         if self.chunk_len is not None and not hasattr(module, "scores"):
             raise ConfigError(
@@ -63,7 +65,7 @@ class LanguageModeling(NextToken):
             )
         if not self.carry_state:
             return ()
-        if not hasattr(module, "unroll"):
+        if not isinstance(module, Recurrent):
             raise ConfigError(
                 f"task.carry_state is True, but a {kind} has no state; leave it out, or take a "
                 "recurrent model, such as lstm_lm"
