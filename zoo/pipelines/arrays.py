@@ -65,9 +65,10 @@ class ArrayData(DataConfig):
     ) -> Arrays:
         """See `DataConfig.open`. Rows are a mapping of columns, or of splits to such mappings."""
         splits = self._files() if rows is None else self._given(rows)
-        names = self._input_names(splits["train"])
+        training = splits["train"]
+        names = self._input_names(training)
         labels = labels or self.labels
-        if labels is None and _is_text(target := splits["train"][self.target[0]]):
+        if labels is None and _is_text(target := training[self.target[0]]):
             labels = label_names(target.tolist())
         if labels and len(self.target) > 1:
             raise ConfigError(f"target is {self.target}; a class is one column")
@@ -76,16 +77,12 @@ class ArrayData(DataConfig):
             for split, columns in splits.items()
         }
         inputs = tables["train"]["inputs"]
-        prepare = ArrayPreprocessing(
-            columns=names if inputs.ndim == 2 and len(names) == inputs.shape[1] else ()
-        )
+        shape = inputs.shape[1:]
+        prepare = ArrayPreprocessing(columns=names if shape == (len(names),) else ())
         if self.standardise:
             prepare = prepare.standardising(inputs)
-        tables = {
-            split: {**table, "inputs": prepare.scale(table["inputs"])}
-            for split, table in tables.items()
-        }
-        shape = inputs.shape[1:]
+        for table in tables.values():
+            table["inputs"] = prepare.scale(table["inputs"])
         facts = Facts(
             labels=labels or (),
             decides={
@@ -99,14 +96,13 @@ class ArrayData(DataConfig):
         return Arrays(facts, tables)
 
     def _files(self) -> dict[str, Columns]:
-        named = {"train": self.train, "validation": self.validation, "test": self.test}
         if self.train is None:
-            raise ConfigError(
-                "data.train is not set: name a file of training rows, or hand rows over"
-            )
+            raise ConfigError("data.train is not set; name a file of training rows, or pass data=")
+        named = {"train": self.train, "validation": self.validation, "test": self.test}
         read: Callable[[Path], Columns] = resolve(self.reader) if self.reader else read_columns
-        splits = {split: _arrays(read(Path(path)), path) for split, path in named.items() if path}
-        return self._with_validation(splits)
+        return self._with_validation(
+            {split: _arrays(read(Path(path)), path) for split, path in named.items() if path}
+        )
 
     def _given(self, rows: Any) -> dict[str, Columns]:
         if not isinstance(rows, Mapping):
@@ -114,27 +110,24 @@ class ArrayData(DataConfig):
                 f"data is {type(rows).__name__}; give a mapping of columns, such as "
                 "{'inputs': x, 'target': y}, or of splits to such mappings"
             )
-        if "train" not in rows or not isinstance(rows["train"], Mapping):
-            rows = {"train": rows}
+        splits = rows if isinstance(rows.get("train"), Mapping) else {"train": rows}
         return self._with_validation(
-            {split: _arrays(columns, split) for split, columns in rows.items()}
+            {split: _arrays(columns, f"the {split} rows") for split, columns in splits.items()}
         )
 
     def _with_validation(self, splits: dict[str, Columns]) -> dict[str, Columns]:
-        if "validation" in splits or not self.holdout:
-            return splits
         training = splits["train"]
         mask = held_out(len(next(iter(training.values()))), self.holdout)
-        if not mask.any():
+        if "validation" in splits or not mask.any():
             return splits
-        kept, held = (
-            {name: array[rows] for name, array in training.items()} for rows in (~mask, mask)
-        )
-        return {"train": kept, "validation": held} | {
-            k: v for k, v in splits.items() if k != "train"
+        return {
+            **splits,
+            "train": {name: array[~mask] for name, array in training.items()},
+            "validation": {name: array[mask] for name, array in training.items()},
         }
 
     def _input_names(self, columns: Columns) -> tuple[str, ...]:
+        """The columns of the input; whether all that are named are there."""
         for name in (*self.target, *self.inputs):
             if name not in columns:
                 raise ColumnError(
@@ -146,6 +139,7 @@ class ArrayData(DataConfig):
     def _table(
         self, split: str, columns: Columns, names: tuple[str, ...], labels: tuple[str, ...]
     ) -> Batch:
+        """All rows of a split as one batch."""
         if missing := [name for name in (*names, *self.target) if name not in columns]:
             raise ColumnError(f"the {split} rows have no column {missing[0]!r}")
         inputs = _joined({name: columns[name] for name in names}, split)
@@ -155,9 +149,7 @@ class ArrayData(DataConfig):
             targets = np.array([table[value] for value in values], np.int32)
         else:
             targets = _joined({name: columns[name] for name in self.target}, split)
-            targets = (
-                targets[:, 0] if len(self.target) == 1 and targets.shape[1:] == (1,) else targets
-            )
+            targets = targets[:, 0] if targets.shape[1:] == (1,) else targets
         return {"inputs": inputs, "targets": targets, "weights": np.ones(len(inputs), np.float32)}
 
 
