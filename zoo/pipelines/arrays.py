@@ -252,6 +252,14 @@ def _is_text(array: Array) -> bool:
     return array.dtype.kind in "OUS"
 
 
+def _is_number(value: Any) -> bool:
+    try:
+        float(value)
+    except ValueError:
+        return False
+    return True
+
+
 def _joined(columns: Columns, where: str) -> Array:
     """Columns of numbers side by side: float32 [N, F]; one array of more axes as it is.
 
@@ -260,9 +268,10 @@ def _joined(columns: Columns, where: str) -> Array:
     """
     for name, array in columns.items():
         if _is_text(array):
+            row = next(row for row, value in enumerate(array, start=1) if not _is_number(value))
             raise ValueError(
-                f"column {name!r} of the {where} rows is text ({array[0]!r:.30} in row 1), and "
-                "inputs are numbers; choose other columns with data.inputs"
+                f"column {name!r} of the {where} rows has {array[row - 1]!r:.30} in row {row}, "
+                "which is not a number; choose other columns with data.inputs, or mend the row"
             )
         bad = ~np.isfinite(array.astype(np.float64)).reshape(len(array), -1).all(axis=1)
         if bad.any():
