@@ -15,15 +15,20 @@ if TYPE_CHECKING:
     from zoo import tokenizers as tokenizers
     from zoo import train as train
     from zoo.config import override as override
+    from zoo.config import reference as reference
     from zoo.hub import card as card
     from zoo.hub import export as export
     from zoo.hub import list_pretrained as list_pretrained
     from zoo.hub import load as load
     from zoo.models import create as create
+    from zoo.models.own import module as module
+    from zoo.pipelines.arrays import arrays as arrays
     from zoo.registry import list_models as list_models
     from zoo.registry import list_recipes as list_recipes
     from zoo.train.evaluation import evaluate as evaluate
     from zoo.train.loop import run
+    from zoo.train.own import optax as optax
+    from zoo.train.own import task as task
     from zoo.train.recipe import Recipe as Recipe
     from zoo.train.recipe_files import get
 
@@ -35,6 +40,7 @@ __getattr__, __dir__, __all__ = attach(
     __name__,
     {
         "Recipe": "zoo.train.recipe:Recipe",
+        "arrays": "zoo.pipelines.arrays:arrays",
         "card": "zoo.hub:card",
         "create": "zoo.models:create",
         "evaluate": "zoo.train.evaluation:evaluate",
@@ -44,9 +50,13 @@ __getattr__, __dir__, __all__ = attach(
         "list_pretrained": "zoo.hub:list_pretrained",
         "list_recipes": "zoo.registry:list_recipes",
         "load": "zoo.hub:load",
+        "module": "zoo.models.own:module",
+        "optax": "zoo.train.own:optax",
         "override": "zoo.config:override",
         "pipelines": "zoo.pipelines",
         "recipe": "zoo.train.recipe_files:get",
+        "reference": "zoo.config:reference",
+        "task": "zoo.train.own:task",
         "tokenizers": "zoo.tokenizers",
         "train": "zoo.train",
     },

@@ -10,7 +10,7 @@ import contextlib
 import dataclasses
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -212,6 +212,11 @@ class ArrayPreprocessing:
     """Subtracted from each column; (): nothing."""
     std: tuple[float, ...] = ()
     """What each column is divided by after that."""
+
+    @classmethod
+    def from_card(cls, entries: Mapping[str, Any]) -> ArrayPreprocessing:
+        """What `to_dict` wrote."""
+        return cls(**{name: tuple(values) for name, values in entries.items()})
 
     def standardising(self, rows: Array) -> ArrayPreprocessing:
         """The same with mean and standard deviation of the columns of `rows` [N, F].

@@ -95,19 +95,45 @@ def test_arrays_of_an_npz_file_or_of_the_user_are_taken_as_they_are(tmp_path):
     assert splits.facts.num_examples == {"train": 10, "validation": 10, "test": 10}
 
 
-def read_pipes(path):
-    """A format that the zoo does not know."""
-    names, *rows = [line.split("|") for line in path.read_text().splitlines()]
-    return {name: np.array([float(row[i]) for row in rows]) for i, name in enumerate(names)}
-
-
-def test_a_function_of_the_user_reads_another_format(tmp_path):
+def test_a_function_of_the_user_s_reads_another_format_for_every_pipeline(tmp_path, monkeypatch):
+    from zoo.pipelines import TextClassificationData, file_format
     from zoo.pipelines.arrays import arrays
+    from zoo.pipelines.sources import formats
 
-    (tmp_path / "rows.pipes").write_text("x|target\n1|2\n3|6\n")
-    data = arrays(str(tmp_path / "rows.pipes"), reader=read_pipes, holdout=0.0).open()
+    monkeypatch.setattr(formats, "READERS", dict(formats.READERS))
+
+    @file_format(".pipes")
+    def read_pipes(path):
+        names, *rows = [line.split("|") for line in path.read_text().splitlines()]
+        return {name: [row[index] for row in rows] for index, name in enumerate(names)}
+
+    path = tmp_path / "rows.pipes"
+    path.write_text("x|target|text|label\n1|2|a fine film|pos\n3|6|a dull one|neg\n")
+    data = arrays(str(path), inputs=("x",), holdout=0.0).open()
     (batch,) = data.evaluate("train", 2)
     assert batch["targets"].tolist() == [2, 6]
+    texts = TextClassificationData(train=(str(path),), holdout=0.0).open()
+    assert texts.facts.labels == ("neg", "pos")
+
+
+def test_examples_have_their_columns_by_name(houses):
+    from zoo.pipelines.arrays import arrays
+
+    (first,) = arrays(str(houses), target="price", holdout=0.0).open().examples("train", 1)
+    assert first.raw == {"area": 0, "rooms": 0, "target": 0}
+    assert first.arrays["inputs"].shape == (2,)
+
+
+def test_rows_to_evaluate_are_scaled_as_the_card_of_the_model_says(houses):
+    from zoo.pipelines.arrays import arrays
+
+    config = arrays(str(houses), target="price", standardise=True)
+    card = config.open().facts.preprocessing
+    rows = {"area": [1.0, 2.0], "rooms": [1, 1], "price": [3, 5]}
+    data = config.matching(card).keeping_all_rows().open(rows)
+    (batch,) = data.evaluate("train", 2)
+    expected = (np.array([1.0, 1]) - card["mean"]) / card["std"]
+    np.testing.assert_allclose(batch["inputs"][0], expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -259,11 +259,16 @@ def unknown(name: str) -> str:
     )
 
 
+def file_of(thing: Any) -> Path | None:
+    """The file that defines a class or function; None: there is none."""
+    file = getattr(sys.modules.get(thing.__module__), "__file__", None)
+    return Path(file) if file else None
+
+
 def source_of(thing: Any) -> dict[str, str]:
     """Name and sha256 of the file that defines a class or function; empty if there is no file."""
-    module = sys.modules.get(thing.__module__)
-    file = getattr(module, "__file__", None)
-    if module is None or file is None:
+    file, module = file_of(thing), sys.modules.get(thing.__module__)
+    if file is None or module is None:
         return {}
-    loaded = _files.get(Path(file))
-    return {"file": Path(file).name, "sha256": loaded.sha256 if loaded else _digest(module)}
+    loaded = _files.get(file)
+    return {"file": file.name, "sha256": loaded.sha256 if loaded else _digest(module)}

@@ -38,7 +38,7 @@ def _plain(value: Any) -> Any:
 
 def class_name(cls: type) -> str:
     """How a class is written under `type`: its name, with its module if it is not the zoo's."""
-    return code.reference(cls) if code.is_own(cls) else cls.__name__
+    return code.reference(getattr(cls, "thing", cls)) if code.is_own(cls) else cls.__name__
 
 
 def from_dict(cls: type[C], data: Mapping[str, Any]) -> C:

@@ -1,4 +1,4 @@
-"""Rows of numbers for models and losses of one's own: `zoo.arrays("houses.csv", target="price")`.
+"""Rows of numbers, for models and losses of your own: `zoo.arrays("houses.csv", target="price")`.
 
 Shapes: B examples in a batch, F columns. A batch has `inputs` float32 [B, F] (or [B, ...] where one
 array is the input), `targets` float32 [B], [B, K] with K target columns, or int32 [B] where the
@@ -7,19 +7,21 @@ targets are classes, and `weights` float32 [B].
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import dataclasses
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from zoo.config import ConfigError, did_you_mean, reference, resolve
-from zoo.pipelines import files
-from zoo.pipelines.base import Array, Batch, ColumnError, DataConfig, Facts, shown
+from zoo.config import ConfigError, did_you_mean
+from zoo.pipelines.base import Array, Batch, ColumnError, DataConfig, Example, Facts, quoted
 from zoo.pipelines.delivery import deliver
 from zoo.pipelines.rows import IndexedRows
-from zoo.pipelines.sources import held_out, label_names, label_table
+from zoo.pipelines.sources import formats, locations
+from zoo.pipelines.sources import labels as classes
+from zoo.pipelines.sources.holdout import held_out
 from zoo.preprocessing import ArrayPreprocessing
 from zoo.tokenizers import Tokenizer
 
@@ -29,7 +31,8 @@ Columns = Mapping[str, Array]
 
 @dataclass(frozen=True, kw_only=True)
 class ArrayData(DataConfig):
-    """Columns of a CSV, TSV or JSONL file, arrays of an NPZ file, or what a function reads."""
+    """Columns of a CSV, TSV or JSONL file, of one of your own format (`file_format`), or the arrays
+    of an NPZ file."""
 
     train: str | None = None
     """File of the training rows."""
@@ -46,15 +49,23 @@ class ArrayData(DataConfig):
     column is text, else it is a number."""
     standardise: bool = False
     """Scale each column to mean 0 and variance 1 over the training rows; a predictor does too."""
-    reader: str | None = None
-    """A function that reads a file of another format, as `zoo.reference` names it: path -> mapping
-    of columns. None: the file's suffix says what it is."""
+    mean: tuple[float, ...] = ()
+    """Means of the columns to scale by; (): those of the training rows, with `standardise`."""
+    std: tuple[float, ...] = ()
+    """Their standard deviations."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.check_tuples("target", "inputs", "labels")
         if not self.target:
             raise ConfigError("target is (); name a column")
+
+    def matching(self, preprocessing: Mapping[str, Any]) -> ArrayData:
+        """See `DataConfig.matching`: the same columns, scaled in the same way."""
+        card = ArrayPreprocessing.from_card(preprocessing)
+        return dataclasses.replace(
+            self, inputs=card.columns or self.inputs, mean=card.mean, std=card.std
+        )
 
     def open(
         self,
@@ -69,7 +80,7 @@ class ArrayData(DataConfig):
         names = self._input_names(training)
         labels = labels or self.labels
         if labels is None and _is_text(target := training[self.target[0]]):
-            labels = label_names(target.tolist())
+            labels = classes.sorted_names(target.tolist())
         if labels and len(self.target) > 1:
             raise ConfigError(f"target is {self.target}; a class is one column")
         tables = {
@@ -79,8 +90,11 @@ class ArrayData(DataConfig):
         inputs = tables["train"]["inputs"]
         shape = inputs.shape[1:]
         prepare = ArrayPreprocessing(columns=names if shape == (len(names),) else ())
-        if self.standardise:
+        if self.mean:
+            prepare = dataclasses.replace(prepare, mean=self.mean, std=self.std)
+        elif self.standardise:
             prepare = prepare.standardising(inputs)
+        raw = {split: table["inputs"] for split, table in tables.items()}
         for table in tables.values():
             table["inputs"] = prepare.scale(table["inputs"])
         facts = Facts(
@@ -93,15 +107,18 @@ class ArrayData(DataConfig):
             preprocessing=prepare.to_dict(),
             num_examples={split: len(table["inputs"]) for split, table in tables.items()},
         )
-        return Arrays(facts, tables)
+        return Arrays(facts, tables, raw)
 
     def _files(self) -> dict[str, Columns]:
         if self.train is None:
             raise ConfigError("data.train is not set; name a file of training rows, or pass data=")
         named = {"train": self.train, "validation": self.validation, "test": self.test}
-        read: Callable[[Path], Columns] = resolve(self.reader) if self.reader else read_columns
         return self._with_validation(
-            {split: _arrays(read(Path(path)), path) for split, path in named.items() if path}
+            {
+                split: _arrays(read_columns(locations.find_file(path, self.data_dir)), path)
+                for split, path in named.items()
+                if path
+            }
         )
 
     def _given(self, rows: Any) -> dict[str, Columns]:
@@ -132,7 +149,7 @@ class ArrayData(DataConfig):
             if name not in columns:
                 raise ColumnError(
                     f"there is no column {name!r}{did_you_mean(name, columns)}; the columns are "
-                    f"{shown(tuple(columns))}"
+                    f"{quoted(tuple(columns))}"
                 )
         return self.inputs or tuple(name for name in columns if name not in self.target)
 
@@ -145,7 +162,7 @@ class ArrayData(DataConfig):
         inputs = _joined({name: columns[name] for name in names}, split)
         if labels:
             values = columns[self.target[0]].tolist()
-            table = label_table(values, labels, f"the {split} rows")
+            table = classes.table(values, labels, f"the {split} rows")
             targets = np.array([table[value] for value in values], np.int32)
         else:
             targets = _joined({name: columns[name] for name in self.target}, split)
@@ -156,9 +173,15 @@ class ArrayData(DataConfig):
 class Arrays:
     """`ArrayData`, opened: all rows are in memory."""
 
-    def __init__(self, facts: Facts, tables: Mapping[str, Batch]) -> None:
+    def __init__(self, facts: Facts, tables: Mapping[str, Batch], raw: Mapping[str, Array]) -> None:
+        """
+        Args:
+          facts: what is known of the data.
+          tables: all rows of each split as one batch.
+          raw: their inputs before scaling.
+        """
         self.facts = facts
-        self._tables = tables
+        self._tables, self._raw = tables, raw
 
     def train(
         self, batch_size: int, *, seed: int, start: int = 0, rows: slice | None = None
@@ -173,12 +196,27 @@ class Arrays:
         batches = self._rows(split).batches(batch_size, limit=limit)
         return deliver(batches, batch_size, rows, fill=True)
 
-    def _rows(self, split: str) -> IndexedRows:
+    def examples(self, split: str, number: int) -> list[Example]:
+        """See `Data.examples`."""
+        table = self._table(split)
+        names = self.facts.preprocessing.get("columns", ())
+        found = []
+        for row in range(min(number, len(table["inputs"]))):
+            arrays = {name: array[row] for name, array in table.items()}
+            values = self._raw[split][row]
+            raw = dict(zip(names, values.tolist(), strict=True)) if names else {"inputs": values}
+            found.append(Example(raw=raw | {"target": arrays["targets"]}, arrays=arrays))
+        return found
+
+    def _table(self, split: str) -> Batch:
         if split not in self._tables:
             raise LookupError(
-                f"the data has no split {split!r}; it has {shown(tuple(self._tables))}"
+                f"the data has no split {split!r}; it has {quoted(tuple(self._tables))}"
             )
-        table = self._tables[split]
+        return self._tables[split]
+
+    def _rows(self, split: str) -> IndexedRows:
+        table = self._table(split)
 
         def fetch(numbers: Array, wanted: slice) -> Batch:
             return {name: array[numbers[wanted]] for name, array in table.items()}
@@ -190,7 +228,6 @@ def arrays(
     train: str | None = None,
     *,
     target: str | tuple[str, ...] = ("target",),
-    reader: Callable[[Path], Mapping[str, Any]] | None = None,
     **fields: Any,
 ) -> ArrayData:
     """Rows of numbers as the data of a recipe.
@@ -198,34 +235,27 @@ def arrays(
     >>> zoo.arrays("houses.csv", target="price", standardise=True)  # doctest: +SKIP
 
     Args:
-      train: file of the training rows: CSV, TSV, JSONL, NPZ, or whatever `reader` reads.
+      train: file of the training rows: CSV, TSV, JSONL, NPZ, or of your own format (`file_format`).
       target: column that is to be predicted, or several.
-      reader: a function at the top level of a file: path -> mapping of columns, each with one
-        entry for each row.
       fields: other fields of `ArrayData`.
 
     Raises:
       ConfigError: there is no such field, or its value is of the wrong type.
     """
     target = (target,) if isinstance(target, str) else tuple(target)
-    return ArrayData(
-        train=train, target=target, reader=reference(reader) if reader else None, **fields
-    )
+    return ArrayData(train=train, target=target, **fields)
 
 
 def read_columns(path: Path) -> Columns:
     """The columns of a CSV, TSV or JSONL file, or the arrays of an NPZ file.
 
     Raises:
-      FileNotFoundError: there is no such file.
       ValueError: it is broken, or of another kind.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist")
     if path.suffix.lower() == ".npz":
         with np.load(path, allow_pickle=False) as stored:
             return dict(stored)
-    return {name: _parsed(values) for name, values in files.read(path).items()}
+    return {name: _parsed(values) for name, values in formats.read(path).items()}
 
 
 def _parsed(values: list[Any]) -> Array:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import importlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,7 @@ def read(path: Path) -> Recipe:
         raise FileNotFoundError(f"{path} does not exist; the folder of a run has a {FILE}")
     models.import_families()
     pipelines.import_all()
+    importlib.import_module("zoo.train.own")
     return configs.from_json(Recipe, path.read_text(encoding="utf-8"))
 
 
