@@ -4,7 +4,8 @@
 
 In the shell:
 
-    zoo train examples/own_loss.py:focal --data.train reviews.csv --task.gamma 3 --workdir runs/focal
+    zoo train examples/own_loss.py:focal --data.train reviews.csv --task.gamma 3 \\
+        --workdir runs/focal
     zoo predict runs/focal "a fine film"
     zoo export runs/focal --out out/focal
 """

@@ -36,6 +36,7 @@ def test_every_public_name_resolves_and_is_documented():
         "load",
         "override",
         "pipelines",
+        "predictors",
         "recipe",
         "tokenizers",
         "train",
@@ -43,6 +44,13 @@ def test_every_public_name_resolves_and_is_documented():
     for name in zoo.__all__:
         assert getattr(zoo, name).__doc__, name
     assert zoo.fit is zoo.train.run
+
+
+def test_dir_lists_what_there_is_before_anything_is_used():
+    names = python("import zoo, zoo.train, zoo.pipelines; print(*dir(zoo), *dir(zoo.train))")
+    assert {"load", "fit", "list_models", "predictors", "__version__"} <= set(names)
+    assert {"run", "Recipe", "losses"} <= set(names)
+    assert not {"attach", "TYPE_CHECKING"} & set(names)
 
 
 def test_a_name_that_is_not_there_is_an_attribute_error():

@@ -12,10 +12,10 @@ from zoo.registry import attach
 
 if TYPE_CHECKING:
     from zoo import pipelines as pipelines
+    from zoo import predictors as predictors
     from zoo import tokenizers as tokenizers
     from zoo import train as train
     from zoo.config import override as override
-    from zoo.config import reference as reference
     from zoo.hub import card as card
     from zoo.hub import export as export
     from zoo.hub import list_pretrained as list_pretrained
@@ -32,32 +32,9 @@ if TYPE_CHECKING:
     from zoo.train.recipe import Recipe as Recipe
     from zoo.train.recipe_files import get
 
-    fit, recipe = run, get
+    fit = run
+    recipe = get
+else:
+    __getattr__, __dir__, __all__ = attach(__name__)
 
 __version__ = "0.1.0"
-
-__getattr__, __dir__, __all__ = attach(
-    __name__,
-    {
-        "Recipe": "zoo.train.recipe:Recipe",
-        "arrays": "zoo.pipelines.arrays:arrays",
-        "card": "zoo.hub:card",
-        "create": "zoo.models:create",
-        "evaluate": "zoo.train.evaluation:evaluate",
-        "export": "zoo.hub:export",
-        "fit": "zoo.train.loop:run",
-        "list_models": "zoo.registry:list_models",
-        "list_pretrained": "zoo.hub:list_pretrained",
-        "list_recipes": "zoo.registry:list_recipes",
-        "load": "zoo.hub:load",
-        "module": "zoo.models.own:module",
-        "optax": "zoo.train.own:optax",
-        "override": "zoo.config:override",
-        "pipelines": "zoo.pipelines",
-        "recipe": "zoo.train.recipe_files:get",
-        "reference": "zoo.config:reference",
-        "task": "zoo.train.own:task",
-        "tokenizers": "zoo.tokenizers",
-        "train": "zoo.train",
-    },
-)

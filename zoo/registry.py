@@ -18,7 +18,7 @@ import importlib.metadata
 import importlib.util
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -163,26 +163,28 @@ def list_recipes(pattern: str = "*") -> tuple[str, ...]:
     return recipes.names(pattern)
 
 
-def attach(
-    package: str, names: Mapping[str, str]
-) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
+def attach(package: str) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
     """Makes a package import its public names at their first use (PEP 562).
+
+    The names are written once, for type checkers and for this function: under `if TYPE_CHECKING:`
+    in the package's source, as `from m import x as x` or as an assignment `y = x`.
 
     Args:
       package: its `__name__`.
-      names: public name -> `module:attribute`, or `module` where the name is a module itself.
 
     Returns:
       The `__getattr__`, `__dir__` and `__all__` of the package.
     """
+    names = _public_names(package)
 
     def __getattr__(name: str) -> Any:
         if name not in names:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        module, _, attribute = names[name].partition(":")
-        value: Any = importlib.import_module(module)
-        if attribute:
-            value = getattr(value, attribute)
+        module, attribute = names[name]
+        if module == package:
+            value: Any = importlib.import_module(f"{package}.{attribute}")
+        else:
+            value = getattr(importlib.import_module(module), attribute)
         setattr(sys.modules[package], name, value)
         return value
 
@@ -191,3 +193,21 @@ def attach(
         return sorted([*special, *names])
 
     return __getattr__, __dir__, sorted(names)
+
+
+def _public_names(package: str) -> dict[str, tuple[str, str]]:
+    """Public name -> (module, name in it), read from the source of a package."""
+    source = Path(str(sys.modules[package].__file__)).read_text(encoding="utf-8")
+    imported: dict[str, tuple[str, str]] = {}
+    public: dict[str, tuple[str, str]] = {}
+    blocks = (node for node in ast.parse(source).body if isinstance(node, ast.If))
+    for node in (node for block in blocks for node in block.body):
+        if isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                imported[alias.asname or alias.name] = str(node.module), alias.name
+                if alias.asname == alias.name:
+                    public[alias.name] = str(node.module), alias.name
+        elif isinstance(node, ast.Assign):
+            (target,) = node.targets
+            public[ast.unparse(target)] = imported[ast.unparse(node.value)]
+    return public

@@ -261,6 +261,35 @@ def test_doctor_finds_what_is_there(zoo_command, monkeypatch, tmp_path):
         assert word in out
 
 
+def test_data_shows_examples_raw_and_as_ids_with_lengths_and_labels(zoo_command, csv):
+    words = ("data", "bag_of_embeddings_file", "--data.train", csv, "--examples", "1")
+    code, out, err = zoo_command(*words, "--batch-size", "4")
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    assert lines[0] == "data of bag_of_embeddings_file: 38 train, 2 validation examples"
+    assert re.fullmatch(r"tokenizer: WordTokenizer, \d+ ids", lines[1])
+    assert lines[3:5] == ["train example 1", "  text       the ship number 0 sails"]
+    assert lines[5] == "  label      sea"
+    assert re.fullmatch(r"  inputs     int32 \[5\]  \d+ \d+ \d+ \d+ \d+", lines[6])
+    assert lines[7:9] == ["  targets    int32 []  0", "  weights    float32 []  1.0"]
+    assert lines[10] == "lengths of inputs in the first 38 examples: 5 to 5, median 5"
+    assert lines[11] == "labels (2), with their numbers in the first 38 examples:"
+    assert re.fullmatch(r"  sea \d\d, sky \d\d", lines[12])
+    assert lines[13].startswith("first batch: inputs int32 [4, 8], targets int32 [4], weights flo")
+    code, out, _ = zoo_command(*words, "--split", "validation")
+    assert "validation example 1" in out and "first batch" not in out
+    code, _, err = zoo_command(*words, "--split", "test")
+    assert code == 2 and len(err.splitlines()) == 1 and "test" in err
+
+
+def test_data_shows_the_range_of_images(zoo_command):
+    code, out, err = zoo_command("data", "mlp_digits", "--examples", "1")
+    assert (code, err) == (0, "")
+    assert re.search(r"  image      uint8 \[8, 8, 1\]  0 to 255\n  label      \d\n", out)
+    assert "  inputs     float32 [8, 8, 1]  -1 to 1\n" in out
+    assert "labels (10): 0, 1, 2, 3, 4, 5, 6, 7, 8, 9\n" in out
+
+
 def test_show_reads_the_data_of_a_recipe_only_when_asked(zoo_command, monkeypatch, tmp_path):
     monkeypatch.setenv("ZOO_DATA_DIR", str(tmp_path))
     code, out, _ = zoo_command("show", "mlp_mnist")

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 
 from zoo.cli.asking import Generate, Predict, Translate
+from zoo.cli.data import data
 from zoo.cli.doctor import Doctor
 from zoo.cli.listing import List
 from zoo.cli.models import Export, ImportTrax, TrainVocab, Verify
@@ -16,7 +17,7 @@ from zoo.cli.training import Evaluate, train
 from zoo.registry import UnknownNameError
 
 GROUPS: Mapping[str, Mapping[str, type[Command] | Callable[[list[str]], int]]] = {
-    "look": {"list": List, "show": show, "doctor": Doctor},
+    "look": {"list": List, "show": show, "data": data, "doctor": Doctor},
     "train": {"train": train, "eval": Evaluate, "train-vocab": TrainVocab},
     "ask": {"predict": Predict, "translate": Translate, "generate": Generate},
     "publish": {"export": Export, "verify": Verify, "import-trax": ImportTrax},

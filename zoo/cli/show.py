@@ -58,7 +58,7 @@ def describe(name: str, *, resolve: bool = False, code: Path | None = None) -> s
     parts = []
     if Path(name).is_dir() or name in hub.list_pretrained():
         parts.append(_card(hub.find(name), code))
-    if name in registry.list_recipes():
+    if name in registry.list_recipes() or ".py:" in name:
         parts.append(_recipe(name, resolve))
     if name in registry.list_models():
         function = registry.models.get(name)
@@ -91,14 +91,14 @@ def _card(path: Path, code: Path | None) -> str:
 
 
 def _recipe(name: str, resolve: bool) -> str:
-    from zoo import registry
     from zoo.train import recipe_files
 
-    recipe = recipe_files.get(name)
+    function = recipe_files.find(name)
+    recipe = recipe_files.named(function(), function)
     note = "\n(`--resolve` reads the data and fills in what is None because the data decides it)"
     if resolve:
         recipe, note = recipe.resolve(), ""
-    described = f"recipe {name}\n{_doc(registry.recipes.get(name))}\n\n{_config(recipe)}{note}"
+    described = f"recipe {name}\n{_doc(function)}\n\n{_config(recipe)}{note}"
     return f"{described}\n{_parameters(recipe.model)}" if resolve else described
 
 

@@ -13,6 +13,7 @@ With `cache=False` the rows of a TFDS data set stream through `tf.data` instead 
 shuffles within a buffer. TensorFlow is imported only for what is read with it (`tfdata`).
 """
 
+import sys
 from typing import TYPE_CHECKING
 
 from zoo.registry import attach
@@ -30,27 +31,12 @@ if TYPE_CHECKING:
     from zoo.pipelines.tagging import TaggingData as TaggingData
     from zoo.pipelines.text import TextClassificationData as TextClassificationData
     from zoo.pipelines.translation import TranslationData as TranslationData
-
-__getattr__, __dir__, __all__ = attach(
-    __name__,
-    {
-        "ArrayData": "zoo.pipelines.arrays:ArrayData",
-        "Augmentation": "zoo.pipelines.augment:Augmentation",
-        "CopyData": "zoo.pipelines.synthetic:CopyData",
-        "Data": "zoo.pipelines.base:Data",
-        "DataConfig": "zoo.pipelines.base:DataConfig",
-        "Facts": "zoo.pipelines.base:Facts",
-        "ImageClassificationData": "zoo.pipelines.images:ImageClassificationData",
-        "LanguageModelingData": "zoo.pipelines.language:LanguageModelingData",
-        "TaggingData": "zoo.pipelines.tagging:TaggingData",
-        "TextClassificationData": "zoo.pipelines.text:TextClassificationData",
-        "TranslationData": "zoo.pipelines.translation:TranslationData",
-        "file_format": "zoo.pipelines.sources.formats:file_format",
-    },
-)
+else:
+    __getattr__, __dir__, __all__ = attach(__name__)
 
 
 def import_all() -> None:
     """Imports every pipeline, so that `config.from_dict` can find each config class by its name."""
-    for name in __all__:
-        __getattr__(name)
+    package = sys.modules[__name__]
+    for name in dir(package):
+        getattr(package, name)

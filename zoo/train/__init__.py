@@ -40,50 +40,5 @@ if TYPE_CHECKING:
     from zoo.train.tasks import Task as Task
     from zoo.train.tasks import TextClassification as TextClassification
     from zoo.train.tasks import Translation as Translation
-
-_CLASSES = {
-    "zoo.storage.checkpoints": ("Best",),
-    "zoo.train.callbacks": ("Callback", "Report"),
-    "zoo.train.evaluation": ("evaluate",),
-    "zoo.train.loop": ("run",),
-    "zoo.train.metrics": ("Metric",),
-    "zoo.train.optimizers": (
-        "SM3",
-        "Adafactor",
-        "Adam",
-        "Momentum",
-        "Optimizer",
-        "RMSProp",
-        "Sgd",
-    ),
-    "zoo.train.outcome": ("Interrupted", "NonFiniteError", "Result"),
-    "zoo.train.recipe": ("InitFrom", "Recipe"),
-    "zoo.train.schedules": (
-        "Constant",
-        "Cosine",
-        "Linear",
-        "OneCycle",
-        "Piecewise",
-        "Schedule",
-        "Staircase",
-        "WarmupRsqrt",
-    ),
-    "zoo.train.sharding": ("MeshConfig",),
-    "zoo.train.tasks": (
-        "ImageClassification",
-        "LanguageModeling",
-        "Tagging",
-        "Task",
-        "TextClassification",
-        "Translation",
-    ),
-}
-
-__getattr__, __dir__, __all__ = attach(
-    __name__,
-    {
-        "losses": "zoo.train.losses",
-        "metrics": "zoo.train.metrics",
-        **{name: f"{module}:{name}" for module, names in _CLASSES.items() for name in names},
-    },
-)
+else:
+    __getattr__, __dir__, __all__ = attach(__name__)
