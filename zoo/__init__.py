@@ -21,10 +21,14 @@ if TYPE_CHECKING:
     from zoo.hub import list_pretrained as list_pretrained
     from zoo.hub import load as load
     from zoo.models import create as create
+    from zoo.models.own import module as module
+    from zoo.pipelines.arrays import arrays as arrays
     from zoo.registry import list_models as list_models
     from zoo.registry import list_recipes as list_recipes
     from zoo.train.evaluation import evaluate as evaluate
     from zoo.train.loop import run
+    from zoo.train.own import optax as optax
+    from zoo.train.own import task as task
     from zoo.train.recipe import Recipe as Recipe
     from zoo.train.recipe_files import get
 

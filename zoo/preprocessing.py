@@ -7,9 +7,10 @@ Letters: H height, W width, C channels.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -199,3 +200,46 @@ def _from_array(array: Array) -> Image.Image:
     if array.dtype != np.uint8:
         raise ValueError(f"an image array is of uint8 or floats; got {array.dtype}")
     return _plain(Image.fromarray(array[:, :, 0] if array.shape[2:] == (1,) else array))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArrayPreprocessing:
+    """What a model of numbers does to its input: columns by name, and their scaling."""
+
+    columns: tuple[str, ...] = ()
+    """Names of the columns, in the order of the input; (): the input is one array."""
+    mean: tuple[float, ...] = ()
+    """Subtracted from each column; (): nothing."""
+    std: tuple[float, ...] = ()
+    """What each column is divided by after that."""
+
+    @classmethod
+    def from_card(cls, entries: Mapping[str, Any]) -> ArrayPreprocessing:
+        """What `to_dict` wrote."""
+        return cls(**{name: tuple(values) for name, values in entries.items()})
+
+    def standardising(self, rows: Array) -> ArrayPreprocessing:
+        """The same with mean and standard deviation of the columns of `rows` [N, F].
+
+        Raises:
+          ConfigError: the rows have no columns.
+        """
+        if not self.columns:
+            raise ConfigError("standardise needs columns of numbers; the input is one array")
+        std = rows.std(axis=0, dtype=np.float64)
+        return dataclasses.replace(
+            self,
+            mean=tuple(rows.mean(axis=0, dtype=np.float64).tolist()),
+            std=tuple(np.where(std > 0, std, 1.0).tolist()),
+        )
+
+    def scale(self, rows: Array) -> Array:
+        """Rows [..., F] as the model takes them, float32."""
+        if not self.mean:
+            return rows.astype(np.float32)
+        scaled: Array = ((rows - np.array(self.mean)) / np.array(self.std)).astype(np.float32)
+        return scaled
+
+    def to_dict(self) -> dict[str, Any]:
+        """The entries of a card."""
+        return {name: list(value) for name, value in vars(self).items() if value}

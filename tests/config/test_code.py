@@ -121,7 +121,10 @@ def test_references_are_short_and_resolve_to_what_they_name(monkeypatch):
     assert reference(ConfigError) == "zoo.config:ConfigError"
     assert reference(Base) == "test_code:Base"
     assert resolve("test_code:Base") is Base
-    assert resolve("json:JSONDecoder.decode") is json.JSONDecoder.decode
+    assert resolve("test_code:Base.__init__") is Base.__init__
+    assert resolve("zoo.config:ConfigError") is ConfigError
+    with pytest.raises(ConfigError, match="is not part of the zoo"):  # Python's own, though loaded
+        resolve("json:JSONDecoder.decode")
     monkeypatch.setattr(Base, "__module__", "__main__")
     monkeypatch.setattr(sys.modules["__main__"], "__spec__", None)
     monkeypatch.setattr(sys.modules["__main__"], "__file__", "/somewhere/script.py", raising=False)

@@ -35,6 +35,8 @@ class Options:
     """Patterns of parameters that fine-tuning leaves fresh, such as 'head/.*'."""
     code: Path | None = None
     """A Python file of your own that defines what a recipe.json or `init_from` names."""
+    callback: tuple[str, ...] = ()
+    """Functions of your own that watch the run: FILE.py:FUNCTION, see `zoo.train.Callback`."""
     profile_at: int | None = None
     """Take a profile of five steps from this one on, for TensorBoard."""
     quiet: bool = False
@@ -43,7 +45,7 @@ class Options:
 
 def train(words: list[str]) -> int:
     """Trains a model by a recipe, or resumes a run."""
-    from zoo.train import run
+    from zoo.train import recipe_files, run
 
     if not words or words[0].startswith("-"):
         print(USAGE)
@@ -52,6 +54,7 @@ def train(words: list[str]) -> int:
     run(
         recipe,
         options.workdir,
+        callbacks=[recipe_files.function_in(name) for name in options.callback],
         profile_at=options.profile_at,
         quiet=options.quiet,
     )

@@ -1,6 +1,6 @@
 """Configurations: frozen dataclasses as values, on disk, and the user's code that they name."""
 
-from zoo.config.code import is_own, load_file, reference, resolve, running, source_of
+from zoo.config.code import file_of, is_own, load_file, reference, resolve, running, source_of
 from zoo.config.stored import (
     TYPE_KEY,
     diff,
@@ -35,6 +35,7 @@ __all__ = [
     "did_you_mean",
     "diff",
     "field_types",
+    "file_of",
     "flatten",
     "from_dict",
     "from_json",

@@ -13,6 +13,7 @@ import hashlib
 import importlib
 import importlib.metadata
 import sys
+import sysconfig
 import traceback
 import zlib
 from collections.abc import Iterator, Sequence
@@ -200,10 +201,24 @@ def _modules(name: str) -> Iterator[ModuleType]:
     yield from (loaded.module for path, loaded in reversed(_files.items()) if path.stem == name)
     if _main_name() == name:
         yield sys.modules["__main__"]
-    if name in sys.modules:
+    if name in sys.modules and _is_trusted(sys.modules[name]):
         yield sys.modules[name]
     if import_installed(name) and name in sys.modules:
         yield sys.modules[name]
+
+
+def _is_trusted(module: ModuleType) -> bool:
+    """Whether a file may name what a loaded module holds: the user's modules, the zoo and Optax.
+
+    Python's own modules and other packages are not: `os:system` is a function too.
+    """
+    top = module.__name__.partition(".")[0]
+    if top in (ZOO, "optax"):
+        return True
+    folders = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
+    file = Path(getattr(module, "__file__", None) or "")
+    installed = any(Path(folder) in file.parents for folder in folders)
+    return top not in sys.stdlib_module_names and not installed
 
 
 def import_installed(module: str) -> bool:
@@ -244,11 +259,16 @@ def unknown(name: str) -> str:
     )
 
 
+def file_of(thing: Any) -> Path | None:
+    """The file that defines a class or function; None: there is none."""
+    file = getattr(sys.modules.get(thing.__module__), "__file__", None)
+    return Path(file) if file else None
+
+
 def source_of(thing: Any) -> dict[str, str]:
     """Name and sha256 of the file that defines a class or function; empty if there is no file."""
-    module = sys.modules.get(thing.__module__)
-    file = getattr(module, "__file__", None)
-    if module is None or file is None:
+    file, module = file_of(thing), sys.modules.get(thing.__module__)
+    if file is None or module is None:
         return {}
-    loaded = _files.get(Path(file))
-    return {"file": Path(file).name, "sha256": loaded.sha256 if loaded else _digest(module)}
+    loaded = _files.get(file)
+    return {"file": file.name, "sha256": loaded.sha256 if loaded else _digest(module)}

@@ -11,7 +11,7 @@ import types
 from collections.abc import Mapping
 from typing import Any, TypeVar, Union, cast, get_args, get_origin
 
-from zoo.config import code
+from zoo.config import code, wrapping
 from zoo.config.values import ConfigError, check, did_you_mean, field_types, unknown_field
 
 C = TypeVar("C")
@@ -38,7 +38,7 @@ def _plain(value: Any) -> Any:
 
 def class_name(cls: type) -> str:
     """How a class is written under `type`: its name, with its module if it is not the zoo's."""
-    return code.reference(cls) if code.is_own(cls) else cls.__name__
+    return code.reference(getattr(cls, "thing", cls)) if code.is_own(cls) else cls.__name__
 
 
 def from_dict(cls: type[C], data: Mapping[str, Any]) -> C:
@@ -78,8 +78,9 @@ def _structure(data: Any, annotation: Any, path: str) -> Any:
             if get_origin(a) is tuple
         ]
         if tuples:
-            inner = get_args(tuples[0])[0]
-            data = tuple(_structure(item, inner, path) for item in data)
+            inner = get_args(tuples[0])
+            kinds = [inner[0]] * len(data) if inner[1:] == (Ellipsis,) else inner
+            data = tuple(map(_structure, data, kinds, [path] * len(data)))
     return check(data, annotation, path)
 
 
@@ -87,8 +88,12 @@ def _class_of(name: str, annotation: Any, path: str) -> type:
     """The class that `type` names among those that the annotation allows."""
     candidates = _classes_in(annotation)
     if ":" in name and not any(class_name(candidate) == name for candidate in candidates):
-        if not code.import_installed(name.partition(":")[0]):
-            raise ConfigError(f"{path}: {code.unknown(name)}")
+        try:
+            thing = code.resolve(name)
+        except ConfigError as error:
+            raise ConfigError(f"{path}: {error}") from error
+        if own := wrapping.adapted(annotation, thing):
+            return own
         candidates = _classes_in(annotation)
     matching = [candidate for candidate in candidates if class_name(candidate) == name]
     if not matching:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from zoo import config as configs
 from zoo.hub import opening, verification
 from zoo.storage.cards import OWN_ROWS, Card, File
 from zoo.storage.files import name_of, sha256
@@ -125,6 +127,10 @@ def write_model(
             File(name=n, sha256=sha256(folder / n), size=(folder / n).stat().st_size) for n in names
         ),
     )
+    kind = type(card.config)
+    if configs.is_own(kind) and (code := configs.file_of(kind)):
+        # Whoever gets the folder needs the code; the card alone never runs it.
+        shutil.copyfile(code, folder / code.name)
     stored = opening.published_variables(written, folder)
     predictor = predictors.create(written, stored, tokenizer)
     written = dataclasses.replace(

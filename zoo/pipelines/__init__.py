@@ -19,12 +19,14 @@ from typing import TYPE_CHECKING
 from zoo.registry import attach
 
 if TYPE_CHECKING:
+    from zoo.pipelines.arrays import ArrayData as ArrayData
     from zoo.pipelines.augment import Augmentation as Augmentation
     from zoo.pipelines.base import Data as Data
     from zoo.pipelines.base import DataConfig as DataConfig
     from zoo.pipelines.base import Facts as Facts
     from zoo.pipelines.images import ImageClassificationData as ImageClassificationData
     from zoo.pipelines.language import LanguageModelingData as LanguageModelingData
+    from zoo.pipelines.sources.formats import file_format as file_format
     from zoo.pipelines.synthetic import CopyData as CopyData
     from zoo.pipelines.tagging import TaggingData as TaggingData
     from zoo.pipelines.text import TextClassificationData as TextClassificationData

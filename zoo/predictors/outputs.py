@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import operator
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,6 +16,7 @@ from flax import linen as nn
 
 from zoo.predictors.base import Predictor
 from zoo.predictors.batching import Array, stacks
+from zoo.preprocessing import ArrayPreprocessing
 
 CHECKED = 5
 """Values of each output in a card's check values."""
@@ -38,7 +39,8 @@ class Outputs(Predictor):
         Args:
           inputs: an array, or nested lists of numbers, for each argument of the module: of one item
             with the shape that the module takes without its batch axis, or [N, …] of a batch.
-            A model with a tokenizer also takes a string or a list of strings.
+            A model of named columns also takes a mapping of them or a list of mappings, and a
+            model with a tokenizer a string or a list of strings.
 
         Returns:
           The module's output without its batch axis, or [N, …] of a batch: an array, or a tree of
@@ -101,7 +103,9 @@ class Outputs(Predictor):
             return [self._ids(value)], True
         if isinstance(value, list | tuple) and value and isinstance(value[0], str):
             return [self._ids(text) for text in value], False
-        array, axes = np.asarray(value, argument.dtype), len(argument.shape)
+        array, axes = np.asarray(self._by_column(value), argument.dtype), len(argument.shape)
+        if self._prepare.mean:
+            array = self._prepare.scale(array)
         if array.ndim == axes:
             return [array], True
         if array.ndim == axes + 1:
@@ -111,6 +115,24 @@ class Outputs(Predictor):
             f"an argument has the shape {list(array.shape)}; this model takes one item [{shape}] "
             f"or a batch [N{', ' if shape else ''}{shape}]"
         )
+
+    @functools.cached_property
+    def _prepare(self) -> ArrayPreprocessing:
+        return ArrayPreprocessing.from_card(self.card.preprocessing)
+
+    def _by_column(self, value: Any) -> Any:
+        """A mapping of columns, or a list of such mappings, as numbers in their order."""
+        if isinstance(value, list) and value and isinstance(value[0], Mapping):
+            return [self._by_column(row) for row in value]
+        if not isinstance(value, Mapping):
+            return value
+        columns = self._prepare.columns
+        if set(value) != set(columns):
+            raise ValueError(
+                f"an input has the columns {', '.join(map(str, value))}; this model takes "
+                f"{', '.join(columns) or 'an array'}"
+            )
+        return [value[column] for column in columns]
 
     def _outputs(self, items: Sequence[Item]) -> list[Any]:
         """The output for each item, as a tree of NumPy arrays."""

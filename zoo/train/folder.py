@@ -16,7 +16,7 @@ from zoo import config as configs
 from zoo import tokenizers
 from zoo.config import ConfigError
 from zoo.pipelines.base import Facts
-from zoo.storage.cards import OWN_ROWS, RUN_CARD, Card
+from zoo.storage.cards import OWN_ROWS, RUN_CARD, Card, code_of
 from zoo.storage.files import name_of, replacing
 from zoo.train import recipe_files
 from zoo.train.processes import writes
@@ -121,6 +121,7 @@ def write_card(folder: Path, recipe: Recipe, facts: Facts, *, own_rows: bool) ->
         task=recipe.task.name,
         data=OWN_ROWS if own_rows else "",
         config=recipe.model,
+        code=code_of(recipe.model),
         recipe=recipe.name,
         labels=facts.labels,
         tokenizer=described,

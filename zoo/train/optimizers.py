@@ -109,7 +109,7 @@ class Optimizer(ABC):
         steps = self.scaled_rule(learning_rate)
         if self.clip_norm is not None:
             steps = [_clip_by_global_norm(self.clip_norm), *steps]
-        if self.weight_decay:
+        if self.applied_decay:
             steps = [*steps, optax.add_decayed_weights(self._decay(learning_rate), self.decays)]
         update = _count_from(self.first_step, optax.chain(*steps, optax.scale(-1.0)))
         if self.freeze:
@@ -129,6 +129,11 @@ class Optimizer(ABC):
     def scaled_rule(self, learning_rate: optax.Schedule) -> list[optax.GradientTransformation]:
         """`rule`, then the multiplication by the learning rate."""
         return [self.rule(), optax.scale_by_schedule(learning_rate)]
+
+    @property
+    def applied_decay(self) -> float:
+        """The weight decay that `build` adds to the rule."""
+        return self.weight_decay
 
     def decays(self, params: Params) -> Params:
         """Whether weight decay applies, for each parameter: a tree of bools."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import importlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,7 @@ def read(path: Path) -> Recipe:
         raise FileNotFoundError(f"{path} does not exist; the folder of a run has a {FILE}")
     models.import_families()
     pipelines.import_all()
+    importlib.import_module("zoo.train.own")
     return configs.from_json(Recipe, path.read_text(encoding="utf-8"))
 
 
@@ -70,9 +72,21 @@ def find(source: str) -> Callable[..., Any]:
       UnknownNameError, FileNotFoundError, LookupError: there is none.
       ConfigError: the file fails, or later the function; the message says in which line.
     """
+    if not source.rpartition(":")[0].endswith(".py"):
+        return registry.recipes.get(source)
+    return function_in(source)
+
+
+def function_in(source: str) -> Callable[..., Any]:
+    """The function of `FILE.py:FUNCTION`, whose errors name their line.
+
+    Raises:
+      FileNotFoundError, LookupError: there is no such file, or no such function in it.
+      ConfigError: the source is written otherwise, or the file fails.
+    """
     path, _, name = source.rpartition(":")
     if not path.endswith(".py"):
-        return registry.recipes.get(source)
+        raise ConfigError(f"{source!r} is not of the form FILE.py:FUNCTION")
     module = configs.load_file(path)
     function = getattr(module, name, None)
     if not callable(function):

@@ -1,6 +1,7 @@
 """The formats of files that hold rows: CSV, TSV, JSONL and plain text in UTF-8.
 
-To add a format, write a function like those below and enter it in `READERS`.
+To add a format to the zoo, write a function like those below and enter it in `READERS`. One of your
+own needs a function with the decorator `file_format`.
 """
 
 from __future__ import annotations
@@ -10,9 +11,9 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from zoo.config import did_you_mean
 from zoo.pipelines.base import ColumnError, quoted
@@ -37,7 +38,7 @@ def read(path: Path, columns: Sequence[str] | None = None) -> Columns:
     """
     suffix = path.suffix.lower()
     if suffix not in READERS:
-        raise ValueError(f"{path} has the suffix {suffix!r}; known are {', '.join(SUFFIXES)}")
+        raise ValueError(f"{path} has the suffix {suffix!r}; known are {', '.join(READERS)}")
     found = READERS[suffix](path, columns)
     if not any(found.values()):
         raise ValueError(f"{path} is empty: it has no rows")
@@ -183,3 +184,28 @@ SUFFIXES = tuple(READERS)
 
 TABLES = tuple(suffix for suffix in READERS if suffix != ".txt")
 """Files whose rows have columns; all others are plain text."""
+
+R = TypeVar("R", bound=Callable[[Path], Mapping[str, Any]])
+
+
+def file_format(suffix: str) -> Callable[[R], R]:
+    """Decorator: makes files of a suffix data for every pipeline that reads columns.
+
+    >>> @file_format(".pipes")
+    ... def read_pipes(path):
+    ...     names, *rows = [line.split("|") for line in path.read_text().splitlines()]
+    ...     return {name: [row[index] for row in rows] for index, name in enumerate(names)}
+
+    Args:
+      suffix: such as `.xml`; it replaces a format of the zoo that has the same one. The decorated
+        function takes a path and returns the columns: name -> values, one for each row.
+    """
+
+    def enter(read: R) -> R:
+        def reader(path: Path, columns: Sequence[str] | None) -> Columns:
+            return {name: list(values) for name, values in read(path).items()}
+
+        READERS[suffix.lower()] = reader
+        return read
+
+    return enter
