@@ -7,6 +7,7 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
+from helpers import random_variables, run
 
 
 @pytest.fixture
@@ -27,9 +28,7 @@ def text_classifier(key):
         tokenizer=tokenizers.describe(tokenizer),
         preprocessing={"max_len": 40},
     )
-    variables = config.build().init(
-        key(), *[jax.numpy.ones(item.shape, item.dtype) for item in config.example_inputs(1)]
-    )
+    _, variables = random_variables(config, key())
     return predictors.create(card, variables, tokenizer)
 
 
@@ -48,7 +47,7 @@ def image_classifier(key):
         labels=("no", "yes"),
         preprocessing=preprocessing,
     )
-    variables = config.build().init(key(), jax.numpy.ones((1, 8, 8, 1)))
+    _, variables = random_variables(config, key())
     return predictors.create(card, variables, None)
 
 
@@ -135,16 +134,16 @@ def test_answers_are_printed_with_their_probabilities(text_classifier):
     ]
 
 
-def test_a_model_that_reads_padding_gets_none(text_classifier):
+def test_a_model_that_reads_padding_gets_none(text_classifier, key):
     from zoo import predictors
     from zoo.models.bag_of_embeddings import BagOfEmbeddingsConfig
 
     config = BagOfEmbeddingsConfig(vocab_size=258, num_classes=3, d_model=4, average_padding=True)
     card = dataclasses.replace(text_classifier.card, config=config)
-    variables = config.build().init(jax.random.key(0), jax.numpy.ones((1, 4), "int32"))
+    _, variables = random_variables(config, key())
     classifier = predictors.create(card, variables, text_classifier.tokenizer)
     ids = jax.numpy.array([classifier.encode("good")])
-    bare = jax.nn.softmax(classifier.module.apply(variables, ids))[0]
+    bare = jax.nn.softmax(run(classifier.module, variables, ids))[0]
     assert classifier("good").probability == pytest.approx(float(bare.max()), abs=1e-6)
     assert classifier(["good", "", "not so good"])[0] == classifier("good")
 

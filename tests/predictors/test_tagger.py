@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 import pytest
-from helpers import run
+from helpers import random_variables, run
 
 LABELS = ("O", "B-geo", "I-geo")
 WORDS = ("<pad>", "<eos>", "<unk>", "the", "London", "Mr.", "10,000", ".", "'s")
@@ -30,7 +30,7 @@ def make(toy_tagger, key):
             labels=LABELS,
             tokenizer=tokenizers.describe(tokenizer),
         )
-        variables = config.build().init(key(), jnp.ones((1, 8), jnp.int32))
+        _, variables = random_variables(config, key())
         return predictors.create(card, variables, tokenizer)
 
     return make

@@ -1,6 +1,7 @@
 """zoo.checkpoints: latest and best kept together, broken checkpoints, full disks."""
 
 import errno
+import resource
 
 import jax
 import jax.numpy as jnp
@@ -12,9 +13,10 @@ from zoo.storage.checkpoints import Best, Checkpoints, CheckpointWarning
 BEST = Best("validation/accuracy", "max")
 
 
-def save(store, step, accuracy=None):
+def save(store, step, accuracy=None, values=None):
     metrics = None if accuracy is None else {"validation/accuracy": accuracy}
-    variables = {"params": {"w": jnp.full((3,), float(step))}}
+    values = np.full((3,), float(step)) if values is None else values
+    variables = {"params": {"w": jnp.asarray(values, jnp.float32)}}
     store.save(
         step,
         variables=variables,
@@ -24,8 +26,8 @@ def save(store, step, accuracy=None):
     )
 
 
-def target():
-    return {"params": {"w": jnp.zeros(3)}}
+def target(*shape):
+    return {"params": {"w": jnp.zeros(shape or 3)}}
 
 
 @pytest.fixture
@@ -155,11 +157,32 @@ def test_a_full_disk_names_the_step_and_leaves_the_last_checkpoint(store, monkey
     assert store.steps() == (1,)
 
 
-def test_restored_arrays_have_the_sharding_of_the_target(store):
+def test_a_file_that_cannot_be_written_whole_leaves_the_last_checkpoint(store):
+    """The kernel's own error: no file may grow beyond 64 KiB for a while."""
     save(store, 1, 0.5)
-    placed = jax.device_put(target(), jax.devices()[0])
+    noise = np.random.default_rng(0).normal(size=100_000)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, limits[1]))
+    try:
+        with pytest.raises(
+            OSError, match=r"step 2 could not be written to .*File too large.*step 1 is unharmed"
+        ):
+            save(store, 2, 0.6, noise)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert store.steps() == (1,)
+    save(store, 2, 0.6, noise)
+    assert store.variables(target(*noise.shape), "latest")[0] == 2
+
+
+def test_restored_arrays_have_the_sharding_of_the_target_not_that_they_were_saved_with(store):
+    from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+    save(store, 1, 0.5)  # on a single device
+    sharding = NamedSharding(Mesh(jax.devices()[:1], "data"), PartitionSpec())
+    placed = jax.device_put(target(), sharding)
     _, variables, *_ = store.restore(variables=placed, optimizer=(jnp.ones(3),))
-    assert variables["params"]["w"].sharding == placed["params"]["w"].sharding
+    assert variables["params"]["w"].sharding == sharding
 
 
 def test_a_disk_that_is_too_full_is_noticed_before_anything_is_written(store, monkeypatch):

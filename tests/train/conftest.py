@@ -27,7 +27,7 @@ SKY = [
 ROWS = [(text, "sea") for text in SEA] + [(text, "sky") for text in SKY]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def rows() -> list[tuple[str, str]]:
     return list(ROWS)
 
@@ -57,7 +57,7 @@ def tiny(**changes: object) -> Recipe:
     return zoo.override(made, {path.replace("__", "."): value for path, value in changes.items()})
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def recipe() -> Callable[..., Recipe]:
     """Makes a recipe for `rows`, with some fields changed by dotted path (`__` for a dot)."""
     return tiny
@@ -92,7 +92,7 @@ def run(recipe, rows, tmp_path: Path):
     return train
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def image_rows() -> dict[str, np.ndarray]:
     """Dark and bright noise."""
     random = np.random.default_rng(0)
@@ -101,7 +101,7 @@ def image_rows() -> dict[str, np.ndarray]:
     return {"image": noise.astype(np.uint8), "label": classes}
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def image_recipe() -> Callable[..., Recipe]:
     """Makes a recipe for `image_rows`, with some fields changed by dotted path."""
 

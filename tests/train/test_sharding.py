@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import pickle
 import socket
@@ -22,48 +23,55 @@ CHECKOUT = Path(__file__).parents[2]
 PROGRAM = textwrap.dedent(
     """
     import os, pickle, signal, sys
-    job, number, processes, port = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
+    folder, number, processes, port = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
     import jax
     if processes > 1:
         jax.distributed.initialize(f"127.0.0.1:{port}", processes, number)
     import numpy as np
     import zoo
-    recipe, rows, workdir = pickle.load(open(job, "rb"))
+    from zoo.config import ConfigError
+    from zoo.train import Interrupted
 
-    def terminate_the_last_process(report):
+    def interrupt(report):
         if report.step == 3 and number == processes - 1:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    ended = ""
-    try:
-        callbacks = [terminate_the_last_process]
-        result = zoo.fit(recipe, workdir, data=rows, callbacks=callbacks, quiet=True)
-    except zoo.train.Interrupted as interrupted:
-        ended = str(interrupted)
-        result = zoo.fit(recipe, workdir, data=rows, quiet=True)
-    params = jax.tree.map(np.asarray, result.state.params)
-    answer = jax.device_count(), ended, params, dict(result.metrics)
-    pickle.dump(answer, open(f"{job}.{number}", "wb"))
+    def train(recipe, rows, workdir, interrupted=False):
+        callbacks = [interrupt] if interrupted else []
+        try:
+            result = zoo.fit(recipe, workdir, data=rows, callbacks=callbacks, quiet=True)
+        except (ConfigError, Interrupted) as error:
+            return f"{type(error).__name__}: {error}"
+        everywhere = all(
+            len(leaf.sharding.device_set) == jax.device_count()
+            for leaf in jax.tree.leaves(result.state)
+        )
+        state = jax.tree.map(np.asarray, (result.state.params, result.state.optimizer))
+        return jax.device_count(), everywhere, state, dict(result.metrics)
+
+    with open(f"{folder}/jobs", "rb") as file:
+        results = [train(*job) for job in pickle.load(file)]
+    with open(f"{folder}/results.{number}", "wb") as file:
+        pickle.dump(results, file)
     """
 )
 
 
-def train_elsewhere(recipe, rows, folder, *, devices, processes=1):
-    """Runs a recipe, interrupted at step 3 and resumed, in processes with some CPU devices each.
+def train_elsewhere(jobs, folder, *, devices, processes=1):
+    """Runs jobs in processes with so many CPU devices each; what each process found.
 
-    Returns:
-      For each process: devices in all, how it was interrupted, parameters and metrics at the end.
+    A job is (recipe, rows, workdir, whether a SIGTERM interrupts the last process at step 3). Its
+    result is (devices, whether all have the state, parameters and optimizer, metrics), or an error.
     """
-    folder.mkdir()
-    job = folder / "job"
-    job.write_bytes(pickle.dumps((recipe, rows, folder / "run")))
+    folder.mkdir(exist_ok=True)
+    (folder / "jobs").write_bytes(pickle.dumps(jobs))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     flags = f"--xla_force_host_platform_device_count={devices}"
     running = [
         subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, str(job), str(number), str(processes), str(port)],
+            [sys.executable, "-c", PROGRAM, str(folder), str(number), str(processes), str(port)],
             cwd=CHECKOUT,
             env={**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
             stderr=subprocess.PIPE,
@@ -74,42 +82,98 @@ def train_elsewhere(recipe, rows, folder, *, devices, processes=1):
     for process in running:
         _, errors = process.communicate(timeout=300)
         assert process.returncode == 0, errors
-    return [pickle.loads((folder / f"job.{number}").read_bytes()) for number in range(processes)]
+    return [
+        pickle.loads((folder / f"results.{number}").read_bytes()) for number in range(processes)
+    ]
 
 
-@pytest.mark.parametrize(
-    ("devices", "processes", "ends_after"),
-    [(8, 1, 3), (1, 2, 4)],
-    ids=["8 devices", "2 processes"],
-)
-def test_many_devices_train_what_one_trains_even_if_interrupted(
-    recipe, rows, tmp_path, devices, processes, ends_after
-):
-    # 6 examples a step do not divide by 8: rows of weight 0 are added. Several processes agree to
-    # end when they report, after steps 2, 4 and 6, although only the last of them was signalled.
-    recipe = recipe(batch_size=6, steps=6, eval_every=3, checkpoint_every=6, log_every=2)
-    one = zoo.fit(recipe, tmp_path / "one", data=rows, quiet=True)
-    answers = train_elsewhere(recipe, rows, tmp_path / "many", devices=devices, processes=processes)
-    for count, ended, params, metrics in answers:
-        assert count == devices * processes
-        assert ended.startswith(f"interrupted at step {ends_after} of 6; saved to ")
-        for a, b in zip(jax.tree.leaves(one.state.params), jax.tree.leaves(params), strict=True):
-            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
-        assert metrics == pytest.approx(dict(one.metrics), abs=1e-4)
-    # What several devices trained loads on one.
-    alone, together = (zoo.load(tmp_path / name) for name in ("one", "many/run"))
-    expected = alone("the ship sails the sea").probabilities
-    assert together("the ship sails the sea").probabilities == pytest.approx(expected, abs=1e-4)
-
-
-def test_batch_normalisation_is_over_all_devices(image_recipe, image_rows, tmp_path):
-    # One image a device: means over its own rows would give other weights altogether.
-    recipe = image_recipe(steps=3, checkpoint_every=3)
-    one = zoo.fit(recipe, tmp_path / "one", data=image_rows, quiet=True)
-    ((_, _, params, metrics),) = train_elsewhere(recipe, image_rows, tmp_path / "many", devices=8)
+def assert_close(one, many, **tolerance):
+    """Whether a run on one device and the result of one on many are the same."""
+    _, everywhere, (params, _), metrics = many
+    assert everywhere
     for a, b in zip(jax.tree.leaves(one.state.params), jax.tree.leaves(params), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
+        np.testing.assert_allclose(a, b, **tolerance)
     assert metrics == pytest.approx(dict(one.metrics), abs=1e-4)
+
+
+def assert_resumed(whole, interrupted, resumed, *, after):
+    """Whether a run stopped after that step and then ended in the state of an undisturbed one."""
+    assert interrupted.startswith(f"Interrupted: interrupted at step {after} of 6; saved to ")
+    jax.tree.map(np.testing.assert_array_equal, resumed[2], whole[2])
+    assert resumed[3] == whole[3]
+
+
+@pytest.fixture(scope="module")
+def plan(recipe):
+    """6 examples a step do not divide by 8: rows of weight 0 are added. There is dropout too."""
+    return recipe(batch_size=6, steps=6, eval_every=3, checkpoint_every=6, log_every=2)
+
+
+@pytest.fixture(scope="module")
+def image_plan(image_recipe):
+    return image_recipe(steps=3, checkpoint_every=3)
+
+
+@pytest.fixture(scope="module")
+def one(plan, rows, tmp_path_factory):
+    """The run on one device."""
+    return zoo.fit(plan, tmp_path_factory.mktemp("one") / "run", data=rows, quiet=True)
+
+
+@pytest.fixture(scope="module")
+def eight(plan, rows, image_plan, image_rows, tmp_path_factory):
+    """Runs on eight devices: of texts, the same one interrupted and resumed, images, and what
+    eight devices cannot share."""
+    folder = tmp_path_factory.mktemp("eight")
+    jobs = [
+        (plan, rows, folder / "texts"),
+        (plan, rows, folder / "halves", True),
+        (plan, rows, folder / "halves"),
+        (image_plan, image_rows, folder / "images"),
+        (dataclasses.replace(image_plan, batch_size=9), image_rows, folder / "nine"),
+    ]
+    (results,) = train_elsewhere(jobs, folder, devices=8)
+    return folder, results
+
+
+def assert_loads(one, folder):
+    """Whether what many devices trained answers on one device as what one has trained."""
+    expected, found = (zoo.load(workdir)("the ship") for workdir in (one.workdir, folder))
+    assert found.probabilities == pytest.approx(expected.probabilities, abs=1e-5)
+
+
+def test_eight_devices_train_and_resume_what_one_trains(one, eight):
+    folder, (whole, interrupted, resumed, *_) = eight
+    assert whole[0] == 8
+    assert_close(one, whole, rtol=1e-4, atol=1e-5)
+    assert_loads(one, folder / "texts")
+    assert_resumed(whole, interrupted, resumed, after=3)
+
+
+def test_batch_normalisation_is_over_all_devices(image_plan, image_rows, eight, tmp_path):
+    # One image a device: means of its own rows alone would give other weights altogether.
+    one = zoo.fit(image_plan, tmp_path / "one", data=image_rows, quiet=True)
+    assert_close(one, eight[1][3], rtol=1e-3, atol=1e-5)
+
+
+def test_images_that_eight_devices_cannot_share_are_refused(eight):
+    assert eight[1][4].startswith(
+        "ConfigError: batch_size is 9, which 8 devices cannot share equally: "
+    )
+
+
+def test_two_processes_train_and_resume_what_one_trains(one, plan, rows, tmp_path):
+    """A signal to one of them ends both. They agree on it when they report, every two steps."""
+    jobs = [
+        (plan, rows, tmp_path / "whole"),
+        (plan, rows, tmp_path / "halves", True),
+        (plan, rows, tmp_path / "halves"),
+    ]
+    for whole, interrupted, resumed in train_elsewhere(jobs, tmp_path, devices=1, processes=2):
+        assert whole[0] == 2
+        assert_close(one, whole, rtol=1e-4, atol=1e-5)
+        assert_resumed(whole, interrupted, resumed, after=4)
+    assert_loads(one, tmp_path / "whole")
 
 
 def test_more_devices_than_there_are_is_an_error(recipe, rows, tmp_path):
