@@ -77,3 +77,27 @@ def test_what_is_read_is_what_the_modules_register(known):
         assert function.__name__ == name
         assert function.__doc__, f"{name} has no docstring"
         assert getattr(importlib.import_module(function.__module__), name) is function
+
+
+def test_a_package_has_the_names_that_type_checkers_see(tmp_path, monkeypatch):
+    folder = tmp_path / "lazy_pets"
+    folder.mkdir()
+    (folder / "__init__.py").write_text(
+        "from typing import TYPE_CHECKING\n"
+        "from zoo.registry import attach\n"
+        "if TYPE_CHECKING:\n"
+        "    from lazy_pets import dogs as dogs\n"
+        "    from lazy_pets.cats import tom as tom\n"
+        "    from lazy_pets.cats import felix\n"
+        "    cat = felix\n"
+        "__getattr__, __dir__, __all__ = attach(__name__)\n"
+    )
+    (folder / "cats.py").write_text("tom, felix = 'Tom', 'Felix'\n")
+    (folder / "dogs.py").write_text("rex = 'Rex'\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    pets = importlib.import_module("lazy_pets")
+    assert pets.__all__ == ["cat", "dogs", "tom"]
+    assert (pets.cat, pets.tom, pets.dogs.rex) == ("Felix", "Tom", "Rex")
+    assert [name for name in dir(pets) if not name.startswith("__")] == ["cat", "dogs", "tom"]
+    with pytest.raises(AttributeError, match="module 'lazy_pets' has no attribute 'felix'"):
+        pets.felix  # noqa: B018

@@ -27,27 +27,9 @@ if TYPE_CHECKING:
     from zoo.train.recipe import Recipe as Recipe
     from zoo.train.recipe_files import get
 
-    fit, recipe = run, get
+    fit = run
+    recipe = get
 
 __version__ = "0.1.0"
 
-__getattr__, __dir__, __all__ = attach(
-    __name__,
-    {
-        "Recipe": "zoo.train.recipe:Recipe",
-        "card": "zoo.hub:card",
-        "create": "zoo.models:create",
-        "evaluate": "zoo.train.evaluation:evaluate",
-        "export": "zoo.hub:export",
-        "fit": "zoo.train.loop:run",
-        "list_models": "zoo.registry:list_models",
-        "list_pretrained": "zoo.hub:list_pretrained",
-        "list_recipes": "zoo.registry:list_recipes",
-        "load": "zoo.hub:load",
-        "override": "zoo.config:override",
-        "pipelines": "zoo.pipelines",
-        "recipe": "zoo.train.recipe_files:get",
-        "tokenizers": "zoo.tokenizers",
-        "train": "zoo.train",
-    },
-)
+__getattr__, __dir__, __all__ = attach(__name__)

@@ -16,9 +16,10 @@ import functools
 import importlib
 import importlib.metadata
 import importlib.util
+import itertools
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -163,26 +164,28 @@ def list_recipes(pattern: str = "*") -> tuple[str, ...]:
     return recipes.names(pattern)
 
 
-def attach(
-    package: str, names: Mapping[str, str]
-) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
+def attach(package: str) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
     """Makes a package import its public names at their first use (PEP 562).
+
+    The names are written once, where type checkers and editors look for them: in the package's
+    `if TYPE_CHECKING:` block, as `from module import name as name` or `name = imported`.
 
     Args:
       package: its `__name__`.
-      names: public name -> `module:attribute`, or `module` where the name is a module itself.
 
     Returns:
       The `__getattr__`, `__dir__` and `__all__` of the package.
     """
+    names = _typed_names(package)
 
     def __getattr__(name: str) -> Any:
         if name not in names:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        module, _, attribute = names[name].partition(":")
-        value: Any = importlib.import_module(module)
-        if attribute:
-            value = getattr(value, attribute)
+        module, attribute = names[name]
+        if module == package:  # the name is one of its own modules
+            value: Any = importlib.import_module(f"{package}.{attribute}")
+        else:
+            value = getattr(importlib.import_module(module), attribute)
         setattr(sys.modules[package], name, value)
         return value
 
@@ -191,3 +194,25 @@ def attach(
         return sorted([*special, *names])
 
     return __getattr__, __dir__, sorted(names)
+
+
+def _typed_names(package: str) -> dict[str, tuple[str, str]]:
+    """Name -> (module, attribute) of what a package exports to type checkers."""
+    loader: Any = sys.modules[package].__loader__
+    blocks = [
+        node.body
+        for node in ast.parse(loader.get_source(package)).body
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+    ]
+    imported: dict[str, tuple[str, str]] = {}
+    public: dict[str, tuple[str, str]] = {}
+    for node in itertools.chain.from_iterable(blocks):
+        if isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                name = alias.asname or alias.name
+                imported[name] = (node.module or package, alias.name)
+                if alias.asname == alias.name:
+                    public[name] = imported[name]
+        elif isinstance(node, ast.Assign):
+            public[ast.unparse(node.targets[0])] = imported[ast.unparse(node.value)]
+    return public

@@ -29,21 +29,7 @@ if TYPE_CHECKING:
     from zoo.pipelines.text import TextClassificationData as TextClassificationData
     from zoo.pipelines.translation import TranslationData as TranslationData
 
-__getattr__, __dir__, __all__ = attach(
-    __name__,
-    {
-        "Augmentation": "zoo.pipelines.augment:Augmentation",
-        "CopyData": "zoo.pipelines.synthetic:CopyData",
-        "Data": "zoo.pipelines.base:Data",
-        "DataConfig": "zoo.pipelines.base:DataConfig",
-        "Facts": "zoo.pipelines.base:Facts",
-        "ImageClassificationData": "zoo.pipelines.images:ImageClassificationData",
-        "LanguageModelingData": "zoo.pipelines.language:LanguageModelingData",
-        "TaggingData": "zoo.pipelines.tagging:TaggingData",
-        "TextClassificationData": "zoo.pipelines.text:TextClassificationData",
-        "TranslationData": "zoo.pipelines.translation:TranslationData",
-    },
-)
+__getattr__, __dir__, __all__ = attach(__name__)
 
 
 def import_all() -> None:
