@@ -25,6 +25,7 @@ def test_every_public_name_resolves_and_is_documented():
 
     assert sorted(zoo.__all__) == [
         "Recipe",
+        "arrays",
         "card",
         "create",
         "evaluate",
@@ -34,10 +35,13 @@ def test_every_public_name_resolves_and_is_documented():
         "list_pretrained",
         "list_recipes",
         "load",
+        "module",
+        "optax",
         "override",
         "pipelines",
         "predictors",
         "recipe",
+        "task",
         "tokenizers",
         "train",
     ]
