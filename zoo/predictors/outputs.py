@@ -104,12 +104,11 @@ class Outputs(Predictor):
         if isinstance(value, list | tuple) and value and isinstance(value[0], str):
             return [self._ids(text) for text in value], False
         array, axes = np.asarray(self._by_column(value), argument.dtype), len(argument.shape)
-        if self._prepare.mean:
-            array = self._prepare.scale(array)
-        if array.ndim == axes:
-            return [array], True
-        if array.ndim == axes + 1:
-            return list(array), False
+        if array.ndim in (axes, axes + 1) and array.shape[array.ndim - axes :] == argument.shape:
+            array = self._prepare.scale(array) if self._prepare.mean else array
+            return ([array], True) if array.ndim == axes else (list(array), False)
+        if self.tokenizer is not None and array.ndim in (axes, axes + 1):  # ids of any length
+            return ([array], True) if array.ndim == axes else (list(array), False)
         shape = ", ".join(map(str, argument.shape))
         raise ValueError(
             f"an argument has the shape {list(array.shape)}; this model takes one item [{shape}] "

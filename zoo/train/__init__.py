@@ -1,5 +1,6 @@
 """Training: recipes and what they are made of, the loop, evaluation. `run` is also `zoo.fit`."""
 
+import os
 from typing import TYPE_CHECKING
 
 from zoo.registry import attach
@@ -42,3 +43,7 @@ if TYPE_CHECKING:
     from zoo.train.tasks import Translation as Translation
 else:
     __getattr__, __dir__, __all__ = attach(__name__)
+
+# CLU imports TensorFlow, which greets on standard error otherwise. A setting of the user's stays.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
