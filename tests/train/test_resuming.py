@@ -56,6 +56,7 @@ def test_a_translation(tmp_path):
         "model.d_ff": 8,
         "data.max_len": 6,
         "data.num_examples": 16,
+        "task.beam_size": 1,
         "batch_size": 4,
         "steps": 4,
         "eval_every": 4,
