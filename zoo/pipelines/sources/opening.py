@@ -18,19 +18,22 @@ USER_ROWS = "the data"
 """What error messages call rows that the user handed over."""
 
 
-def from_tfds(name: str, split: str, data_dir: str | None = None) -> Source:
+def from_tfds(
+    name: str, split: str, data_dir: str | None = None, *, decode_all: bool = True
+) -> Source:
     """A split of a TFDS data set that was prepared before.
 
     Args:
       name: as in `locations.find_tfds`.
       split: a split expression of TFDS such as `train` or `train[:10%]`.
       data_dir: the folder to look into first.
+      decode_all: as in `from_prepared`.
 
     Raises:
       FileNotFoundError: the data set is in none of the folders.
       LookupError: it has no such split.
     """
-    return from_prepared(Prepared(name, data_dir), split)
+    return from_prepared(Prepared(name, data_dir), split, decode_all=decode_all)
 
 
 def from_prepared(data_set: Prepared, split: str, *, decode_all: bool = True) -> Source:
