@@ -221,7 +221,8 @@ def test_other_things_are_refused():
         ),
         (
             {"resize": 4},
-            "resize is 4, less than the 4 x 5 that are to be cut out then",
+            "resize is 4; it must not be less than height and width, 4 x 5, which are cut out "
+            "after it",
         ),
         ({"std": (0.0,)}, "std is (0.0,); values are divided by it, so it must be above 0"),
     ],

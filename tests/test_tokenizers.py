@@ -10,7 +10,7 @@ import sys
 import unicodedata
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -20,6 +20,7 @@ from zoo.tokenizers import (
     ByteTokenizer,
     CharTokenizer,
     IdTokenizer,
+    Kind,
     SentencePieceTokenizer,
     SubwordTokenizer,
     Tokenizer,
@@ -33,6 +34,7 @@ from zoo.tokenizers import (
     split_words,
     subwords,
 )
+from zoo.tokenizers.config import KINDS
 
 TEXTS = [
     "The cat sat on the mat, and the dog didn't.",
@@ -389,19 +391,19 @@ def test_an_unknown_word_without_a_word_for_it_is_an_error() -> None:
     with pytest.raises(ValueError) as caught:
         WordTokenizer(["the", "cat"]).encode("the dog")
     assert str(caught.value) == (
-        "'dog' is not in the vocabulary, and no word stands for unknown ones; "
+        "'dog' is not in the vocabulary, which has no entry for unknown ones; "
         "name one, as with unknown='UNK'"
     )
     with pytest.raises(ValueError) as caught:
         WordTokenizer(["the", "cat"], unknown="UNK")
     assert str(caught.value) == (
-        "the vocabulary of 2 words has no word 'UNK' to stand for unknown words"
+        "the vocabulary of 2 words has no word 'UNK', which `unknown` names for unknown words"
     )
 
 
 def test_a_word_with_a_line_break_cannot_be_saved(tmp_path: Path) -> None:
     with pytest.raises(
-        ValueError, match=r"^a file of one word a line cannot hold the word 'a\\nb'$"
+        ValueError, match=r"^a file with one word on each line cannot hold 'a\\nb'$"
     ):
         WordTokenizer(["a\nb"]).save(tmp_path / "file")
 
@@ -515,7 +517,8 @@ def test_a_broken_line_of_subwords_is_named(
     with pytest.raises(ValueError) as caught:
         SubwordTokenizer.load(tmp_path / "file")
     assert str(caught.value).startswith(
-        f"{tmp_path / 'file'}, line {line}: expected an entry in quotes, as 'the_', not {given}"
+        f"{tmp_path / 'file'}, line {line}: expected an entry in quotes, such as 'the_', not "
+        f"{given}"
     )
 
 
@@ -807,6 +810,21 @@ def test_a_config_that_makes_no_sense_is_refused(fields: dict[str, Any], message
     with pytest.raises(ConfigError) as caught:
         TokenizerConfig(**fields).build(never)
     assert str(caught.value) == message
+
+
+def test_a_file_with_more_ids_than_wanted_is_refused(tmp_path: Path) -> None:
+    CharTokenizer("abc").save(tmp_path / "chars")
+    path = str(tmp_path / "chars")
+    assert TokenizerConfig(kind="chars", vocab=path, vocab_size=6).build(never).vocab_size == 6
+    with pytest.raises(ConfigError) as caught:
+        TokenizerConfig(kind="chars", vocab=path, vocab_size=5).build(never)
+    assert str(caught.value) == (
+        f"vocab_size is 5, but {path} has 6 ids; leave vocab_size out (None), or take another file"
+    )
+
+
+def test_every_kind_that_a_config_may_name_is_known() -> None:
+    assert get_args(Kind) == tuple(KINDS)
 
 
 def test_kinds_without_a_vocabulary_load_from_options_alone() -> None:

@@ -1,7 +1,8 @@
-"""What an image goes through before a model sees it, without TensorFlow.
+"""Turns images into a model's inputs, without TensorFlow.
 
-Predictors use it on files, and the pipelines on the rows of a data set: the values are the same.
-Letters: H height, W width, C channels.
+Predictors use it on files, and the pipelines on the rows of a data set, with the same values.
+
+Shapes: H height, W width, C channels.
 """
 
 from __future__ import annotations
@@ -22,16 +23,18 @@ from zoo.config import ConfigError
 
 Array: TypeAlias = np.ndarray[Any, Any]
 ImageLike: TypeAlias = str | os.PathLike[str] | bytes | Image.Image | Array
+"""What `read` takes for an image."""
+
 Box: TypeAlias = tuple[float, float, float, float]
-"""Left, top, right and bottom of a part of an image, in pixels or parts of them."""
+"""Left, top, right and bottom of a part of an image, in pixels; they may be fractions."""
 
 MODES = {1: "L", 3: "RGB"}
-"""Pillow's name of an image with so many channels."""
+"""Pillow's mode of an image, by its number of channels."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImagePreprocessing:
-    """Images of any kind -> float32 [H, W, C], as training had them.
+    """Images of any kind -> float32 [H, W, C], prepared as in training.
 
     >>> prepare = ImagePreprocessing(height=1, width=2, channels=1)
     >>> prepare(np.array([[0, 255]], np.uint8)).ravel()
@@ -39,17 +42,17 @@ class ImagePreprocessing:
     """
 
     height: int
-    """In pixels; other images are resized (bilinear, with antialiasing), as `resize` says."""
+    """In pixels. Other images are resized (bilinear, with antialiasing) as `resize` says."""
     width: int
     """In pixels."""
     channels: int
-    """1: grey, 3: red, green, blue. Others are converted."""
+    """1: grey, 3: red, green, blue. Other images are converted."""
     mean: tuple[float, ...] = (0.5,)
-    """What is subtracted from values between 0 and 1: one number, or one for each channel."""
+    """Subtracted from values between 0 and 1: one number, or one for each channel."""
     std: tuple[float, ...] = (0.5,)
-    """By what they are divided then, likewise."""
+    """Divides the values then: one number, or one for each channel."""
     resize: int | None = None
-    """What the shorter side is resized to before the centre of the image is cut out. None: the
+    """Length in pixels to which the shorter side is resized before the centre is cut out. None: the
     whole image is resized, whatever its shape."""
 
     def __post_init__(self) -> None:
@@ -67,8 +70,8 @@ class ImagePreprocessing:
             raise ConfigError(f"std is {self.std}; values are divided by it, so it must be above 0")
         if self.resize is not None and self.resize < max(self.height, self.width):
             raise ConfigError(
-                f"resize is {self.resize}, less than the {self.height} x {self.width} that are to "
-                "be cut out then"
+                f"resize is {self.resize}; it must not be less than height and width, "
+                f"{self.height} x {self.width}, which are cut out after it"
             )
 
     @property
@@ -77,12 +80,12 @@ class ImagePreprocessing:
         return self.height, self.width, self.channels
 
     def __call__(self, image: ImageLike) -> Array:
-        """The image, ready for the model: float32 [H, W, C]. See `read` for what it may be."""
+        """The image, ready for the model: float32 [H, W, C]. `read` says what it may be."""
         ready: Array = self.standardize(self.pixels(image).astype(np.float32))
         return ready
 
     def pixels(self, image: ImageLike) -> Array:
-        """The image in its size and with its channels: uint8 [H, W, C]."""
+        """The image with this size and these channels: uint8 [H, W, C]."""
         if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.shape == self.shape:
             if self.resize is None:
                 return image
@@ -90,7 +93,7 @@ class ImagePreprocessing:
         return self.cut(opened, self._centre(*opened.size))
 
     def cut(self, image: Image.Image, box: Box) -> Array:
-        """A part of the image in this size and with these channels: uint8 [H, W, C]."""
+        """A part of the image, resized, with these channels: uint8 [H, W, C]."""
         mode = MODES[self.channels]
         if image.mode != mode:
             image = image.convert(mode)
@@ -98,10 +101,9 @@ class ImagePreprocessing:
         return np.asarray(image, np.uint8).reshape(self.shape)
 
     def _centre(self, width: int, height: int) -> Box:
-        """The part of an image that is kept.
+        """The part of an image of this size that is kept.
 
-        To cut it out first and to resize it then gives what the other way about gives, save at the
-        edges, and only what is kept is worked on.
+        Cropping before resizing does less work, and gives the same pixels except at the edges.
         """
         if self.resize is None:
             return 0, 0, width, height
@@ -111,25 +113,22 @@ class ImagePreprocessing:
         return left, top, width - left, height - top
 
     def standardize(self, values: Any) -> Any:
-        """(values / 255 - mean) / std, for float32 [..., H, W, C] from 0 to 255.
-
-        It is nothing but arithmetic, so that the pipelines can give it a tensor.
-        """
+        """(values / 255 - mean) / std, for float32 [..., H, W, C] from 0 to 255."""
         mean, std = (np.array(numbers, np.float32) * 255 for numbers in (self.mean, self.std))
         return (values - mean) / std
 
 
 def read(image: ImageLike) -> Image.Image:
-    """An image as Pillow has it: grey (mode L) or with three channels (RGB), 8 bits.
+    """Reads an image: Pillow's, grey (mode L) or with three channels (RGB), 8 bits.
 
     Args:
       image: the path of an image file, its content, a Pillow image, or an array [H, W] or [H, W, 1,
-        3 or 4] of uint8, or of floats from 0 to 1. Where it is transparent, white is behind it; the
-        rotation that a camera notes in a file is applied.
+        3 or 4] of uint8, or of floats from 0 to 1. Transparent parts become white; the rotation
+        that a camera notes in a file is applied.
 
     Raises:
       FileNotFoundError: there is no such file.
-      ValueError, TypeError: it is no image that can be read; the message says which and why.
+      ValueError, TypeError: it cannot be read; the message says which image and why.
     """
     if isinstance(image, str | os.PathLike):
         with _named(str(image)), Image.open(Path(image)) as opened:
@@ -149,7 +148,7 @@ def read(image: ImageLike) -> Image.Image:
 
 @contextlib.contextmanager
 def _named(what: str) -> Iterator[None]:
-    """What goes wrong with an image becomes an error that says with which, in one line."""
+    """Turns errors about an image into errors of one line that name it."""
     try:
         yield
     except FileNotFoundError:
@@ -159,12 +158,12 @@ def _named(what: str) -> Iterator[None]:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ValueError(f"{what} is too large: {error}") from error
     except (OSError, SyntaxError, ValueError) as error:
-        # Pillow reports a broken PNG as a SyntaxError, and what it cannot convert as a ValueError.
+        # Pillow reports a broken PNG as a SyntaxError, a mode it cannot convert as a ValueError.
         raise ValueError(f"{what} cannot be read as an image: {error}") from error
 
 
 def _plain(image: Image.Image) -> Image.Image:
-    """In mode L or RGB, with white behind what is transparent."""
+    """The image in mode L or RGB, with white for transparent parts."""
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I;16"):
         values = np.asarray(image)
@@ -173,7 +172,7 @@ def _plain(image: Image.Image) -> Image.Image:
         return Image.fromarray(grey)
     if image.mode in ("I", "F"):
         raise ValueError(f"its values have no known range (mode {image.mode})")
-    if image.has_transparency_data:  # a channel of its own, or one colour that stands for it
+    if image.has_transparency_data:  # a channel of its own, or a colour that marks it
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(white, image).convert("RGB")
@@ -183,7 +182,7 @@ def _plain(image: Image.Image) -> Image.Image:
 
 
 def _from_array(array: Array) -> Image.Image:
-    """In mode L or RGB, as `_plain` gives it."""
+    """An array as an image in mode L or RGB."""
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
         raise ValueError(
             f"an image array has the shape [H, W] or [H, W, 1, 3 or 4]; got {list(array.shape)}"

@@ -128,7 +128,7 @@ def test_what_happens_to_a_row_does_not_depend_on_which_rows_are_at_hand(fields)
 @pytest.mark.parametrize(
     ("fields", "text"),
     [
-        ({"crop_area": 0.0}, "crop_area is 0.0; it is a share, above 0 and up to 1"),
+        ({"crop_area": 0.0}, "crop_area is 0.0; it must be in (0, 1]"),
         ({"pad": -1}, "pad is -1; it must be 0 or more"),
         ({"mixup": -0.5}, "mixup is -0.5; it must be 0 or more"),
     ],

@@ -119,7 +119,7 @@ def test_a_vocabulary_without_an_unknown_word_refuses_others_but_can_be_checked(
     from zoo.tokenizers import WordTokenizer
 
     tagger = make(WordTokenizer(["a", "b", "c", "d", "e", "f"]))
-    with pytest.raises(ValueError, match="'x' is not in the vocabulary, and no word stands for"):
+    with pytest.raises(ValueError, match="'x' is not in the vocabulary, which has no entry for"):
         tagger("a x")
     assert check_values(tagger)["input"] == "d e f"
     assert list(tagger.sample_inputs().values()) == ["d e f", "", "d"]

@@ -21,7 +21,8 @@ from zoo.pipelines.delivery import deliver
 from zoo.pipelines.rows import IndexedRows
 from zoo.pipelines.sources import formats, locations
 from zoo.pipelines.sources import labels as classes
-from zoo.pipelines.sources.holdout import held_out
+from zoo.pipelines.sources.holdout import with_validation
+from zoo.pipelines.sources.source import Source
 from zoo.preprocessing import ArrayPreprocessing
 from zoo.tokenizers import Tokenizer
 
@@ -133,15 +134,12 @@ class ArrayData(DataConfig):
         )
 
     def _with_validation(self, splits: dict[str, Columns]) -> dict[str, Columns]:
-        training = splits["train"]
-        mask = held_out(len(next(iter(training.values()))), self.holdout)
-        if "validation" in splits or not mask.any():
-            return splits
-        return {
-            **splits,
-            "train": {name: array[~mask] for name, array in training.items()},
-            "validation": {name: array[mask] for name, array in training.items()},
+        sources = {
+            split: Source(origin=f"the {split} rows", arrays=columns, num_rows=_count(columns))
+            for split, columns in splits.items()
         }
+        held_out = with_validation(sources, self.holdout)
+        return {split: source.arrays or {} for split, source in held_out.items()}
 
     def _input_names(self, columns: Columns) -> tuple[str, ...]:
         """The columns of the input; whether all that are named are there."""
@@ -276,6 +274,10 @@ def _arrays(columns: Mapping[str, Any], where: str) -> Columns:
         listed = ", ".join(f"{name} {length}" for name, length in lengths.items())
         raise ValueError(f"the columns of {where} differ in their number of rows: {listed}")
     return arrays
+
+
+def _count(columns: Columns) -> int:
+    return len(next(iter(columns.values())))
 
 
 def _is_text(array: Array) -> bool:

@@ -1,7 +1,7 @@
-"""What training does to images at random.
+"""Random changes to training images.
 
-Everything is done to a batch at once, with random numbers that are a function of the run's seed and
-the batch's number: a resumed run goes on with the same images.
+A batch is changed as a whole. Its random numbers are a function of the run's seed and the batch's
+number, so a resumed run sees the same images.
 
 Shapes: B examples in a batch, H height, W width, C channels, N classes.
 """
@@ -19,40 +19,41 @@ from zoo.pipelines.base import Array
 from zoo.preprocessing import Box
 
 PURPOSE = 1
-"""Keeps these random numbers apart from those of the order of the rows."""
+"""Separates these random numbers from those of the order of the rows."""
 
 ASPECT = 4 / 3
-"""A random crop is at most so much wider than high, or higher than wide."""
+"""The largest ratio of the sides of a random crop, in either direction."""
 
 ATTEMPTS = 10
-"""Crops that are tried before the largest one in the centre is taken."""
+"""Number of crops that are tried before the largest one in the centre is taken."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
-    """Which changes are made to a training image; without any it is prepared as in evaluation."""
+    """Which changes are made to training images; with none they are prepared as in evaluation."""
 
     crop_area: float = 1.0
-    """Least share of the image's area that is cut out, at a random place and with a random aspect,
-    and resized (Szegedy et al. 2015, "Going Deeper with Convolutions": 0.08). 1: none is."""
+    """Smallest share of the image's area, above 0, that a crop at a random place and with a random
+    aspect ratio has before it is resized (Szegedy et al. 2015, "Going Deeper with Convolutions":
+    0.08). 1: images are not cropped."""
     pad: int = 0
-    """Pixels by which the image is continued on each side, by its reflection, before it is cut out
-    again at a random place (He et al. 2015, section 4.2: 4, of 32; reflected: Zagoruyko & Komodakis
-    2016, section 3). Of black borders batch normalisation would learn statistics that images
-    without borders do not have."""
+    """Pixels by which the image is extended on each side before its size is cut out at a random
+    place (He et al. 2015, section 4.2: 4, of 32). The border is the image's reflection (Zagoruyko
+    & Komodakis 2016, section 3): with black borders batch normalisation would learn statistics that
+    images in evaluation do not have."""
     flip: bool = False
-    """Exchange left and right, of every other image on average."""
+    """Flip each image left to right with probability 1/2."""
     mixup: float = 0.0
-    """The alpha of mixup (Zhang et al. 2018): images and targets are mixed in pairs, by shares from
-    the distribution beta(alpha, alpha). 0: none is."""
+    """Alpha of mixup (Zhang et al. 2018): images and targets are averaged in pairs, with weights
+    from the distribution beta(alpha, alpha). 0: no mixup."""
     cutmix: float = 0.0
-    """The alpha of CutMix (Yun et al. 2019): a rectangle comes from another image, its share of the
-    area from the distribution beta(alpha, alpha), and so does that share of the target. 0: none
-    does. With `mixup` too, each batch has one of them."""
+    """Alpha of CutMix (Yun et al. 2019): a rectangle, and its share of the target, comes from
+    another image; the share of the area is from the distribution beta(alpha, alpha). 0: no CutMix.
+    With `mixup` too, each batch gets one of the two."""
 
     def __post_init__(self) -> None:
         if not 0 < self.crop_area <= 1:
-            raise ConfigError(f"crop_area is {self.crop_area}; it is a share, above 0 and up to 1")
+            raise ConfigError(f"crop_area is {self.crop_area}; it must be in (0, 1]")
         for name in ("pad", "mixup", "cutmix"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be 0 or more")
@@ -65,18 +66,18 @@ class Augmentation:
     def __call__(
         self, images: Array, targets: Array, num_classes: int, draws: Draws
     ) -> tuple[Array, Array]:
-        """Images [B, H, W, C] and targets [B], augmented: all but `crop_area`.
+        """Changes images and targets; `crop_area` is not applied here.
 
         Args:
-          images: uint8. Where images are mixed, these are the rows of `draws`, of which the first
-            only serves to be mixed into the second.
-          targets: the class of each.
+          images: uint8 [B, H, W, C]. Where images are mixed, the first one is there only to be
+            mixed into the second.
+          targets: the class of each: int32 [B].
           num_classes: N.
-          draws: random numbers.
+          draws: random numbers for these rows.
 
         Returns:
-          Images, uint8 as they were; targets. Where they are mixed, both are float32, one less,
-          and targets are shares of the classes [B - 1, N].
+          Images uint8 [B, H, W, C] and targets int32 [B]. Where they are mixed: images float32
+          [B - 1, H, W, C] and shares of the classes float32 [B - 1, N].
         """
         if self.pad:
             images = pad_and_crop(images, self.pad, draws)
@@ -114,9 +115,14 @@ class Draws:
 
 
 def random_box(width: int, height: int, area: float, random: np.random.Generator) -> Box:
-    """A part of an image: of at least that share of its area, at most ASPECT times as wide as high.
+    """A random part of an image, with sides in a ratio of at most ASPECT.
 
-    Of an image that is too narrow for it, the largest part in the centre of such an aspect.
+    Args:
+      width: of the image, in pixels.
+      height: of the image, in pixels.
+      area: smallest share of the image's area. An image that is too narrow for it gives the largest
+        part in its centre.
+      random: where the numbers come from.
     """
     for _ in range(ATTEMPTS):
         size = width * height * random.uniform(area, 1)
@@ -131,7 +137,7 @@ def random_box(width: int, height: int, area: float, random: np.random.Generator
 
 
 def pad_and_crop(images: Array, pad: int, draws: Draws) -> Array:
-    """Each image [B, H, W, C] moved by up to `pad` pixels, with its reflection where it was not."""
+    """Moves each image [B, H, W, C] by up to `pad` pixels; the gap is filled by its reflection."""
     batch, height, width, _ = images.shape
     padded = np.pad(images, [(0, 0), (pad, pad), (pad, pad), (0, 0)], mode="reflect")
     windows = np.lib.stride_tricks.sliding_window_view(padded, (height, width), axis=(1, 2))
@@ -141,15 +147,16 @@ def pad_and_crop(images: Array, pad: int, draws: Draws) -> Array:
 
 
 def flip(images: Array, draws: Draws) -> Array:
-    """Every other image [B, H, W, C], on average, with left and right exchanged."""
+    """Flips each image [B, H, W, C] left to right with probability 1/2."""
     chosen = draws(draws.random.random) < 0.5
     return np.where(chosen[:, None, None, None], images[:, :, ::-1], images)
 
 
 def mixup(images: Array, shares: Array, alpha: float, draws: Draws) -> tuple[Array, Array]:
-    """Each image but the first, and its target, mixed with the one before; the order is random.
+    """Averages each image but the first, and its target, with the one before it.
 
-    Images and shares [B, N] of the classes are float32.
+    Rows come in random order, so these pairs are random. Images and shares [B, N] of the classes
+    are float32.
     """
     share = draws(lambda n: draws.random.beta(alpha, alpha, n)).astype(np.float32)[1:]
     return _mix(images, share[:, None, None, None]), _mix(shares, share[:, None])
@@ -161,7 +168,7 @@ def _mix(values: Array, share: Array) -> Array:
 
 
 def cutmix(images: Array, shares: Array, alpha: float, draws: Draws) -> tuple[Array, Array]:
-    """Each image but the first with a rectangle of the one before, and its target by the areas."""
+    """Puts a rectangle of each image into the next one, and mixes their targets by its area."""
     _, height, width, _ = images.shape
     random = draws.random
     sides = np.sqrt(1 - draws(lambda n: random.beta(alpha, alpha, n)))[1:]
@@ -174,9 +181,12 @@ def cutmix(images: Array, shares: Array, alpha: float, draws: Draws) -> tuple[Ar
 
 
 def _within(size: int, centres: Array, sides: Array) -> Array:
-    """Which positions of an axis lie in an interval for each example: bool [B, size].
+    """Which positions of an axis are in an interval, for each example: bool [B, size].
 
-    Centres and lengths [B] are parts of the size; what reaches out of the image is cut off.
+    Args:
+      size: of the axis.
+      centres: of the intervals, as shares of the size: [B].
+      sides: lengths of the intervals, as shares of the size: [B].
     """
     positions = (np.arange(size) + 0.5)[None] / size
     near: Array = np.abs(positions - centres[:, None]) < sides[:, None] / 2

@@ -1,7 +1,7 @@
 """From planned batches to the arrays that one process holds, made ahead of their use.
 
-A pipeline plans global batches: which rows each one has. Only the rows that this process holds are
-then read, so the order of the data does not depend on the number of processes.
+A pipeline plans global batches: which rows each one has. A process then reads only the rows that it
+holds, so the order of the data does not depend on the number of processes.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from zoo.pipelines.base import Array, Batch
 T = TypeVar("T")
 
 AHEAD = 2
-"""Batches that are made ahead of their use."""
+"""Number of batches that are made before they are asked for."""
 
 SAMPLE_SEED = 0
-"""Seed of the sample that an evaluation with a limit takes: always the same rows."""
+"""Seed of the sample that an evaluation with a limit takes: not the run's, so runs compare."""
 
 
 @dataclass(frozen=True)
@@ -49,10 +49,10 @@ class Share:
 
     @classmethod
     def of_slice(cls, rows: slice | None, batch_size: int) -> Share:
-        """The share that some rows of a batch of `batch_size` rows are.
+        """Which share a slice of a batch of `batch_size` rows is.
 
         Raises:
-          ConfigError: the slice is no such part.
+          ConfigError: the slice is none of several equal parts.
         """
         if rows is None:
             return cls()
@@ -66,7 +66,9 @@ class Share:
         return cls(first // size, -(-batch_size // size))
 
     def of(self, size: int) -> slice:
-        """The rows of a batch of that size, which may be too few for the last shares.
+        """The rows of this share in a batch of `size` rows.
+
+        Shares are equal, so the last ones may reach beyond the batch.
 
         >>> [Share(index, 3).of(8) for index in range(3)]
         [slice(0, 3, None), slice(3, 6, None), slice(6, 9, None)]
@@ -88,7 +90,7 @@ def deliver(
       batches: global batches in order.
       batch_size: the size of which `rows` is a slice.
       rows: as in `Data.train`.
-      fill: fill up each global batch to `batch_size` rows of zeros.
+      fill: add rows of zeros to each global batch up to `batch_size`.
     """
     share = Share.of_slice(rows, batch_size)
 
@@ -112,9 +114,9 @@ def filled(batch: Batch, rows: int) -> Batch:
 
 
 def ahead(items: Iterator[T], number: int = AHEAD) -> Iterator[T]:
-    """The items, of which up to `number` are made in another thread before they are asked for.
+    """The items of an iterator, which another thread makes up to `number` items ahead.
 
-    What the iterator raises is raised at the item's turn.
+    An error of the iterator is raised when its item's turn comes.
     """
     end = object()
     pool = ThreadPoolExecutor(1, thread_name_prefix="zoo-data")
@@ -133,12 +135,12 @@ def ahead(items: Iterator[T], number: int = AHEAD) -> Iterator[T]:
 
 
 def sample(count: int, limit: int | None) -> Array:
-    """The numbers of the rows to evaluate, in order: all, or `limit` of them drawn at random."""
+    """Row numbers of an evaluation, in order: all `count`, or `limit` of them drawn at random."""
     if limit is None or limit >= count:
         return np.arange(count)
     return np.sort(np.random.default_rng(SAMPLE_SEED).permutation(count)[:limit])
 
 
 def generator(seed: int, *numbers: int) -> np.random.Generator:
-    """NumPy's random numbers for an epoch, or for a batch: a function of the arguments."""
+    """NumPy's generator for an epoch or a batch. Its numbers are a function of the arguments."""
     return np.random.default_rng((seed % 2**64, *numbers))

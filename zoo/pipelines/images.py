@@ -41,13 +41,13 @@ from zoo.preprocessing import ImageLike, ImagePreprocessing
 from zoo.tokenizers import Tokenizer
 
 DIGITS = "digits"
-"""The data set that needs no download: the 8 x 8 digits that come with scikit-learn."""
+"""Name of the data set that needs no download: the 8 x 8 digits that come with scikit-learn."""
 
 DIGITS_TEST = 360
-"""How many of its 1,797 images are the test split: the last ones after a shuffle with seed 0."""
+"""Number of its 1,797 images that are the test split: the last ones after a shuffle, seed 0."""
 
 CROP = 3
-"""Keeps the random numbers of crops apart from others."""
+"""Separates the random numbers of crops from others."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,7 +196,7 @@ class ImageClassificationData(StoredData):
         )
 
     def _common(self, source: Source, shape: Sequence[int | None]) -> Sequence[int | None]:
-        """The shape [H, W, C], with the files' own for each None if all of them agree on it."""
+        """The shape [H, W, C]; each None is filled in if all files agree on it."""
         if source.arrays is None or None not in shape:
             return shape
         found: set[tuple[int, ...]] = set()
@@ -209,7 +209,7 @@ class ImageClassificationData(StoredData):
         return found.pop()
 
     def _prepared(self, source: Source, prepare: ImagePreprocessing) -> Source:
-        """The source with images of one shape, uint8 [H, W, C], or files that are opened later."""
+        """The source with images of one shape, uint8 [H, W, C], or with files to open later."""
         column = self.image_column
         dtype, shape = source.spec(column)
         if dtype == np.uint8 and shape == prepare.shape and self.resize is None:
@@ -313,7 +313,7 @@ class ImageData:
         return self._finished(*changed)
 
     def _finished(self, images: Array, targets: Array) -> Batch:
-        # Bytes become floats, four times as large, as late as can be.
+        # Late, because floats are four times as large as bytes.
         inputs = self._prepare.standardize(images.astype(np.float32))
         return {
             "inputs": inputs,
@@ -322,13 +322,13 @@ class ImageData:
         }
 
     def _opened(self, images: Array) -> Array:
-        """Images of a batch as evaluation has them: uint8 [B, H, W, C]."""
+        """Images of a batch, prepared as in evaluation: uint8 [B, H, W, C]."""
         if images.dtype == np.uint8:
             return images
         return self._stacked(self._prepare.pixels, map(image_files.unpacked, images))
 
     def _cropped(self, images: Array, randoms: Iterable[np.random.Generator]) -> Array:
-        """Images of a batch, cut out at random if that is wanted: uint8 [B, H, W, C]."""
+        """Images of a batch, cropped at random if `crop_area` says so: uint8 [B, H, W, C]."""
         area = self._config.augment.crop_area
         if area == 1:
             return self._opened(images)
@@ -340,7 +340,7 @@ class ImageData:
         return self._stacked(part, map(image_files.unpacked, images), randoms)
 
     def _stacked(self, function: Callable[..., Array], *arguments: Iterable[Any]) -> Array:
-        """Images that a function makes, of several at once: uint8 [B, H, W, C]."""
+        """Images that a function makes, several at a time: uint8 [B, H, W, C]."""
         images = list(self._pool.map(function, *arguments))
         return np.stack(images) if images else np.zeros((0, *self._prepare.shape), np.uint8)
 
@@ -371,8 +371,8 @@ class ImageData:
 def digits(image: str = "image", label: str = "label") -> dict[str, Source]:
     """scikit-learn's 1,797 grey images of 8 x 8, as two splits of uint8 from 0 to 255.
 
-    The last DIGITS_TEST images after a shuffle with seed 0 are the test split. The values, 0 to 16
-    there, are stretched, so that a predictor can take them from an image file.
+    The last DIGITS_TEST images after a shuffle with seed 0 are the test split. scikit-learn's
+    values, 0 to 16, are stretched, so that a predictor can read them from an image file.
     """
     try:
         bundled = importlib.import_module("sklearn.datasets").load_digits()

@@ -5,12 +5,12 @@ Every tokenizer has `encode(text) -> list[int]` (no end of sequence is added), `
 takes any iterable of integers, arrays too; an id that no token has decodes to nothing, because a
 model's output layer may be wider than its vocabulary.
 
-A file holds the vocabulary alone. Options such as `lowercase` are in what `describe` gives:
-`load(**describe(tokenizer), path=path)` gives back a tokenizer that was saved to `path`.
+A file holds only the vocabulary. `describe` gives the options, such as `lowercase`:
+`load(**describe(tokenizer), path=path)` is the tokenizer that was saved to `path`.
 """
 
 from zoo.tokenizers.base import SPECIALS, Kind, Tokenizer, read_lines
-from zoo.tokenizers.config import WITHOUT_VOCABULARY, TokenizerConfig, describe, load
+from zoo.tokenizers.config import TokenizerConfig, describe, load, vocabulary_suffix
 from zoo.tokenizers.pieces import SentencePieceTokenizer
 from zoo.tokenizers.plain import ByteTokenizer, CharTokenizer, IdTokenizer
 from zoo.tokenizers.splitting import split_sentence, split_words
@@ -19,7 +19,6 @@ from zoo.tokenizers.words import WordTokenizer
 
 __all__ = [
     "SPECIALS",
-    "WITHOUT_VOCABULARY",
     "ByteTokenizer",
     "CharTokenizer",
     "IdTokenizer",
@@ -34,4 +33,5 @@ __all__ = [
     "read_lines",
     "split_sentence",
     "split_words",
+    "vocabulary_suffix",
 ]

@@ -1,4 +1,4 @@
-"""What all tokenizers share: the protocol, ids of entries, checks, files of lines."""
+"""The protocol of tokenizers, and what they share: ids of entries, checks, files of lines."""
 
 from __future__ import annotations
 
@@ -11,33 +11,46 @@ from typing import Literal, Protocol, Self
 
 SPECIALS = ("<pad>", "<eos>", "<unk>")
 """The first three lines of the vocabularies that WordTokenizer and CharTokenizer train."""
+
 Kind = Literal["words", "bytes", "chars", "ids", "subwords", "sentencepiece"]
+"""The names of tokenizers in recipes and cards."""
+
 PathLike = str | Path
 
 
 class Tokenizer(Protocol):
-    """What all tokenizers share, and all that pipelines and predictors use."""
+    """What pipelines and predictors use of a tokenizer."""
 
     @property
     def vocab_size(self) -> int:
         """One more than the largest id."""
 
     def encode(self, text: str) -> list[int]:
-        """The ids of a text, without end of sequence; none for an empty text."""
+        """The ids of a text, without an end of sequence; [] for an empty text.
+
+        Raises:
+          TypeError: it is no string.
+          ValueError: the vocabulary lacks a word, and has no id for unknown words.
+        """
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of some ids."""
+        """The text of ids. An id that no token has decodes to nothing."""
 
     def save(self, path: PathLike) -> None:
-        """Write the file that `load` reads."""
+        """Writes the file that `load` reads."""
 
     @classmethod
     def load(cls, path: PathLike) -> Self:
-        """Read a file that `save`, or the scheme's own trainer, wrote."""
+        """Reads a file that `save`, or the scheme's own trainer, wrote."""
 
 
 def read_lines(paths: Iterable[PathLike]) -> Iterator[str]:
-    """The lines of text files in UTF-8, one file after the other: texts to train a tokenizer on."""
+    """The lines of text files in UTF-8, one file after the other, to train a tokenizer on.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: a file is empty or not UTF-8; the message has the line.
+    """
     for path in paths:
         number = 0
         with existing(path).open("rb") as file:
@@ -54,7 +67,7 @@ def read_lines(paths: Iterable[PathLike]) -> Iterator[str]:
 
 
 class Ids(dict[str, int]):
-    """Entry -> id. For what is no entry `unknown`, or an error where that is None."""
+    """Entry -> id. A missing entry has the id `unknown`, or is an error if that is None."""
 
     unknown: int | None = None
 
@@ -64,14 +77,17 @@ class Ids(dict[str, int]):
     def __missing__(self, entry: str) -> int:
         if self.unknown is None:
             raise ValueError(
-                f"{entry!r} is not in the vocabulary, and no word stands for unknown ones; "
-                "name one, as with unknown='UNK'"
+                f"{entry!r} is not in the vocabulary, which has no entry for unknown ones; name "
+                "one, as with unknown='UNK'"
             )
         return self.unknown
 
 
 def most_frequent(counts: Counter[str], what: str, size: int | None, min_count: int) -> list[str]:
-    """The entries of a trained vocabulary after `SPECIALS`; ties are in code point order."""
+    """The entries of a trained vocabulary after `SPECIALS`, the most frequent first.
+
+    Equally frequent entries are in code point order.
+    """
     if size is not None:
         at_least(4, "size", size)
     frequent = [entry for entry, n in counts.items() if n >= min_count]
@@ -84,50 +100,50 @@ def most_frequent(counts: Counter[str], what: str, size: int | None, min_count: 
 
 
 def pick(entries: Sequence[str], ids: Iterable[int]) -> list[str]:
-    """The entries of those ids that have one."""
+    """The entries of ids; an id without an entry is left out."""
     return [entries[i] for i in map(int, ids) if 0 <= i < len(entries)]
 
 
 def at_least(least: int, name: str, value: int) -> int:
-    """The value of an option, if it is large enough."""
+    """The value of an option. Raises ValueError if it is below `least`."""
     if value < least:
         raise ValueError(f"{name} is {value}; it must be {least} or more")
     return value
 
 
 def check_text(text: str) -> str:
-    """The text, if it is one."""
+    """The text. Raises TypeError if it is no string."""
     if not isinstance(text, str):
         raise TypeError(f"a text must be a string, not {type(text).__name__}: {text!r:.60}")
     return text
 
 
 def check_texts(texts: Iterable[str]) -> Iterable[str]:
-    """The texts, if they are several."""
+    """The texts. Raises TypeError for a single string."""
     if isinstance(texts, str):
         raise TypeError(f"expected several strings, not one: {texts!r:.60}")
     return map(check_text, texts)
 
 
 def existing(path: PathLike) -> Path:
-    """The path, if there is a file."""
+    """The path. Raises FileNotFoundError if it is no file."""
     if not Path(path).is_file():
         raise FileNotFoundError(f"there is no file {path}")
     return Path(path)
 
 
 def write_lines(path: PathLike, lines: Iterable[str]) -> None:
-    """A file in UTF-8 with a line feed behind each line, on every system."""
+    """Writes a file in UTF-8 with a line feed after each line, on every system."""
     Path(path).write_bytes("".join(f"{line}\n" for line in lines).encode())
 
 
 def write_option(path: PathLike, kind: Kind, name: str, value: int) -> None:
-    """The file of a kind that has one number and no vocabulary."""
+    """Writes the file of a kind that has one number and no vocabulary."""
     write_lines(path, [json.dumps({"kind": kind, name: value})])
 
 
 def read_option(path: PathLike, kind: Kind, name: str) -> int:
-    """The number in a file of `write_option`."""
+    """The number in a file that `write_option` wrote."""
     try:
         data = json.loads("\n".join(read_lines([path])))
     except json.JSONDecodeError:

@@ -1,4 +1,4 @@
-"""SentencePiece's pieces."""
+"""The pieces of SentencePiece."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from zoo.tokenizers.base import PathLike, at_least, check_text, check_texts, exi
 class SentencePieceTokenizer:
     """The pieces of a SentencePiece model (Kudo and Richardson 2018); ids are the library's own.
 
-    The model must have padding as 0 and end of sequence as 1, as those that `train` makes do.
-    Decoding gives normalised text: white space is collapsed, and Unicode is in NFKC.
+    In the model padding must be 0 and end of sequence 1, as in those that `train` makes. Decoding
+    gives normalised text: runs of white space become one space, and Unicode is in NFKC.
     """
 
     MAX_LINES = 2_000_000
-    """Lines that `train` looks at, evenly spaced if there are more: they all have to fit in memory,
-    several times over, and further ones hardly change the pieces."""
+    """Number of lines that `train` reads, evenly spaced if there are more. SentencePiece holds them
+    in memory several times over, and more of them hardly change the pieces."""
 
     def __init__(self, model: bytes) -> None:
         from sentencepiece import SentencePieceProcessor
@@ -68,18 +68,21 @@ class SentencePieceTokenizer:
         character_coverage: float = 0.9995,
         byte_fallback: bool = False,
     ) -> Self:
-        """A unigram model of `size` pieces, `<unk>` being 2. Equal texts give equal models.
+        """A unigram model of `size` pieces, of which `<unk>` is 2. Equal texts give equal models.
 
         Args:
           texts: one or more lines each.
           size: number of pieces.
-          character_coverage: share of all characters that get a piece, the rarest being left out.
-          byte_fallback: the others become their bytes in UTF-8, for which 256 pieces are kept,
-            instead of `<unk>`.
+          character_coverage: share of all characters that get a piece; the rarest get none.
+          byte_fallback: characters without a piece become their bytes in UTF-8, for which 256
+            pieces are reserved, instead of `<unk>`.
+
+        Raises:
+          ValueError: there is no text, or `size` is too large or too small for it.
         """
         from sentencepiece import SentencePieceTrainer
 
-        # The whole list first: the trainer would wrap an error of the iterable in its own.
+        # All texts are read first: the trainer would wrap an error of the iterable in its own.
         lines = [line for text in check_texts(texts) for line in text.splitlines() if line.strip()]
         if not lines:
             raise ValueError("there is no text to train on")

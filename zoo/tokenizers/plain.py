@@ -27,8 +27,8 @@ class ByteTokenizer:
     """The bytes of the text in UTF-8: byte b has the id b + `offset`.
 
     With the default offset of 2, ids 0 and 1 stay free for padding and end of sequence (ByT5, Xue
-    et al. 2022, does it with 3). `offset=0` gives the ids of trax's `vocab_type='char'`, `offset=n`
-    those of its `n_reserved_ids=n`. Bytes that are not UTF-8 decode to U+FFFD.
+    et al. 2022, has an offset of 3). `offset=0` gives the ids of trax's `vocab_type='char'`, and
+    `offset=n` those of its `n_reserved_ids=n`. Bytes that are not UTF-8 decode to U+FFFD.
 
     >>> ByteTokenizer().encode("Aé")
     [67, 197, 171]
@@ -57,7 +57,7 @@ class ByteTokenizer:
 
 
 class IdTokenizer:
-    """Text is integers between spaces, and these are the ids: for models trained on plain ids.
+    """The text is the ids themselves, integers between spaces: for models trained on plain ids.
 
     >>> IdTokenizer(vocab_size=13).encode("3 7 5")
     [3, 7, 5]
@@ -74,11 +74,11 @@ class IdTokenizer:
         return self.encode_words(self.words(text))
 
     def encode_words(self, words: Iterable[str]) -> list[int]:
-        """One id for each word of a sentence that is split already."""
+        """The ids of a sentence that is split into words already, one for each."""
         return [self._id(word) for word in check_texts(words)]
 
     def words(self, text: str) -> list[str]:
-        """The words of a sentence: what stands between spaces."""
+        """The words of a sentence, which spaces separate."""
         return check_text(text).split()
 
     def _id(self, word: str) -> int:
@@ -102,11 +102,11 @@ class IdTokenizer:
 
 
 class CharTokenizer:
-    """One id a character (Unicode code point): its line in the vocabulary file, from 0.
+    """One id for each character (Unicode code point): its line in the vocabulary file, from 0.
 
-    Ids 0, 1 and 2 are padding, end of sequence and any character that is not in the vocabulary,
-    which decodes to U+FFFD. `train` orders the others by frequency. In the file, the space and
-    characters that do not print are written as `U+000A`.
+    Ids 0 and 1 are padding and end of sequence. Id 2 is any character that is not in the
+    vocabulary, and decodes to U+FFFD. `train` orders the others by frequency. In the file, the
+    space and characters that do not print are written as their number, such as `U+000A`.
     """
 
     def __init__(self, characters: Iterable[str]) -> None:
@@ -148,7 +148,16 @@ class CharTokenizer:
 
     @classmethod
     def train(cls, texts: Iterable[str], *, size: int | None = None, min_count: int = 1) -> Self:
-        """The characters that occur `min_count` times or more; at most `size` ids in all."""
+        """A vocabulary of the characters that occur `min_count` times or more.
+
+        Args:
+          texts: what to count in.
+          size: number of ids, of which the rarest characters beyond it get none; None: any.
+          min_count: a number of occurrences.
+
+        Raises:
+          ValueError: no character occurs that often.
+        """
         counts: Counter[str] = Counter()
         for text in check_texts(texts):
             counts.update(text)

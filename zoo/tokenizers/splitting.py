@@ -1,4 +1,4 @@
-"""Where a text is cut into words."""
+"""How a text is split into words."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ASCII_MARKS = tuple(
 def split_words(text: str, *, lowercase: bool = False) -> list[str]:
     """Words (letters, digits and underscores, with apostrophes between them) and single marks.
 
-    HTML line breaks, which are frequent in IMDB, count as white space.
+    HTML line breaks, which are frequent in IMDB's reviews, count as white space.
 
     >>> split_words("Don't stop!<br />It's 9.5...")
     ["Don't", 'stop', '!', "It's", '9', '.', '5', '.', '.', '.']
@@ -31,7 +31,7 @@ def split_words(text: str, *, lowercase: bool = False) -> list[str]:
         text = text.lower()
     if not text.isascii():
         return _WORD.findall(text)
-    # The same for ASCII in a third of the time: space around the marks, then cut at white space.
+    # Gives the same for ASCII in a third of the time: put spaces around marks, then split at them.
     for mark, spaced in _ASCII_MARKS:
         if mark in text:
             text = text.replace(mark, spaced)
@@ -41,7 +41,8 @@ def split_words(text: str, *, lowercase: bool = False) -> list[str]:
 
 
 LONGEST_WORD = 100
-"""Characters; what is longer and has no space in it, as the address of a page, is left as it is."""
+"""Number of characters of the longest word that is split: an address of a page stays whole."""
+
 _OPENING = re.compile(r"[\"'`“”‘’«([{<$€£#]")  # noqa: RUF001
 _CLOSING = re.compile(r"(?:\.\.+|[\"'`“”‘’»)\]}>%.,;:!?…])\Z")  # noqa: RUF001
 _CLITIC = re.compile(r"(?:n['’]t|['’](?:s|m|d|re|ve|ll))\Z", re.IGNORECASE)  # noqa: RUF001
@@ -51,8 +52,12 @@ _ABBREVIATION = re.compile(r"(?:[^\W\d_]\.)+\Z")
 def split_sentence(text: str, known: Callable[[str], bool] = lambda word: False) -> list[str]:
     """The words of a sentence, split as in corpora of tagged words (the Penn Treebank's way).
 
-    Marks around a word are words of their own, marks within it are not; what follows an apostrophe
-    is one. A word that is `known` as it stands is not split, nor is what is too long for a word.
+    Marks around a word are words of their own, marks within it are not; a clitic such as `n't` or
+    `'s` is a word.
+
+    Args:
+      text: the sentence.
+      known: whether a word is in the vocabulary; such a word is not split further.
 
     >>> split_sentence("Britain's envoy (Mr. Lee) won't pay $10,000.", {"Mr."}.__contains__)
     ['Britain', "'s", 'envoy', '(', 'Mr.', 'Lee', ')', 'wo', "n't", 'pay', '$', '10,000', '.']

@@ -17,8 +17,8 @@ from zoo.tokenizers.base import (
     write_lines,
 )
 
-# Runs of letters and digits (`\w` is exactly categories L and N and the underscore), and runs of
-# other characters, of which one space alone counts only where it begins or ends the text.
+# Runs of letters and digits (`\w` is categories L and N and the underscore), and runs of other
+# characters. A single space is a token only at the beginning or the end of the text.
 _TOKEN = re.compile(r"[^\W_]+|[\W_]{2,}|[^\w ]|_|\A | \Z")
 _ASCII_TOKEN = re.compile(r"[0-9A-Za-z]+|[^0-9A-Za-z]{2,}|[^0-9A-Za-z ]|\A | \Z")  # 1.5 x as fast
 
@@ -28,9 +28,9 @@ class SubwordTokenizer:
 
     A text is cut wherever letters and digits (Unicode categories L and N) meet other characters; a
     single space between two words is left out. Each token is escaped (`\` as `\\`, `_` as `\u`, a
-    character that is not in the vocabulary as `\8364;`), ended by `_`, and cut greedily into the
-    longest entries of the vocabulary. An id is the entry's line in the file, from 0, the last one
-    of equal entries. Where lines 0 and 1 are `<pad>` and `<EOS>`, they decode to that text.
+    character that is not in the vocabulary as its number, such as `\8364;`), ended by `_`, and cut
+    greedily into the longest entries of the vocabulary. An id is the entry's line in the file, from
+    0; of equal entries it is the last one's. Lines `<pad>` and `<EOS>` decode to that text.
 
     >>> SubwordTokenizer.load("ende_32k.subword").encode("hello")  # doctest: +SKIP
     [17332, 140]
@@ -84,10 +84,18 @@ class SubwordTokenizer:
 
     @classmethod
     def load(cls, path: PathLike, *, offset: int = 0) -> Self:
-        """Read a vocabulary file: one entry a line, in quotes, or from `<pad>` on all without.
+        """Reads a vocabulary file.
 
-        `offset` is added to all ids, as trax's `n_reserved_ids` is; `save` writes it as that many
-        empty entries.
+        Each line is an entry in quotes; in a file that begins with `<pad>` none has quotes.
+
+        Args:
+          path: the file.
+          offset: added to all ids, like trax's `n_reserved_ids`; `save` writes it as that many
+            empty entries.
+
+        Raises:
+          FileNotFoundError: there is no such file.
+          ValueError: it is empty, not UTF-8, or a line is not in quotes.
         """
         subwords = [""] * at_least(0, "offset", offset)
         quoted = True
@@ -99,7 +107,7 @@ class SubwordTokenizer:
                 entry = entry[1:-1]
             elif quoted:
                 raise ValueError(
-                    f"{path}, line {number}: expected an entry in quotes, as 'the_', "
+                    f"{path}, line {number}: expected an entry in quotes, such as 'the_', "
                     f"not {line!r:.60}"
                 )
             subwords.append(entry)
@@ -116,20 +124,20 @@ def _unescape_match(match: re.Match[str]) -> str:
     try:
         return chr(int(match[1][:-1]))
     except (ValueError, OverflowError):
-        return "\N{GETA MARK}"  # what Tensor2Tensor puts for a number that is no character
+        return "\N{GETA MARK}"  # Tensor2Tensor's mark for a number that is no character
 
 
 class _Cache(dict[str, tuple[int, ...]]):
-    """Token -> ids, computed once; of bounded size.
+    """Token -> ids, computed once and kept; of bounded size.
 
     Most tokens of a text are among a few thousand. `map(cache.__getitem__, tokens)` runs no Python
-    code for these, which a function with a cache inside would.
+    code for these; a function with a cache inside would.
     """
 
     SIZE = 1 << 17
-    """Tokens that are kept; then it starts anew. IMDB has 97,000 different ones."""
+    """Number of tokens that are kept before it starts again. IMDB has 97,000 different ones."""
     LONGEST = 64
-    """Characters of the longest token that is kept."""
+    """Number of characters of the longest token that is kept."""
 
     def __init__(self, compute: Callable[[str], tuple[int, ...]]) -> None:
         self._compute = compute

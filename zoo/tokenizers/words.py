@@ -1,4 +1,4 @@
-"""Words, one id each."""
+"""Words, with an id for each."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from zoo.tokenizers.splitting import split_sentence, split_words
 
 
 class WordTokenizer:
-    """One id a word: its line in the vocabulary file, from 0.
+    """One id for each word: its line in the vocabulary file, from 0.
 
     `split_words` says what a word is; with `lowercase` the text is lowered first. `decode` puts one
     space between words.
 
-    Vocabularies that `train` makes begin with `<pad>`, `<eos>` and `<unk>` and order the words by
-    frequency. One from elsewhere need not: `unknown` then names its word for unknown words, and
-    without it an unknown word is an error. A word that stands there twice has its last id.
+    Vocabularies that `train` makes begin with `<pad>`, `<eos>` and `<unk>`, followed by the words,
+    the most frequent first. In a vocabulary from elsewhere `unknown` names the word for unknown
+    words; without it an unknown word is an error. A word that is there twice has its last id.
 
     >>> WordTokenizer.train(["Don't stop! Don't."], lowercase=True).encode("Don't go.")
     [3, 2, 5]
@@ -38,7 +38,7 @@ class WordTokenizer:
         self, words: Iterable[str], *, lowercase: bool = False, unknown: str | None = None
     ) -> None:
         self._words = tuple(check_texts(words))
-        # Padding and end of sequence are never the ids of words that happen to be written so.
+        # A word of a text that happens to be `<pad>` or `<eos>` must not get the id of the special.
         self._reserved = 2 if self._words[:3] == SPECIALS else 0
         self._ids = Ids(self._words[self._reserved :], first=self._reserved)
         self.lowercase = lowercase
@@ -46,8 +46,8 @@ class WordTokenizer:
         if self.unknown is not None:
             if self.unknown not in self._ids:
                 raise ValueError(
-                    f"the vocabulary of {self.vocab_size} words has no word {self.unknown!r} "
-                    "to stand for unknown words"
+                    f"the vocabulary of {self.vocab_size} words has no word {self.unknown!r}, "
+                    "which `unknown` names for unknown words"
                 )
             self._ids.unknown = self._ids[self.unknown]
 
@@ -59,16 +59,16 @@ class WordTokenizer:
         return list(map(self._ids.__getitem__, split_words(text, lowercase=self.lowercase)))
 
     def encode_words(self, words: Iterable[str]) -> list[int]:
-        """One id for each word of a sentence that is split already, as taggers need it."""
+        """The ids of a sentence that is split into words already, one for each, as taggers need."""
         return [self._ids[self._lowered(word)] for word in check_texts(words)]
 
     @property
     def unknown_id(self) -> int | None:
-        """The id of an unknown word; None: it is an error."""
+        """The id of unknown words; None: they are an error."""
         return self._ids.unknown
 
     def words(self, text: str) -> list[str]:
-        """The words of a sentence as corpora of tagged words have them: see `split_sentence`."""
+        """The words of a sentence, split as in corpora of tagged words: see `split_sentence`."""
         return split_sentence(text, lambda word: self._lowered(word) in self._ids)
 
     def _lowered(self, word: str) -> str:
@@ -80,12 +80,12 @@ class WordTokenizer:
     def save(self, path: PathLike) -> None:
         for word in self._words:
             if len(f"{word}\n".splitlines()) > 1:
-                raise ValueError(f"a file of one word a line cannot hold the word {word!r}")
+                raise ValueError(f"a file with one word on each line cannot hold {word!r}")
         write_lines(path, self._words)
 
     @classmethod
     def load(cls, path: PathLike, *, lowercase: bool = False, unknown: str | None = None) -> Self:
-        # The scripts that vocabularies from elsewhere come from count lines as splitlines does.
+        # The scripts that wrote vocabularies elsewhere count lines as splitlines does.
         words = chain.from_iterable(f"{line}\n".splitlines() for line in read_lines([path]))
         return cls(words, lowercase=lowercase, unknown=unknown)
 
@@ -99,9 +99,17 @@ class WordTokenizer:
         lowercase: bool = False,
         split: bool = True,
     ) -> Self:
-        """The words that occur `min_count` times or more; at most `size` ids in all.
+        """A vocabulary of the words that occur `min_count` times or more.
 
-        Without `split` each text is one word, whatever is in it.
+        Args:
+          texts: what to count in.
+          size: number of ids, of which the rarest words beyond it get none; None: any.
+          min_count: a number of occurrences.
+          lowercase: lower the texts first.
+          split: False where each text is one word, whatever is in it.
+
+        Raises:
+          ValueError: no word occurs that often.
         """
         counts: Counter[str] = Counter()
         for text in check_texts(texts):

@@ -111,8 +111,7 @@ def write_card(folder: Path, recipe: Recipe, facts: Facts, *, own_rows: bool) ->
     described: dict[str, Any] = {}
     if facts.tokenizer is not None:
         described = tokenizers.describe(facts.tokenizer)
-        if described["kind"] not in tokenizers.WITHOUT_VOCABULARY:
-            suffix = ".model" if described["kind"] == "sentencepiece" else ".vocab"
+        if suffix := tokenizers.vocabulary_suffix(facts.tokenizer):
             described["file"] = f"vocabulary{suffix}"
             if writes():
                 facts.tokenizer.save(folder / described["file"])

@@ -130,7 +130,7 @@ def test_a_class_without_images_is_named(folder):
 def test_a_folder_that_is_not_there_or_has_no_classes_is_named(folder):
     with pytest.raises(FileNotFoundError, match=r"there is no folder '.*/cats'"):
         data(folder / "cats").open()
-    with pytest.raises(FileNotFoundError, match="has no folders in it; it should have one for"):
+    with pytest.raises(FileNotFoundError, match="has no folders; it should have one for"):
         data(folder / "cat").open()
 
 

@@ -116,7 +116,7 @@ def test_the_default_configuration_is_that_of_tfds(prepared):
 def test_several_configurations_are_listed(prepared):
     root = prepared("wmt/de-en/1.0.0", "wmt/fr-en/1.0.0")
     assert message(LookupError, locations.find_tfds, "wmt", root) == (
-        "wmt has the configurations 'de-en', 'fr-en'; say which, as wmt/de-en"
+        "wmt has the configurations 'de-en', 'fr-en'; name one, as in wmt/de-en"
     )
 
 

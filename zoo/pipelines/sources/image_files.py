@@ -1,7 +1,7 @@
 """Columns of image files: those of a folder, with a folder for each class, or the user's.
 
-A value of such a column is bytes, which `packed` makes and `unpacked` takes: until it is needed no
-image is larger in memory than its file.
+A value of such a column is bytes, which `packed` makes and `unpacked` reads, so that no image is
+larger in memory than its file until it is needed.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from zoo.pipelines.sources.source import Source
 from zoo.preprocessing import ImageLike
 
 PATH = b"path:"
-"""What stands before the path of a file. Other bytes are the content of one: no format of images
+"""Begins a value that is the path of a file. Other bytes are the content of a file: no image format
 begins like this."""
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
-"""Files with other names are passed over."""
+"""Suffixes of image files; other files are ignored."""
 
 SPLITS = {"train": ("train",), "validation": ("validation", "val", "valid"), "test": ("test",)}
-"""What the folder of a split may be called."""
+"""Names that the folder of a split may have."""
 
 
 def packed(image: ImageLike) -> bytes:
-    """An image as bytes: a path behind PATH, the content of a file as it is, all else as a PNG.
+    """An image as bytes: PATH and a path, the content of a file, or else a PNG.
 
     >>> packed("cat.jpg")
     b'path:cat.jpg'
@@ -44,7 +44,7 @@ def packed(image: ImageLike) -> bytes:
         return PATH + os.fsencode(image)
     if isinstance(image, bytes):
         return bytes(image)
-    # The pixels alone: Pillow would write some of what it knows besides, as a colour profile.
+    # From the pixels: Pillow would also write metadata of the image, such as a colour profile.
     pixels = Image.fromarray(np.asarray(preprocessing.read(image)))
     content = io.BytesIO()
     pixels.save(content, "png")
@@ -52,31 +52,31 @@ def packed(image: ImageLike) -> bytes:
 
 
 def unpacked(value: bytes | Array) -> ImageLike:
-    """What a row has for an image, as `preprocessing.read` takes it; an array is one already."""
+    """A value of a column as `preprocessing.read` takes it; an array stays as it is."""
     if isinstance(value, bytes) and value.startswith(PATH):
         return Path(os.fsdecode(value.removeprefix(PATH)))
     return value
 
 
 def column(images: Any) -> Any:
-    """Images that someone hands over as a column for `from_arrays`.
+    """Images that the user hands over, as a column for `from_arrays`.
 
     Args:
       images: an array of numbers, which stays as it is, or a sequence of what `preprocessing.read`
         takes.
 
     Returns:
-      Where all are arrays or Pillow images of one shape, uint8 [N, H, W] or [N, H, W, C]; else each
-      is `packed`.
+      uint8 [N, H, W] or [N, H, W, C] where all are arrays or Pillow images of one shape; else a
+      list of `packed` images.
 
     Raises:
-      ValueError, TypeError: as `preprocessing.read`; of files nothing is known yet.
+      ValueError, TypeError: as `preprocessing.read`; files are not opened.
     """
     if isinstance(images, np.ndarray) and np.issubdtype(images.dtype, np.number):
         return images
     images = list(images)
     if not any(isinstance(image, str | os.PathLike | bytes) for image in images):
-        # Found one by one: only those of one shape are to be held all at once.
+        # Read twice, so that images of several shapes are never all in memory at once.
         shapes = {np.asarray(preprocessing.read(image)).shape for image in images}
         if len(shapes) == 1:
             return np.stack([np.asarray(preprocessing.read(image)) for image in images])
@@ -87,9 +87,9 @@ def read(folder: str | Path, image: str, label: str) -> dict[str, Source]:
     """The files of `FOLDER/CLASS/*.jpg`, or of `FOLDER/train/CLASS/*.jpg` and the other splits.
 
     Args:
-      folder: where they are.
-      image: the column for the files, `packed`.
-      label: that for its class, the name of the folder it is in.
+      folder: the folder.
+      image: name of the column for the files, which are `packed`.
+      label: name of the column for their class, which is the name of the folder they are in.
 
     Raises:
       FileNotFoundError: there is no such folder, or there are no classes in it.
@@ -116,7 +116,7 @@ def _split(folder: Path, image: str, label: str) -> Source:
     }
     if not files:
         raise FileNotFoundError(
-            f"{folder} has no folders in it; it should have one for each class, with its images"
+            f"{folder} has no folders; it should have one for each class, with its images"
         )
     empty = [name for name, images in files.items() if not images]
     if empty:

@@ -1,7 +1,7 @@
-"""Where data lies on this machine.
+"""Where data is on this machine.
 
-`ZOO_DATA_DIR` holds `tfds/` and `text/`. The folder that a config names and `TFDS_DATA_DIR` go
-before it; TFDS's own default comes last.
+`ZOO_DATA_DIR` holds `tfds/` and `text/`. The folder that a config names and `TFDS_DATA_DIR` are
+searched before it; TFDS's own default comes last.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from zoo.pipelines.base import quoted
 
 
 def tfds_folders(data_dir: str | None = None) -> list[Path]:
-    """Where TFDS data sets are looked for, in this order."""
+    """The folders that are searched for TFDS data sets, in this order."""
     named = [data_dir, data_dir and f"{data_dir}/tfds", os.environ.get("TFDS_DATA_DIR")]
     return _folders(*named, _zoo("tfds"), "~/tensorflow_datasets")
 
 
 def text_folders(data_dir: str | None = None) -> list[Path]:
-    """Where plain files are looked for that do not lie where their path says, in this order."""
+    """The folders that are searched for files that are not where their path says, in this order."""
     return _folders(data_dir, data_dir and f"{data_dir}/text", _zoo("text"))
 
 
 def data_folders(data_dir: str | None = None) -> dict[Path, bool]:
-    """All folders that are looked into, and whether they exist."""
+    """All folders that are searched, and whether they exist."""
     folders = [*tfds_folders(data_dir), *text_folders(data_dir)]
     return {folder: folder.is_dir() for folder in folders}
 
@@ -42,7 +42,7 @@ def _folders(*names: str | None) -> list[Path]:
 
 
 def find_file(path: str | Path, data_dir: str | None = None) -> Path:
-    """Where a file is: as its path says, or in one of `text_folders`.
+    """Finds a file: where its path says, or in one of `text_folders`.
 
     Raises:
       FileNotFoundError: nowhere.
@@ -60,13 +60,16 @@ def find_file(path: str | Path, data_dir: str | None = None) -> Path:
 
 
 def find_tfds(name: str, data_dir: str | None = None) -> Path:
-    """The folder of a TFDS data set, prepared before: `mnist`, `wikiann/en`, `mnist:3.0.1`.
+    """Finds the folder of a TFDS data set that was prepared before.
 
-    Without a version it is the newest, without a configuration TFDS's default or the only one.
+    Args:
+      name: such as `mnist`, `wikiann/en` or `mnist:3.0.1`. Without a version it is the newest one;
+        without a configuration TFDS's default, or the only one.
+      data_dir: the folder to search first.
 
     Raises:
       FileNotFoundError: it is in none of the folders.
-      LookupError: it has several configurations and the name says none.
+      LookupError: it has several configurations, and the name gives none.
     """
     path, _, version = name.partition(":")
     data_set, _, config = path.partition("/")
@@ -79,7 +82,7 @@ def find_tfds(name: str, data_dir: str | None = None) -> Path:
     configs = [c.name for folder in folders for c in _subfolders(folder / data_set) if _versions(c)]
     if configs and not config:
         raise LookupError(
-            f"{data_set} has the configurations {quoted(configs)}; say which, as "
+            f"{data_set} has the configurations {quoted(configs)}; name one, as in "
             f"{data_set}/{configs[0]}"
         )
     known = {path.name for folder in folders for path in _subfolders(folder) if _is_data_set(path)}

@@ -25,11 +25,11 @@ WORDS, TAGS = "words", "tags"
 """The columns of a source of sentences, and of the user's own rows."""
 
 DOCUMENT = "-DOCSTART-"
-"""The first field of a line that begins a document in files of the CoNLL tasks: no sentence."""
+"""First field of a line that begins a document in files of the CoNLL tasks. It is no word."""
 
 
 class Sentence(NamedTuple):
-    """Words, and the tag of each."""
+    """The words of a sentence, and the tag of each."""
 
     words: list[str]
     tags: list[str]
@@ -50,7 +50,7 @@ def read_conll(path: Path, word: int, tag: int, encoding: str) -> Source:
       ValueError: a line has too few columns, or there is no sentence.
     """
     needed = max(column + 1 if column >= 0 else -column for column in (word, tag))
-    # With fewer than two columns, word and tag would be the same.
+    # With fewer than two columns, word and tag would be the same one.
     needed = max(needed, 2)
     sentences = [Sentence([], [])]
     text = io.StringIO(formats.content(path, encoding), newline=None)
