@@ -389,7 +389,7 @@ def test_a_server_that_says_nothing_is_given_up(server, cache, publish, body, mo
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         card = publish(body, f"http://127.0.0.1:{silent.getsockname()[1]}/x")
-        assert "/x: no answer within 0.1 s. To place" in refused(card)
+        assert "/x: no answer within 0.1 s. To add" in refused(card)
 
 
 def test_a_full_disk_is_noticed_before_anything_is_fetched(
@@ -397,7 +397,7 @@ def test_a_full_disk_is_noticed_before_anything_is_fetched(
 ):
     full = types.SimpleNamespace(total=10**9, used=10**9 - 10, free=10)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: full)
-    assert "no space left: 0.0 MB are needed, 0.0 MB are free. To place" in refused(publish(body))
+    assert "no space left: 0.0 MB are needed, 0.0 MB are free. To add" in refused(publish(body))
     assert (server.asked, names(cache)) == ([], set())
 
 
@@ -410,14 +410,14 @@ def test_a_disk_that_fills_up_leaves_nothing_behind(cache, publish, trax, monkey
 
     monkeypatch.setattr(weights, "save", save)
     card = publish(b"a pickle", name="toy.pkl.gz", format="trax")
-    assert f"{cache}: No space left on device. To place" in refused(card)
+    assert f"{cache}: No space left on device. To add" in refused(card)
     assert names(cache) == {"toy.pkl.gz"}
 
 
 def test_a_cache_that_cannot_be_made_is_named(publish, body, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "file"))
-    assert f"{tmp_path}/file/toy: Not a directory. To place" in refused(publish(body))
+    assert f"{tmp_path}/file/toy: Not a directory. To add" in refused(publish(body))
 
 
 @pytest.mark.parametrize("url", ["/toy.safetensors", "/gone"])

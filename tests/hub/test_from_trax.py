@@ -74,8 +74,7 @@ def test_a_text_classifier_reads_ids_where_there_is_no_vocabulary(
     assert classifier.card.labels == ("0", "1", "2")
     assert classifier.card.description == "Imported from model.pkl.gz, a checkpoint of trax."
     found = classifier("3 5")
-    ids = np.zeros(16, np.int32)
-    ids[:2] = 3, 5  # trax averages the padding too
+    ids = np.array([3, 5])  # trax would average padding too, so there is none
     expected = jax.nn.softmax(jnp.asarray(BAG[0])[ids].mean(axis=0) @ BAG[1] + BAG[2])
     for label, probability in found.probabilities.items():
         assert probability == pytest.approx(float(expected[int(label)]), rel=1e-5)
@@ -107,7 +106,7 @@ def test_a_vocabulary_may_be_smaller_than_the_model_but_not_larger(
     weights, config = bag_of(ASCII + 3)
     import_trax(checkpoint(weights), tmp_path / "a", config, vocabulary=vocabulary)
     assert capsys.readouterr().err == (
-        "zoo: the vocabulary has 97 entries, the model 100: the last 3 stand for no text\n"
+        "zoo: the vocabulary has 97 entries, the model 100: the last 3 have no text\n"
     )
     weights, config = bag_of(ASCII - 1)
     with pytest.raises(ValueError, match="has 97 entries, but the model only 96: it is another"):
@@ -195,12 +194,12 @@ def test_labels_are_for_classifiers(checkpoint, tmp_path):
 
     path = checkpoint(arrays((6, 4), (8, 4), (4,), (4,), (4, 6), (6,)))
     config = trax.config("TransformerLM", vocab_size=6, d_model=4, n_heads=2, n_layers=1, max_len=8)
-    with pytest.raises(ValueError, match=r"labels \(.*\) go with a classifier; this is a model of"):
+    with pytest.raises(ValueError, match=r"labels \(.*\) are for a classifier; this is a model of"):
         import_trax(path, tmp_path / "out", config, labels=tmp_path / "names.txt")
 
 
 MISTAKES = {
-    "neither call nor model": ([], "give --call or --model, one of them: a checkpoint does not"),
+    "neither call nor model": ([], "give either --call or --model: a checkpoint does not"),
     "both": (["--call", "MLP()", "--model", "mlp"], "give --call or --model, one of them"),
     "another model's call": (
         ["--call", "MLP(layer_widths=(5, 3))"],
@@ -212,7 +211,7 @@ MISTAKES = {
     ),
     "no square image": (
         ["--call", "MLP(layer_widths=(5, 2))", "--image-shape", "4", "4", "1"],
-        "the model takes 12 values, which are no 4 x 4 x 1 image; give the image_shape: height,",
+        "the model takes 12 values, which are not a 4 x 4 x 1 image; give image_shape: height,",
     ),
     "no image at all": (
         ["--call", "MLP(layer_widths=(5, 2), flatten=False)"],
@@ -238,7 +237,9 @@ def test_a_model_of_no_square_image_asks_for_its_shape(checkpoint, tmp_path):
     from zoo.interop import trax
 
     path = checkpoint(arrays((14, 5), (5,), (5, 2), (2,)))
-    with pytest.raises(ValueError, match="the model takes 14 values, which are no square image; g"):
+    with pytest.raises(
+        ValueError, match="the model takes 14 values, which are not a square image; g"
+    ):
         import_trax(path, tmp_path / "out", trax.parse_call("MLP((5, 2))"))
 
 
@@ -287,7 +288,7 @@ def test_a_tagger_has_its_words_and_its_tags(zoo_command, checkpoint, tagger_fil
     code, printed, err = zoo_command("import-trax", checkpoint(TAGGER), *flags)
     assert (code, err) == (
         0,
-        "zoo: the vocabulary has 5 entries, the model 6: the last 1 stand for no text\n",
+        "zoo: the vocabulary has 5 entries, the model 6: the last 1 have no text\n",
     )
     assert "players.safetensors" in printed
     assert "players.vocab" in printed
@@ -325,8 +326,8 @@ def test_words_with_capital_letters_are_not_lowered(
     code, _, err = zoo_command("import-trax", checkpoint(TAGGER), *flags, "--out", tmp_path / "x")
     assert code == 0
     assert err == (
-        f"zoo: none of the words of {tmp_path}/words.txt stands for unknown ones (UNK, <UNK>, "
-        "<unk>, [UNK]): a sentence with another word is refused\n"
+        f"zoo: {tmp_path}/words.txt has no entry for unknown words (UNK, <UNK>, <unk>, [UNK]): "
+        "sentences with other words are refused\n"
     )
     tagger = zoo.load(tmp_path / "x")
     assert tagger.tokenizer.encode_words(["The", "the"]) == [1, 0]
@@ -350,15 +351,15 @@ BROKEN = {
     "an empty tag": ({"tags": "O\n\nREF\n"}, "tags.txt, line 2 is empty; it must be a tag"),
     "a tag twice": (
         {"tags": "O\nPLA\nO\n"},
-        "tags.txt: 'O' stands in line 1 and again in line 3; each must stand there once",
+        "tags.txt: 'O' is in line 1 and again in line 3; each entry must occur once",
     ),
     "a word twice": (
         {"words": "a\nb\nb\n"},
-        "words.txt: 'b' stands in line 2 and again in line 3; each must stand there once",
+        "words.txt: 'b' is in line 2 and again in line 3; each entry must occur once",
     ),
     "counts beside the words": (
         {"words": "the\t12\nman\t3\n"},
-        "words.txt, line 1: 'the\\t12' has white space; the file must have one a line and nothing",
+        "words.txt, line 1: 'the\\t12' has white space; each line must be one entry, because the",
     ),
     "no words": ({"words": ""}, "words.txt is empty"),
 }
@@ -392,7 +393,7 @@ def test_words_and_tags_are_for_a_tagger(zoo_command, checkpoint, tmp_path, name
     code, _, err = zoo_command("import-trax", checkpoint(BAG), *flags)
     assert (code, err) == (
         2,
-        f"zoo: {name} (x.txt) go with a tagger; this is a model of text_classification\n",
+        f"zoo: {name} (x.txt) are for a tagger; this is a model of text_classification\n",
     )
 
 
@@ -409,7 +410,7 @@ def test_a_tagger_that_others_trained_with_trax_tags_as_it_did(zoo_command, shar
     )
     assert (code, err) == (
         0,
-        "zoo: the vocabulary has 4690 entries, the model 4691: the last 1 stand for no text\n",
+        "zoo: the vocabulary has 4690 entries, the model 4691: the last 1 have no text\n",
     )
     tagger = zoo.load(tmp_path / "soccer")
     words = (folder / "words.txt").read_text(encoding="utf-8").splitlines()

@@ -12,34 +12,50 @@ from typing import Any
 from zoo import tokenizers
 from zoo.hub import exporting
 from zoo.interop import trax
+from zoo.models.bag_of_embeddings import BagOfEmbeddingsConfig
 from zoo.models.base import ModelConfig
+from zoo.models.lstm import LSTMTaggerConfig, RecurrentLMConfig
+from zoo.models.mlp import MLPConfig
+from zoo.models.reformer.models import ReformerConfig, ReformerLMConfig
+from zoo.models.resnet import ResNetConfig, WideResNetConfig
+from zoo.models.seq2seq import LSTMSeq2SeqConfig
+from zoo.models.transformer import (
+    TransformerConfig,
+    TransformerEncoderConfig,
+    TransformerLMConfig,
+)
+from zoo.predictors import (
+    ImageClassifier,
+    LanguageModel,
+    Predictor,
+    Tagger,
+    TextClassifier,
+    Translator,
+)
 from zoo.storage.cards import Card
 from zoo.tokenizers import Tokenizer, WordTokenizer
 
-TASKS: Mapping[str, str] = {
-    "TransformerConfig": "translation",
-    "TransformerLMConfig": "language_modeling",
-    "TransformerEncoderConfig": "text_classification",
-    "BagOfEmbeddingsConfig": "text_classification",
-    "RecurrentLMConfig": "language_modeling",
-    "LSTMSeq2SeqConfig": "translation",
-    "LSTMTaggerConfig": "tagging",
-    "MLPConfig": "image_classification",
-    "ReformerLMConfig": "language_modeling",
-    "ReformerConfig": "translation",
-    "ResNetConfig": "image_classification",
-    "WideResNetConfig": "image_classification",
+PREDICTORS: Mapping[type[ModelConfig], type[Predictor]] = {
+    TransformerConfig: Translator,
+    TransformerLMConfig: LanguageModel,
+    TransformerEncoderConfig: TextClassifier,
+    BagOfEmbeddingsConfig: TextClassifier,
+    RecurrentLMConfig: LanguageModel,
+    LSTMSeq2SeqConfig: Translator,
+    LSTMTaggerConfig: Tagger,
+    MLPConfig: ImageClassifier,
+    ReformerLMConfig: LanguageModel,
+    ReformerConfig: Translator,
+    ResNetConfig: ImageClassifier,
+    WideResNetConfig: ImageClassifier,
 }
-"""Config class -> what a model of it is for."""
-
-CONVOLUTIONS = ("ResNetConfig", "WideResNetConfig")
-"""The config classes of networks that take images of several sizes."""
+"""What a model of each config becomes."""
 
 UNKNOWN = ("UNK", "<UNK>", "<unk>", "[UNK]")
-"""How files of words write the word for unknown ones."""
+"""The entry for unknown words, as files of words write it."""
 
 PADDING = ("PAD", "<PAD>", "<pad>", "[PAD]")
-"""… and that for padding."""
+"""The entry for padding, as files of words write it."""
 
 
 def import_trax(
@@ -56,47 +72,48 @@ def import_trax(
     """Writes card, safetensors and vocabulary of a model that trax trained.
 
     Args:
-      file: the checkpoint, in any format of trax.
+      file: the checkpoint, in any of trax's formats.
       folder: where to write; its name becomes the model's.
-      config: as `trax.config` or `trax.parse_call` gives it, or a registered model's.
+      config: from `trax.config` or `trax.parse_call`, or a registered model's.
       vocabulary: for a model of text: a SentencePiece model (`.model`) or one of trax's own files
         of subwords. Without one, text is ids between spaces.
       words: for a tagger instead: its words, one a line in the order of their ids. One of `UNKNOWN`
-        stands for unknown words. Where no other has a capital letter, words are lowered first.
+        stands for unknown words. If no other has a capital letter, words are lowercased first.
       tags: for a tagger: its tags, one a line in the order of the classes.
-      image_shape: for a model of images: height, width and channels, where they are not square, or
-        not of the usual size of a network of convolutions.
+      image_shape: for a model of images: height, width and channels, if they are not square, or not
+        of the usual size of a convolutional network.
       labels: for a classifier: its classes, one a line in their order.
 
     Returns:
-      The card that was written. Classes are named "0", "1", …, save by `tags` or `labels`:
+      The card that was written. Without `tags` or `labels` classes are named "0", "1", …:
       checkpoints have no names.
 
     Raises:
-      FileNotFoundError: a file is not there.
-      CheckpointError: the file is no checkpoint of trax, or one of another model.
+      FileNotFoundError: a file does not exist.
+      CheckpointError: the file is not a checkpoint of trax, or one of another model.
       ValueError: the vocabulary is larger than the model's, there are more or fewer tags or labels
-        than classes, a line of a file is broken, the images are of another size, the model answers
-        no task of the zoo, or a file is given that does not go with its task.
+        than classes, a line of a file is broken, the images have another size, the model has no
+        task in the zoo, or a file does not go with its task.
       FileExistsError: the folder holds another model.
     """
     file, folder = Path(file), Path(folder)
-    task = TASKS.get(type(config).__name__)
-    if task is None:
+    predictor = PREDICTORS.get(type(config))
+    if predictor is None:
+        tasks = sorted({known.task for known in PREDICTORS.values()})
         raise ValueError(
-            f"a {type(config).__name__} has no task that zoo.load knows "
-            f"({', '.join(sorted(set(TASKS.values())))}); use zoo.interop.trax in Python"
+            f"a {type(config).__name__} has no task that zoo.load knows ({', '.join(tasks)}); use "
+            "zoo.interop.trax in Python"
         )
-    _check_files(task, vocabulary, words, tags, labels)
+    _check_files(predictor, vocabulary, words, tags, labels)
     checkpoint = trax.read(file)
-    if image_shape is not None and type(config).__name__ in CONVOLUTIONS:
-        config = dataclasses.replace(config, **{"input_shape": image_shape})
+    if image_shape is not None and isinstance(config, ResNetConfig | WideResNetConfig):
+        config = dataclasses.replace(config, input_shape=image_shape)
     config = trax.complete(config, checkpoint)
     variables = trax.to_variables(checkpoint, config)
 
     details: dict[str, Any] = {}
     tokenizer = None
-    if task == "image_classification":
+    if predictor is ImageClassifier:
         config, details["preprocessing"] = _images(config, image_shape)
     else:
         vocabulary = vocabulary if words is None else words
@@ -104,15 +121,15 @@ def import_trax(
         details["tokenizer"] = tokenizers.describe(tokenizer)
         if vocabulary is not None:
             details["tokenizer"]["file"] = f"vocabulary{_suffix(Path(vocabulary))}"
-        if hasattr(config, "max_len") and task == "text_classification":
+        if hasattr(config, "max_len") and predictor is TextClassifier:
             details["preprocessing"] = {"max_len": config.max_len}
-    if task.endswith("classification"):
+    if predictor in (TextClassifier, ImageClassifier):
         details["labels"] = _labels(config.size_of("num_classes"), "labels", labels)
-    elif task == "tagging":
+    elif predictor is Tagger:
         details["labels"] = _labels(config.size_of("num_classes"), "tags", tags)
     card = Card(
         name=folder.name,
-        task=task,
+        task=predictor.task,
         config=config,
         description=f"Imported from {file.name}, a checkpoint of trax.",
         **details,
@@ -125,18 +142,22 @@ def _suffix(vocabulary: Path) -> str:
 
 
 def _check_files(
-    task: str, vocabulary: object, words: object, tags: object, labels: object
+    predictor: type[Predictor], vocabulary: object, words: object, tags: object, labels: object
 ) -> None:
-    """Raises ValueError where a file is given that a model of this task does not take."""
-    if task == "tagging" and vocabulary is not None:
+    """Raises ValueError for a file that a model of this task does not take."""
+    if predictor is Tagger and vocabulary is not None:
         raise ValueError(
             f"a tagger takes words, not subwords: give {vocabulary} as words, if it has one a line"
         )
     for file, name in ((words, "words"), (tags, "tags")):
-        if task != "tagging" and file is not None:
-            raise ValueError(f"{name} ({file}) go with a tagger; this is a model of {task}")
-    if labels is not None and not task.endswith("classification"):
-        raise ValueError(f"labels ({labels}) go with a classifier; this is a model of {task}")
+        if predictor is not Tagger and file is not None:
+            raise ValueError(
+                f"{name} ({file}) are for a tagger; this is a model of {predictor.task}"
+            )
+    if labels is not None and predictor not in (TextClassifier, ImageClassifier):
+        raise ValueError(
+            f"labels ({labels}) are for a classifier; this is a model of {predictor.task}"
+        )
 
 
 def _labels(number: int, what: str, path: str | Path | None) -> tuple[str, ...]:
@@ -161,8 +182,8 @@ def _words(config: ModelConfig, path: Path) -> WordTokenizer:
     unknown = next((word for word in UNKNOWN if word in entries), None)
     if unknown is None:
         print(
-            f"zoo: none of the words of {path} stands for unknown ones ({', '.join(UNKNOWN)}): a "
-            "sentence with another word is refused",
+            f"zoo: {path} has no entry for unknown words ({', '.join(UNKNOWN)}): sentences with "
+            "other words are refused",
             file=sys.stderr,
         )
     lowercase = all(word == word.lower() for word in entries if word not in (*UNKNOWN, *PADDING))
@@ -173,9 +194,9 @@ def _entries(path: Path) -> list[str]:
     """The lines of a file of words or tags.
 
     Raises:
-      ValueError: one has white space in it or stands there twice; or the file is not UTF-8.
+      ValueError: a line has white space in it or occurs twice, or the file is not UTF-8.
     """
-    # As the scripts count them that such files come from.
+    # Lines are counted as by `str.splitlines`, with which such files are usually read.
     entries = [
         entry for line in tokenizers.read_lines([path]) for entry in f"{line}\n".splitlines()
     ]
@@ -183,20 +204,20 @@ def _entries(path: Path) -> list[str]:
     for number, entry in enumerate(entries, start=1):
         if " " in entry or "\t" in entry:
             raise ValueError(
-                f"{path}, line {number}: {entry!r:.40} has white space; the file must have one a "
-                "line and nothing else, since the line is the number"
+                f"{path}, line {number}: {entry!r:.40} has white space; each line must be one "
+                "entry, because the number of the line is its id"
             )
         if entry in first:
             raise ValueError(
-                f"{path}: {entry!r:.40} stands in line {first[entry]} and again in line {number}; "
-                "each must stand there once"
+                f"{path}: {entry!r:.40} is in line {first[entry]} and again in line {number}; each "
+                "entry must occur once"
             )
         first[entry] = number
     return entries
 
 
 def _check_size(what: str, entries: int, rows: int) -> None:
-    """Raises ValueError where a vocabulary is larger than the model's; says where it is smaller."""
+    """Raises ValueError if a vocabulary is larger than the model's; warns if it is smaller."""
     if entries > rows:
         raise ValueError(
             f"the vocabulary {what} has {entries} entries, but the model only {rows}: it is "
@@ -205,7 +226,7 @@ def _check_size(what: str, entries: int, rows: int) -> None:
     if entries < rows:
         print(
             f"zoo: the vocabulary has {entries} entries, the model {rows}: "
-            f"the last {rows - entries} stand for no text",
+            f"the last {rows - entries} have no text",
             file=sys.stderr,
         )
 
@@ -226,12 +247,13 @@ def _tokenizer(config: ModelConfig, vocabulary: str | Path | None) -> Tokenizer:
 def _images(config: Any, shape: tuple[int, int, int] | None) -> tuple[ModelConfig, dict[str, Any]]:
     """The config for images of a shape, and how they are prepared.
 
-    A checkpoint of an MLP has the number of values alone. trax gives its models bytes as they come,
-    from 0 to 255; where yours saw others, change `mean` and `std` in the card.
+    A checkpoint of an MLP has only the number of values. trax gives its models the bytes
+    themselves, 0 to 255; if yours was trained on other values, change `mean` and `std` in the card.
     """
-    if type(config).__name__ in CONVOLUTIONS:
-        config.example_inputs(1)  # says what to give where the shape is not known
-        return config, _as_they_come(*config.input_shape)
+    if isinstance(config, ResNetConfig | WideResNetConfig):
+        config.example_inputs(1)  # raises what to give if the shape is not known
+        assert config.input_shape is not None
+        return config, _unscaled(*config.input_shape)
     if not config.flatten:
         raise ValueError(
             "an MLP with flatten=False takes no images; use zoo.interop.trax in Python"
@@ -240,18 +262,18 @@ def _images(config: Any, shape: tuple[int, int, int] | None) -> tuple[ModelConfi
     if shape is None:
         squares = [(math.isqrt(values // channels), channels) for channels in (1, 3)]
         shapes = [(side, side, channels) for side, channels in squares]
-        shape = next((found for found in shapes if math.prod(found) == values), None)
+        shape = next((square for square in shapes if math.prod(square) == values), None)
     if shape is None or math.prod(shape) != values:
         raise ValueError(
-            f"the model takes {values} values, which are no "
-            f"{' x '.join(map(str, shape)) if shape else 'square'} image; give the image_shape: "
+            f"the model takes {values} values, which are not a "
+            f"{' x '.join(map(str, shape)) if shape else 'square'} image; give image_shape: "
             "height, width and channels"
         )
-    return dataclasses.replace(config, input_shape=shape), _as_they_come(*shape)
+    return dataclasses.replace(config, input_shape=shape), _unscaled(*shape)
 
 
-def _as_they_come(height: int, width: int, channels: int) -> dict[str, Any]:
-    """Images of that shape with their bytes as values, 0 to 255."""
+def _unscaled(height: int, width: int, channels: int) -> dict[str, Any]:
+    """The preprocessing of images whose values are their bytes, 0 to 255."""
     return {
         "height": height,
         "width": width,
