@@ -200,7 +200,7 @@ def test_labels_are_for_classifiers(checkpoint, tmp_path):
 
 MISTAKES = {
     "neither call nor model": ([], "give either --call or --model: a checkpoint does not"),
-    "both": (["--call", "MLP()", "--model", "mlp"], "give --call or --model, one of them"),
+    "both": (["--call", "MLP()", "--model", "mlp"], "give either --call or --model: "),
     "another model's call": (
         ["--call", "MLP(layer_widths=(5, 3))"],
         "the checkpoint has 4 arrays, which do not fit the 4 of the MLPConfig",

@@ -162,7 +162,7 @@ def test_a_metric_without_data_is_skipped(written, verify):
     assert code == 0
     assert lines[-1] == (
         "skipped  metric: cannot be measured here: the card 'toy' names no recipe, "
-        "so it is not known what to evaluate on"
+        "so it is unknown what to evaluate on"
     )
     assert verify(path.parent, "--examples", "0")[1][-1] == "skipped  metric: not asked for"
 
