@@ -146,7 +146,7 @@ def test_a_run_is_fine_tuned_for_other_classes(zoo_command, trained, tmp_path):
     words += ("--init-from", trained, "--workdir", tmp_path / "tuned")
     code, _, err = zoo_command(*words)
     assert code == 2
-    assert "leave its head fresh" in err and "--skip 'head/.*'" in err
+    assert "start its head afresh" in err and "--skip 'head/.*'" in err
     code, _, err = zoo_command(*words, "--skip", "head/.*")
     assert (code, err) == (0, "")
     code, out, _ = zoo_command("predict", tmp_path / "tuned", "the ship sails")
@@ -204,7 +204,7 @@ def test_a_translator_translates_lines_and_is_judged_on_files(zoo_command, monke
         "eval", run, "--source", tmp_path / "a", "--reference", tmp_path / "c"
     )
     assert code == 2
-    assert "a has 2 lines and" in err and "they must be the same sentences" in err
+    assert "a has 2 lines and" in err and "line n of one must be the translation" in err
     code, _, err = zoo_command("eval", run, "--source", tmp_path / "a")
     assert (code, err) == (
         2,
@@ -332,7 +332,7 @@ MISTAKES = [
     ),
     (
         ("train", "nothing.py:recipe"),
-        "nothing.py does not exist; a recipe of your own is given as FILE.py:FUNCTION",
+        "nothing.py does not exist; give the path of a Python file",
     ),
     (
         ("train", "mlp_digits", "--skip", "head/.*"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -72,13 +71,13 @@ def test_translations_are_judged_by_beams_except_to_choose_a_checkpoint():
         asked.append((len(sentences), beam_size))
         return sentences
 
-    def pairs(split, limit):
-        return ["a b c d"] * (limit or 5), ["a b c d"] * (limit or 5)
+    class Pairs:
+        def pairs(self, split, limit):
+            return ["a b c d"] * (limit or 5), ["a b c d"] * (limit or 5)
 
-    data = SimpleNamespace(pairs=pairs)
     task = Translation(bleu_sentences=2, beam_size=3)
     for options in ({}, {"limit": 4}, {"quick": True}, {"quick": True, "limit": 1}):
-        metrics, note = task.measure_answers(lambda: translate, data, "train", **options)
+        metrics, note = task.measure_answers(lambda: translate, Pairs(), "train", **options)
         assert metrics == {"bleu": pytest.approx(100)}
         assert "version:" in note
     assert asked == [(5, 3), (4, 3), (2, 1), (1, 1)]

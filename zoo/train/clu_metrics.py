@@ -35,10 +35,7 @@ def measure(task: Task, output: Any, batch: Batch) -> clu.Collection:
 @functools.cache  # the same class each time: JAX compares the classes of trees
 def collection_of(task: Task) -> type[clu.Collection]:
     """The collection that holds the metrics of a task."""
-    metrics = {
-        name: _summed(name, metric if isinstance(metric, Metric) else Metric(metric))
-        for name, metric in task.metrics().items()
-    }
+    metrics = {name: _summed(task, name) for name in task.metrics()}
     # CLU reads the metrics from the annotations of the class, and cannot read strings.
     collection: type[clu.Collection] = struct.dataclass(
         type(f"{type(task).__name__}Metrics", (_OnHost,), {"__annotations__": metrics})
@@ -60,7 +57,7 @@ class _OnHost(clu.Collection):  # type: ignore[misc]  # CLU ships no types
         return values
 
 
-def _summed(name: str, metric: Metric) -> type[clu.Metric]:
+def _summed(task: Task, name: str) -> type[clu.Metric]:
     @struct.dataclass
     class Summed(clu.Metric):  # type: ignore[misc]
         """A metric whose state is two sums over the items."""
@@ -70,7 +67,7 @@ def _summed(name: str, metric: Metric) -> type[clu.Metric]:
 
         @classmethod
         def from_model_output(cls, *, output: Any, batch: Batch) -> Self:
-            sums = metric.sums(output, batch)
+            sums = metric().sums(output, batch)
             if not isinstance(sums, tuple) or len(sums) != 2:
                 raise TypeError(
                     f"the metric {name!r} returned {sums!r}; a metric returns (sum, denominator)"
@@ -82,6 +79,11 @@ def _summed(name: str, metric: Metric) -> type[clu.Metric]:
             return merged
 
         def compute(self) -> float:
-            return metric.value(np.asarray(self.total), np.asarray(self.denominator))
+            return metric().value(np.asarray(self.total), np.asarray(self.denominator))
+
+    def metric() -> Metric:
+        # Asked for each time: the function may come from a file that was edited since.
+        found = task.metrics()[name]
+        return found if isinstance(found, Metric) else Metric(found)
 
     return Summed

@@ -12,6 +12,7 @@ from typing import Any
 from zoo import config as configs
 from zoo import models, pipelines, registry
 from zoo.config import ConfigError
+from zoo.train import tasks
 from zoo.train.recipe import Recipe
 
 FILE = "recipe.json"
@@ -61,7 +62,8 @@ def read(path: Path) -> Recipe:
         raise FileNotFoundError(f"{path} does not exist; the folder of a run has a {FILE}")
     models.import_families()
     pipelines.import_all()
-    importlib.import_module("zoo.train.own")
+    tasks.import_all()
+    importlib.import_module("zoo.train.own")  # tasks and optimizers of the user's
     return configs.from_json(Recipe, path.read_text(encoding="utf-8"))
 
 

@@ -1,5 +1,8 @@
 """Tasks: what is learnt. Each has a file: the arguments of the model, loss, metrics, predictor."""
 
+import importlib
+import pkgutil
+
 from zoo.train.tasks.base import CrossEntropy, Task
 from zoo.train.tasks.classification import (
     Classification,
@@ -21,3 +24,9 @@ __all__ = [
     "TextClassification",
     "Translation",
 ]
+
+
+def import_all() -> None:
+    """Imports every task, so that `config.from_dict` can find each class by its name."""
+    for module in pkgutil.iter_modules(__path__, f"{__name__}."):
+        importlib.import_module(module.name)
