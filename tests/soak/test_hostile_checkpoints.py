@@ -9,7 +9,7 @@ import warnings
 import numpy as np
 import pytest
 
-MUTATIONS = 20
+MUTATIONS = 100
 """A seed."""
 
 
@@ -20,14 +20,14 @@ def finished(tmp_path_factory):
     from zoo.models.bag_of_embeddings import BagOfEmbeddingsConfig
     from zoo.pipelines import TextClassificationData
     from zoo.tokenizers import TokenizerConfig
-    from zoo.train import Recipe
-    from zoo.train.tasks import TextClassification
+    from zoo.train import Adam, Recipe, TextClassification
 
     recipe = Recipe(
         name="tiny",
         model=BagOfEmbeddingsConfig(d_model=8),
         data=TextClassificationData(tokenizer=TokenizerConfig(kind="words"), holdout=0.0),
         task=TextClassification(),
+        optimizer=Adam(learning_rate=0.05),
         steps=2,
         batch_size=4,
         checkpoint_every=1,
@@ -130,4 +130,7 @@ def test_a_damaged_file_of_weights_gives_weights_or_an_error(seed, finished, tmp
         else:
             shapes = {name: leaf.shape for name, leaf in finished[1][2].items()}
             assert {name: leaf.shape for name, leaf in flat(variables).items()} == shapes
-        assert any(proof.holds is False for proof in verification.verify(copy)), number
+        try:
+            assert any(proof.holds is False for proof in verification.verify(copy)), number
+        except OSError:
+            assert not path.is_file()

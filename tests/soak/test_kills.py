@@ -60,9 +60,7 @@ def recipe():
     from zoo.models.bag_of_embeddings import BagOfEmbeddingsConfig
     from zoo.pipelines import TextClassificationData
     from zoo.tokenizers import TokenizerConfig
-    from zoo.train import Recipe
-    from zoo.train.optimizers import Adam
-    from zoo.train.tasks import TextClassification
+    from zoo.train import Adam, Recipe, TextClassification
 
     return Recipe(
         name="tiny",

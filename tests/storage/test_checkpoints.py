@@ -165,7 +165,7 @@ def test_a_file_that_cannot_be_written_whole_leaves_the_last_checkpoint(store):
     resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, limits[1]))
     try:
         with pytest.raises(
-            OSError, match=r"step 2 could not be written to .*File too large.*step 1 is unharmed"
+            OSError, match=r"step 2 could not be written to .*File too large.*step 1 is intact"
         ):
             save(store, 2, 0.6, noise)
     finally:

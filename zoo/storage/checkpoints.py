@@ -270,19 +270,20 @@ def _listed(steps: tuple[int, ...]) -> str:
     return ", ".join(map(str, steps)) if steps else "none"
 
 
+FULL = ("No space left on device", "File too large", "quota exceeded")
+"""The system's words for a disk that takes no more."""
+
+
 def _reason(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else type(error).__name__
+    text = str(error).strip()
+    for words in FULL:  # they may be at the end of a message that begins with a long path
+        if words.lower() in text.lower():
+            return words
+    return text.splitlines()[0][:200] if text else type(error).__name__
 
 
 def _is_write_error(error: BaseException) -> bool:
-    text = str(error)
-    return (
-        isinstance(error, OSError)
-        or "No space left" in text
-        or "File too large" in text
-        or "quota" in text
-    )
+    return isinstance(error, OSError) or _reason(error) in FULL
 
 
 def any_in(folder: Path) -> bool:
