@@ -16,6 +16,13 @@ from zoo.config import ConfigError
 from zoo.interop.arguments import activation, evaluate, expression, last_name
 from zoo.interop.reformers import reformer, reformer_lm
 from zoo.models.base import ModelConfig
+from zoo.models.transformer import (
+    TransformerConfig,
+    TransformerDecoderConfig,
+    TransformerEncoderConfig,
+    TransformerLMConfig,
+)
+from zoo.models.trax.transformer import TransformerEncoderQuirks
 
 if TYPE_CHECKING:
     from zoo.models.recurrent import CellName
@@ -29,116 +36,60 @@ Axes = tuple[int, ...] | None
 """`dropout_shared_axes`: which random numbers training shares. It is no part of the model."""
 
 
-def _transformer(
-    input_vocab_size: int,
-    *,
-    output_vocab_size: int | None = None,
-    d_model: int = 512,
-    d_ff: int = 2048,
-    n_encoder_layers: int = 6,
-    n_decoder_layers: int = 6,
-    n_heads: int = 8,
-    max_len: int = 2048,
-    dropout: float = 0.1,
-    dropout_shared_axes: Axes = None,
-    ff_activation: str = "Relu",
-) -> ModelConfig:
-    from zoo.models.transformer import TransformerConfig
+REQUIRED = inspect.Parameter.empty
+"""In place of a default: the argument must be given."""
 
-    return TransformerConfig(
-        vocab_size=input_vocab_size,
-        target_vocab_size=output_vocab_size,
-        d_model=d_model,
-        d_ff=d_ff,
-        num_encoder_layers=n_encoder_layers,
-        num_decoder_layers=n_decoder_layers,
-        num_heads=n_heads,
-        max_len=max_len,
-        dropout_rate=dropout,
-        activation=activation(ff_activation),
-    )
+Argument = tuple[str | None, Any, Any]
+"""Our field (None: no part of the model), trax's type and trax's default."""
+
+TRANSFORMER: Mapping[str, Argument] = {
+    "d_model": ("d_model", int, 512),
+    "d_ff": ("d_ff", int, 2048),
+    "n_heads": ("num_heads", int, 8),
+    "max_len": ("max_len", int, 2048),
+    "dropout": ("dropout_rate", float, 0.1),
+    "dropout_shared_axes": (None, Axes, None),
+    "ff_activation": ("activation", str, "Relu"),
+}
+"""What all Transformers of trax take."""
+
+LAYERS: Mapping[str, Argument] = {"n_layers": ("num_layers", int, 6)}
+BOTH_LAYERS: Mapping[str, Argument] = {
+    "n_encoder_layers": ("num_encoder_layers", int, 6),
+    "n_decoder_layers": ("num_decoder_layers", int, 6),
+}
 
 
-def _transformer_lm(
-    vocab_size: int,
-    *,
-    d_model: int = 512,
-    d_ff: int = 2048,
-    n_layers: int = 6,
-    n_heads: int = 8,
-    max_len: int = 2048,
-    dropout: float = 0.1,
-    dropout_shared_axes: Axes = None,
-    ff_activation: str = "Relu",
-) -> ModelConfig:
-    from zoo.models.transformer import TransformerLMConfig
+def _renamed(
+    cls: Callable[..., ModelConfig], arguments: Mapping[str, Argument], **fixed: Any
+) -> Callable[..., ModelConfig]:
+    """A constructor of trax whose arguments are fields of a config under other names.
 
-    return TransformerLMConfig(
-        vocab_size=vocab_size,
-        d_model=d_model,
-        d_ff=d_ff,
-        num_layers=n_layers,
-        num_heads=n_heads,
-        max_len=max_len,
-        dropout_rate=dropout,
-        activation=activation(ff_activation),
-    )
+    Args:
+      cls: the config class.
+      arguments: those of trax's constructor; the first is its only positional one.
+      fixed: fields that trax's model always has like this.
+    """
 
+    def construct(**values: Any) -> ModelConfig:
+        fields = {}
+        for name, (field, _, default) in arguments.items():
+            value = values.get(name, default)
+            if field is not None:
+                fields[field] = activation(value) if field == "activation" else value
+        return cls(**fields, **fixed)
 
-def _transformer_encoder(
-    vocab_size: int,
-    *,
-    n_classes: int = 10,
-    d_model: int = 512,
-    d_ff: int = 2048,
-    n_layers: int = 6,
-    n_heads: int = 8,
-    max_len: int = 2048,
-    dropout: float = 0.1,
-    dropout_shared_axes: Axes = None,
-    ff_activation: str = "Relu",
-) -> ModelConfig:
-    from zoo.models.transformer import TransformerEncoderConfig
-    from zoo.models.trax.transformer import TransformerEncoderQuirks
-
-    return TransformerEncoderConfig(
-        vocab_size=vocab_size,
-        num_classes=n_classes,
-        d_model=d_model,
-        d_ff=d_ff,
-        num_layers=n_layers,
-        num_heads=n_heads,
-        max_len=max_len,
-        dropout_rate=dropout,
-        activation=activation(ff_activation),
-        trax=TransformerEncoderQuirks(average_padding=True),
-    )
-
-
-def _transformer_decoder(
-    vocab_size: int | None = None,
-    *,
-    d_model: int = 512,
-    d_ff: int = 2048,
-    n_layers: int = 6,
-    n_heads: int = 8,
-    max_len: int = 2048,
-    dropout: float = 0.1,
-    dropout_shared_axes: Axes = None,
-    ff_activation: str = "Relu",
-) -> ModelConfig:
-    from zoo.models.transformer import TransformerDecoderConfig
-
-    return TransformerDecoderConfig(
-        vocab_size=vocab_size,
-        d_model=d_model,
-        d_ff=d_ff,
-        num_layers=n_layers,
-        num_heads=n_heads,
-        max_len=max_len,
-        dropout_rate=dropout,
-        activation=activation(ff_activation),
-    )
+    first, *rest = arguments
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    parameters = [
+        inspect.Parameter(
+            first, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=arguments[first][2]
+        )
+    ]
+    parameters += [inspect.Parameter(name, keyword, default=arguments[name][2]) for name in rest]
+    construct.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    construct.__annotations__ = {name: kind for name, (_, kind, _) in arguments.items()}
+    return construct
 
 
 def _bag_of_embeddings(*, vocab_size: int, d_feature: int, n_classes: int) -> ModelConfig:
@@ -295,10 +246,32 @@ def _wide_resnet(
 
 
 CONSTRUCTORS: Mapping[str, Callable[..., ModelConfig]] = {
-    "Transformer": _transformer,
-    "TransformerLM": _transformer_lm,
-    "TransformerEncoder": _transformer_encoder,
-    "TransformerDecoder": _transformer_decoder,
+    "Transformer": _renamed(
+        TransformerConfig,
+        {
+            "input_vocab_size": ("vocab_size", int, REQUIRED),
+            "output_vocab_size": ("target_vocab_size", int | None, None),
+            **BOTH_LAYERS,
+            **TRANSFORMER,
+        },
+    ),
+    "TransformerLM": _renamed(
+        TransformerLMConfig, {"vocab_size": ("vocab_size", int, REQUIRED), **LAYERS, **TRANSFORMER}
+    ),
+    "TransformerEncoder": _renamed(
+        TransformerEncoderConfig,
+        {
+            "vocab_size": ("vocab_size", int, REQUIRED),
+            "n_classes": ("num_classes", int, 10),
+            **LAYERS,
+            **TRANSFORMER,
+        },
+        trax=TransformerEncoderQuirks(average_padding=True),
+    ),
+    "TransformerDecoder": _renamed(
+        TransformerDecoderConfig,
+        {"vocab_size": ("vocab_size", int | None, None), **LAYERS, **TRANSFORMER},
+    ),
     "BagOfEmbeddings": _bag_of_embeddings,
     "RNNLM": _rnn_lm,
     "GRULM": _gru_lm,
@@ -310,7 +283,7 @@ CONSTRUCTORS: Mapping[str, Callable[..., ModelConfig]] = {
     "Resnet50": _resnet50,
     "WideResnet": _wide_resnet,
 }
-"""By trax's name, save for BagOfEmbeddings and LSTMTagger."""
+"""By trax's name. BagOfEmbeddings and LSTMTagger are networks of trax's users, without a name."""
 
 
 def config(name: str, **kwargs: Any) -> ModelConfig:
