@@ -1,7 +1,7 @@
-"""trax's constructors as configs of the zoo: their arguments, their defaults, their names.
+"""trax's constructors as configs of the zoo: their names, arguments and defaults.
 
-Each function here has the signature of a model of trax (its last version) and gives the config of
-the same model. Layers that trax takes as classes are given by name.
+Each constructor here has the arguments of a model of trax (its last version) and returns the config
+of that model. Layers, which trax takes as classes, are given by name.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     from zoo.models.recurrent import CellName
 
 CELLS: Mapping[str, tuple[CellName, int]] = {"LSTMCell": ("lstm", 2), "GRUCell": ("gru", 1)}
-"""trax's cell -> the zoo's name, and the width of its state as a multiple of its output's."""
+"""trax's cell -> the zoo's name, and the width of the state divided by that of the output."""
 
 MODES = ("train", "eval", "predict")
 
 Axes = tuple[int, ...] | None
-"""`dropout_shared_axes`: which random numbers training shares. It is no part of the model."""
+"""`dropout_shared_axes`: which random numbers training shares. It is not part of the model."""
 
 
 REQUIRED = inspect.Parameter.empty
@@ -51,7 +51,7 @@ TRANSFORMER: Mapping[str, Argument] = {
     "dropout_shared_axes": (None, Axes, None),
     "ff_activation": ("activation", str, "Relu"),
 }
-"""What all Transformers of trax take."""
+"""The arguments that all Transformers of trax have."""
 
 LAYERS: Mapping[str, Argument] = {"n_layers": ("num_layers", int, 6)}
 BOTH_LAYERS: Mapping[str, Argument] = {
@@ -74,7 +74,7 @@ def _renamed(
     def construct(**values: Any) -> ModelConfig:
         fields = {}
         for name, (field, _, default) in arguments.items():
-            value = values.get(name, default)
+            value: Any = values.get(name, default)
             if field is not None:
                 fields[field] = activation(value) if field == "activation" else value
         return cls(**fields, **fixed)
@@ -212,7 +212,7 @@ def _resnet50(
     from zoo.models.resnet import ResNetConfig
 
     if norm.rpartition(".")[2] != "BatchNorm":
-        raise ConfigError(f"Resnet50.norm is {norm!r}; the zoo has BatchNorm alone")
+        raise ConfigError(f"Resnet50.norm is {norm!r}; the zoo has only BatchNorm")
     return ResNetConfig(
         width=d_hidden,
         num_classes=n_output_classes,
@@ -297,13 +297,13 @@ def config(name: str, **kwargs: Any) -> ModelConfig:
         `BagOfEmbeddings` for the tutorials' `Serial(Embedding, Mean, Dense, LogSoftmax)`, with
         `vocab_size`, `d_feature` and `n_classes`, or `LSTMTagger` for the courses'
         `Serial(Embedding, LSTM, Dense, LogSoftmax)`, with `vocab_size`, `d_model` and `n_classes`.
-      kwargs: trax's own, with trax's defaults. A layer is given by name, as `ff_activation="Gelu"`.
-        `attention_type` is a name, or a mapping as {"type": "LSHSelfAttention", "chunk_len": 64},
-        or a list of these, one a layer in turn.
-        `mode` is accepted, and so is `dropout_shared_axes`: neither is part of the model.
+      kwargs: trax's own, with trax's defaults. A layer is given by name: `ff_activation="Gelu"`.
+        `attention_type` is a name, a mapping such as {"type": "LSHSelfAttention", "chunk_len": 64},
+        or a list of these, one for each layer in turn. `mode` and `dropout_shared_axes` are
+        accepted; they are not part of the model.
 
     Raises:
-      ConfigError: an unknown name or argument, one that is missing or of another type.
+      ConfigError: a name or argument is unknown, or an argument is missing or of another type.
     """
     return _call(name, (), kwargs)
 
@@ -314,15 +314,15 @@ def parse_call(text: str) -> ModelConfig:
     >>> parse_call("trax.models.MLP((128, 10), activation_fn=tl.Tanh)")  # doctest: +SKIP
 
     Args:
-      text: the call. Its arguments are literals and names of layers, as `tl.Gelu`.
+      text: the call. Its arguments are literals and names of layers, such as `tl.Gelu`.
 
     Raises:
-      ConfigError: it is no such call, or as with `config`.
+      ConfigError: it is not such a call, or as for `config`.
     """
     call = expression(text)
     name = last_name(call.func) if isinstance(call, ast.Call) else None
     if not isinstance(call, ast.Call) or name is None:
-        raise ConfigError(f"{text!r} is not a call, as Transformer(input_vocab_size=33300)")
+        raise ConfigError(f"{text!r} is not a call such as Transformer(input_vocab_size=33300)")
     kwargs = {}
     for keyword in call.keywords:
         if keyword.arg is None:
