@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -64,10 +65,26 @@ def test_a_name_that_is_not_there_is_an_attribute_error():
         zoo.laod  # noqa: B018
 
 
+def test_a_recipe_is_shown_in_one_line_compared_by_value_and_survives_pickling():
+    import zoo
+
+    recipe = zoo.recipe("mlp_digits")
+    assert repr(recipe) == (
+        "<Recipe mlp_digits: MLPConfig, ImageClassificationData, ImageClassification, Adam, "
+        f"{recipe.steps:,} steps of {recipe.batch_size}>"
+    )
+    again = pickle.loads(pickle.dumps(recipe))
+    assert again == recipe == zoo.recipe("mlp_digits")
+    assert len({again, recipe}) == 1
+    assert zoo.override(recipe, {"steps": 1}) != recipe
+
+
 def test_listing_imports_nothing_heavy():
     program = f"""
-import sys, zoo
+import contextlib, io, sys, zoo, zoo.cli
 zoo.list_models(), zoo.list_recipes(), zoo.list_pretrained()
+with contextlib.redirect_stdout(io.StringIO()):
+    zoo.cli.main(["list"])
 print(*(name for name in {HEAVY} if name in sys.modules))
 """
     assert python(program) == []

@@ -244,9 +244,9 @@ def test_a_file_may_have_any_name_and_other_keys_beside_the_weights(write):
 
 
 MISTAKES = {
-    "a list": ([1, 2], "a checkpoint of trax is a dict with 'flat_weights' (or 'weights'), and"),
-    "a string": ("hello", "and this is hello"),
-    "another dict": ({"params": 1, "step": 2}, "and this is a dict of params, step"),
+    "a list": ([1, 2], "a checkpoint of trax is a dict with 'flat_weights' (or 'weights'), but"),
+    "a string": ("hello", "but this is hello"),
+    "another dict": ({"params": 1, "step": 2}, "but this is a dict of params, step"),
     "integers": (
         {"flat_weights": [np.zeros((2, 3), np.int32)]},
         "one of its weights is int32 [2, 3]; weights are floats",
@@ -256,9 +256,12 @@ MISTAKES = {
     "files that are missing": (
         {"flat_weights": 2},
         "its weights are in another file, but none of model.weights.npy.gz, model.pkl.gz.npy and "
-        "model.pkl.gz.shard0 is there; put it beside this one",
+        "model.pkl.gz.shard0 exists; put it beside this one",
     ),
-    "an odd step": ({"flat_weights": WEIGHTS, "step": "many"}, "no checkpoint of trax (ValueError"),
+    "an odd step": (
+        {"flat_weights": WEIGHTS, "step": "many"},
+        "checkpoint of trax (ValueError",
+    ),
     "an odd history": ({"flat_weights": WEIGHTS, "history": 3}, "(AttributeError"),
 }
 

@@ -163,7 +163,7 @@ KNOWN = "(known: Transformer, TransformerLM, TransformerEncoder, TransformerDeco
 
 MISTAKES = {
     "PolicyAndValue()": f"no model of trax named 'PolicyAndValue' is known {KNOWN}",
-    "Resnet50(norm=tl.LayerNorm)": "Resnet50.norm is 'LayerNorm'; the zoo has BatchNorm alone",
+    "Resnet50(norm=tl.LayerNorm)": "Resnet50.norm is 'LayerNorm'; the zoo has only BatchNorm",
     "RNNLM(3, rnn_cell=tl.SRU)": "no recurrent cell of trax named 'SRU' is known "
     "(known: LSTMCell, GRUCell)",
     "RNNLM(3, rnn_cell=tl.GRUCell)": "RNNLM: rnn_cell_d_state_multiplier is 2; the state of "
@@ -197,9 +197,9 @@ MISTAKES = {
     "ReformerLM(9, pos_type='axial')": "ReformerLM.pos_type is 'axial'; give pos_d_axial_embs with",
     "Reformer(9, ff_use_sru=1)": "Reformer.ff_use_sru is 1; the zoo has only what trax computes at",
     "Reformer(9, n_heads=7)": "Reformer: d_model=512 must be a multiple of n_heads=7",
-    "MLP": "'MLP' is not a call, as Transformer(input_vocab_size=33300)",
-    "models[0](3)": "'models[0](3)' is not a call, as Transformer(",
-    "[MLP()]": "'[MLP()]' is not a call, as",
+    "MLP": "'MLP' is not a call such as Transformer(input_vocab_size=33300)",
+    "models[0](3)": "'models[0](3)' is not a call such as Transformer(",
+    "[MLP()]": "'[MLP()]' is not a call such as",
     "": "'' is not a call in Python: invalid syntax",
     "MLP(": "'MLP(' is not a call in Python: '(' was never closed",
     "import os; MLP()": "is not a call in Python: invalid syntax",

@@ -81,7 +81,7 @@ def refused(path):
 def test_a_foreign_name_is_refused_wherever_it_stands(write, name, protocol):
     call = CALLS[name]
     first = {"builtins.getattr": "importlib.import_module"}.get(name, name)  # its argument
-    names = {name, first}
+    names = {name, first, *({"_io.open"} if name == "io.open" else ())}  # as of Python 3.13
     if protocol < 3:  # as Python 2 called them
         python_2 = {"builtins": "__builtin__", "subprocess": "commands", "_pickle": "pickle"}
         names = {".".join([python_2.get(m, m), n]) for m, n in (one.split(".") for one in names)}
@@ -91,7 +91,7 @@ def test_a_foreign_name_is_refused_wherever_it_stands(write, name, protocol):
     for place in places:
         message = refused(write(place, protocol=protocol))
         wanted = (
-            f": it names {n}, as no checkpoint of trax does; it was refused, and nothing in the "
+            f": it names {n}, which no checkpoint of trax does; it was refused, and nothing in the "
             "file was run"
             for n in names
         )
@@ -164,29 +164,29 @@ BY_HAND = {
         b"S'x'\n" + b"cos\nsystem\n",
         "it names os.system,",
     ),
-    "a persistent id": (b"Pid\n", "its pickle has the instruction PERSID, as"),
-    "a persistent id from the stack": (text("id") + pickle.BINPERSID, "instruction BINPERSID, as"),
-    "the extension registry": (pickle.EXT1 + b"\xf0", "its pickle has the instruction EXT1, as"),
+    "a persistent id": (b"Pid\n", "its pickle has the instruction PERSID, wh"),
+    "a persistent id from the stack": (text("id") + pickle.BINPERSID, "instruction BINPERSID, wh"),
+    "the extension registry": (pickle.EXT1 + b"\xf0", "its pickle has the instruction EXT1, wh"),
     "NEWOBJ_EX": (
         SHAPE_DTYPE + pickle.EMPTY_TUPLE + pickle.EMPTY_DICT + pickle.NEWOBJ_EX,
-        "its pickle has the instruction NEWOBJ_EX, as",
+        "its pickle has the instruction NEWOBJ_EX, wh",
     ),
     "a call of what a call gave": (
         FLOAT32 + pickle.EMPTY_TUPLE + pickle.REDUCE,
-        "it calls a Float32DType, as no checkpoint of trax does",
+        "it calls a Float32DType, which no checkpoint of trax does",
     ),
-    "a call of a string": (text("eval") + pickle.EMPTY_TUPLE + pickle.REDUCE, "it calls eval, as"),
+    "a call of a string": (text("eval") + pickle.EMPTY_TUPLE + pickle.REDUCE, "it calls eval"),
     "a call of 2^60 tuples": (
         DOUBLED + pickle.EMPTY_TUPLE + pickle.REDUCE,
-        "it calls a tuple, as",
+        "it calls a tuple, which",
     ),
     "a call of an allowed class": (
         NDARRAY + HUGE + pickle.TUPLE1 + pickle.REDUCE,
-        "it calls numpy.ndarray, as",
+        "it calls numpy.ndarray, which",
     ),
     "an instance of an allowed function": (
         RECONSTRUCT + pickle.EMPTY_TUPLE + pickle.NEWOBJ,
-        "it makes an instance of numpy.core.multiarray._reconstruct, as",
+        "it makes an instance of numpy.core.multiarray._reconstruct, which",
     ),
     "an instance with arguments": (
         HISTORY + ONE + pickle.TUPLE1 + pickle.NEWOBJ,
@@ -194,19 +194,19 @@ BY_HAND = {
     ),
     "state for a class": (
         SHAPE_DTYPE + NONE + pickle.EMPTY_DICT + pickle.TUPLE2 + pickle.BUILD,
-        "it sets the state of trax.shapes.ShapeDtype, as",
+        "it sets the state of trax.shapes.ShapeDtype, which",
     ),
     "state for a function": (
         RECONSTRUCT + NONE + pickle.EMPTY_DICT + pickle.TUPLE2 + pickle.BUILD,
-        "it sets the state of numpy.core.multiarray._reconstruct, as",
+        "it sets the state of numpy.core.multiarray._reconstruct, which",
     ),
     "state for a dict": (
         pickle.EMPTY_DICT + pickle.EMPTY_DICT + pickle.BUILD,
-        "it sets the state of a dict, as",
+        "it sets the state of a dict, which",
     ),
     "state twice": (
         ARRAY + array_state(ONE + pickle.TUPLE1, FLOAT32, b"1234") + pickle.NONE + pickle.BUILD,
-        "it sets the state of a ndarray, as",
+        "it sets the state of a ndarray, which",
     ),
     "a history that is none": (
         HISTORY + pickle.EMPTY_TUPLE + pickle.NEWOBJ + ONE + pickle.BUILD,
@@ -242,25 +242,25 @@ BY_HAND = {
         pickle.BINBYTES8 + struct.pack("<Q", 1 << 40) + b"1234",
         "(ValueError: expected 1099511627776 bytes in a bytes8, but only",
     ),
-    "a frame that lies": (pickle.FRAME + struct.pack("<Q", 1 << 40) + NONE, "and this is None"),
+    "a frame that lies": (pickle.FRAME + struct.pack("<Q", 1 << 40) + NONE, "but this is None"),
     "a memo that would be huge": (
         pickle.EMPTY_DICT + pickle.LONG_BINPUT + struct.pack("<I", (1 << 32) - 1),
-        "and this is a dict of ",
+        "but this is a dict of ",
     ),
     "a memo that is empty": (pickle.BINGET + b"\x07", "(KeyError: 7)"),
     "a stack that is empty": (pickle.TUPLE3, "(IndexError: the stack of the pickle is empty)"),
     "a mark that is missing": (pickle.TUPLE, "(IndexError: pop from empty list)"),
     "items for a tuple": (
         pickle.EMPTY_TUPLE + ONE + pickle.APPEND,
-        "(TypeError: APPEND to what is no list)",
+        "(TypeError: APPEND to something that is not a list)",
     ),
     "entries for a list": (
         pickle.EMPTY_LIST + ONE + ONE + pickle.SETITEM,
-        "(TypeError: SETITEM on what is no dict)",
+        "(TypeError: SETITEM on something that is not a dict)",
     ),
     "a key of 2^60 tuples": (
         pickle.EMPTY_DICT + DOUBLED + ONE + pickle.SETITEM,
-        "(TypeError: a key that is no string)",
+        "(TypeError: a key that is not a string)",
     ),
     "a step of 2^60 tuples": (
         pickle.EMPTY_DICT + pickle.MARK + text("flat_weights") + pickle.EMPTY_LIST + text("step")
@@ -339,7 +339,7 @@ def test_an_npy_file_whose_header_lies_is_refused(write, shape):
 def test_a_file_that_unpacks_to_too_much_is_refused(write, monkeypatch):
     monkeypatch.setattr(files, "UNPACKED", 2**20)
     zeros = np.zeros(2**20, np.float32)
-    message = ": it unpacks to more than 1,048,576 bytes, as no weights do; nothing is read"
+    message = ": it unpacks to more than 1,048,576 bytes, more than any weights; nothing is read"
     assert refused(write({"flat_weights": [zeros]})) == message
     write(npy_header("(1048576,)") + zeros.tobytes(), "model.weights.npy.gz")
     assert refused(write({"flat_weights": 1})).endswith(message)
@@ -360,7 +360,7 @@ def test_a_pickle_of_endless_instructions_is_refused(write, monkeypatch):
 def test_a_file_that_is_empty_or_no_pickle_is_refused(write):
     assert refused(write(b"", "model.pkl")) == ": the file is empty"
     for number, content in enumerate((b"hello world", b"\x00" * 64, b"\x93NUMPY", b"{}", b"\x80")):
-        assert "cut short, damaged or no checkpoint of trax" in refused(
+        assert "cut short, damaged or not a checkpoint of trax" in refused(
             write(content, f"{number}.pkl")
         ) or "its pickle has the instruction" in refused(write(content, f"{number}.pkl.gz"))
     assert "something follows the pickle" in refused(write(pickle.dumps({"flat_weights": []}) * 2))

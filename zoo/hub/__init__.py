@@ -1,4 +1,4 @@
-"""What is done with a published model: fetching, opening, exporting, verifying, importing."""
+"""Published models: fetching, opening, exporting, verifying and importing them."""
 
 from zoo.hub.exporting import export, write_model
 from zoo.hub.fetching import HubError

@@ -1,4 +1,4 @@
-"""Keeping what XLA compiles between processes."""
+"""XLA's compiled programs, kept between processes."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import os
 from zoo.hub import fetching
 
 COMPILE_TIME = 0.5
-"""Seconds of compilation from which on the result is kept for the next process."""
+"""Programs that take at least this long to compile, in seconds, are kept."""
 
 
 def use_cache() -> None:
-    """Keeps what XLA compiles in the zoo's cache folder, so that the next process need not.
+    """Keeps compiled programs in the zoo's cache folder, for the next process.
 
-    A folder that the user has chosen (JAX_COMPILATION_CACHE_DIR) stays; where the zoo's cannot be
-    made or written to, every process compiles for itself.
+    A folder that the user has chosen (JAX_COMPILATION_CACHE_DIR) is not changed. If the zoo's
+    cannot be created or written to, every process compiles for itself.
     """
     import jax
 

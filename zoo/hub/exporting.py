@@ -42,8 +42,8 @@ def export(
       step: which checkpoint of the run.
       description, licence, data, limitations: entries of the card.
       samples: inputs (texts, or paths of images) to list in the card with their answers.
-      code: the Python file that defines a model of the user's own. It is not copied: who loads the
-        exported model needs it too.
+      code: the Python file that defines a model of the user's own. It is copied into the folder:
+        whoever loads the exported model needs it too.
 
     Returns:
       The card that was written, with check values.

@@ -1,4 +1,4 @@
-"""How the arguments of trax's constructors are read: layers by name, calls written in Python."""
+"""Reading the arguments of trax's constructors: layers by name, calls written in Python."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def activation(layer: str) -> Activation:
     """The zoo's name of an activation.
 
     Raises:
-      ConfigError: none of trax's is known under this name.
+      ConfigError: no activation of trax has this name.
     """
     name = layer.rpartition(".")[2]
     if name not in ACTIVATIONS:
@@ -39,10 +39,10 @@ def activation(layer: str) -> Activation:
 
 
 def expression(text: str) -> ast.expr:
-    """The tree of an expression.
+    """The syntax tree of an expression.
 
     Raises:
-      ConfigError: it is not written in Python.
+      ConfigError: it is not Python.
     """
     try:
         return ast.parse(text.strip(), mode="eval").body
@@ -51,7 +51,7 @@ def expression(text: str) -> ast.expr:
 
 
 def evaluate(node: ast.expr, text: str) -> Any:
-    """What an argument says. Nothing is run: it is a literal, or names a layer.
+    """The value of an argument, which is a literal or the name of a layer. Nothing is executed.
 
     Raises:
       ConfigError: it is neither.
@@ -65,7 +65,7 @@ def evaluate(node: ast.expr, text: str) -> Any:
         keys = [evaluate(key, text) for key in node.keys if key is not None]
         return dict(zip(keys, (evaluate(item, text) for item in node.values), strict=True))
     if isinstance(node, ast.Call) and last_name(node.func) == "partial" and len(node.args) == 1:
-        # As attention is given: functools.partial(tl.LSHSelfAttention, chunk_len=64)
+        # The form of attention types: functools.partial(tl.LSHSelfAttention, chunk_len=64)
         arguments = {str(keyword.arg): evaluate(keyword.value, text) for keyword in node.keywords}
         return {"type": evaluate(node.args[0], text), **arguments}
     try:
@@ -78,7 +78,7 @@ def evaluate(node: ast.expr, text: str) -> Any:
 
 
 def last_name(node: ast.expr) -> str | None:
-    """`Gelu` of `Gelu`, `tl.Gelu` and `trax.layers.Gelu`; None of what is no dotted name."""
+    """`Gelu` for `Gelu`, `tl.Gelu` and `trax.layers.Gelu`; None if it is not a dotted name."""
     last = node.id if isinstance(node, ast.Name) else None
     if isinstance(node, ast.Attribute) and last_name(node.value) is not None:
         last = node.attr

@@ -1,15 +1,15 @@
-"""What trax wrote to disk, in every format that it had.
+"""Checkpoints of trax, in all of its formats.
 
 A model's weights are a nested tuple that follows its layers. A checkpoint is a pickled dict with:
 
-    weights       before June 2020 (`trainer_lib.Trainer`, not gzipped): that very tuple
-    flat_weights  later: a list of its arrays, depth first; or a number, and then they lie in
-                  NAME.weights.npy.gz   (`training.Loop`, from March 2021 on)
-                  NAME.pkl.gz.npy       (for some weeks before)
-                  NAME.pkl.gz.shard0 …  (before these, where the number is how many)
+    weights       before June 2020 (`trainer_lib.Trainer`, not gzipped): that tuple
+    flat_weights  later: a list of its arrays, depth first; or a number, and then they are in
+                  NAME.weights.npy.gz   (`training.Loop`, from March 2021)
+                  NAME.pkl.gz.npy       (for a few weeks before)
+                  NAME.pkl.gz.shard0 …  (before that; the number is the number of shards)
 
-State and slots go the same way. `Layer.save_to_file` writes `flat_weights` as a list, with little
-beside it. No format has names, and none says which model it is: that is what `tables` is for.
+State and slots are stored in the same way. `Layer.save_to_file` writes `flat_weights` as a list and
+little else. No format contains names, or says which model it is of: `tables` supplies the names.
 """
 
 from __future__ import annotations
@@ -30,51 +30,54 @@ from zoo.interop.files import CheckpointError
 Array = np.ndarray[Any, Any]
 
 MOST_NODES = 100_000
-"""Of a tree in a checkpoint: one that holds itself, or one part many times, has no end."""
+"""Limit for a tree in a checkpoint, which may contain itself or one part many times."""
 
 MOST_REPORTS = 1_000_000
-"""Of a history."""
+"""Limit for a history."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint of trax: arrays without names, in the order of the layers that own them."""
+    """A checkpoint of trax: arrays without names, in the order of their layers."""
 
     weights: tuple[Array, ...]
-    """What is trained. One that several layers share is there once, where it is used first."""
+    """The trained arrays. One that several layers share occurs once, where it is first used."""
     state: tuple[Array, ...] = ()
-    """What is not: running statistics of batch norm, dropout rates, hash buckets."""
+    """Arrays that are not trained: statistics of batch norm, dropout rates, hash buckets."""
     slots: tuple[Array, ...] = ()
-    """The optimizer's arrays: all of the first weight, then all of the second; task after task."""
+    """The optimizer's arrays: those of the first weight, then of the second, …, for each task."""
     opt_params: Mapping[str, float] = field(default_factory=dict)
-    """The optimizer's numbers, as `learning_rate`."""
+    """The optimizer's numbers, such as `learning_rate`."""
     history: Mapping[str, Mapping[str, Sequence[tuple[int, float]]]] = field(default_factory=dict)
     """Mode (`train`, `eval`) -> metric -> (step, value) of each report."""
     input_signature: tuple[jax.ShapeDtypeStruct, ...] = ()
-    """Shapes and dtypes of a batch; files of 2020 have targets and loss weights in it too."""
+    """Shapes and dtypes of a batch; in files of 2020 with targets and loss weights."""
     step: int | None = None
-    """How many steps it was trained; None where the file does not say."""
+    """Number of training steps; None if the file does not have it."""
 
 
 def read(path: str | Path) -> Checkpoint:
-    """Reads a checkpoint of trax, without trax and without running anything that is in the file.
+    """Reads a checkpoint of trax, without trax and without executing anything in the file.
 
-    Weights in bfloat16 stay so. Of weights that lie in files of their own, `path` names the main
-    file, as `model.pkl.gz`; files of the optimizer's slots may be missing.
+    Weights in bfloat16 stay bfloat16.
+
+    Args:
+      path: the file. If the weights are in files of their own, the main file, such as
+        `model.pkl.gz`; files of the optimizer's slots may be missing.
 
     Raises:
       FileNotFoundError: there is no such file.
-      CheckpointError: the file is no checkpoint of trax, is cut short, holds what none does, or
-        the files with its weights are missing.
+      CheckpointError: the file is not a checkpoint of trax, is truncated, contains something that
+        no checkpoint does, or the files with its weights are missing.
     """
     path = Path(path)
     with files.opened(path) as stream:
         content = unpickling.load(stream)
         if not isinstance(content, dict) or not content.keys() & {"flat_weights", "weights"}:
-            found = f"a dict of {', '.join(content)}" if isinstance(content, dict) else content
+            actual = f"a dict of {', '.join(content)}" if isinstance(content, dict) else content
             raise CheckpointError(
-                f"a checkpoint of trax is a dict with 'flat_weights' (or 'weights'), and this is "
-                f"{unpickling.shown(found)}"
+                "a checkpoint of trax is a dict with 'flat_weights' (or 'weights'), but this is "
+                f"{unpickling.shown(actual)}"
             )
         return Checkpoint(
             weights=tuple(map(_weight, _weights(path, content))),
@@ -92,20 +95,20 @@ def read(path: str | Path) -> Checkpoint:
 
 
 def _weights(path: Path, content: Mapping[str, Any]) -> list[Any]:
-    """The weights, from the pickle or from the files that its number stands for."""
-    found = content.get("flat_weights", content.get("weights"))
-    if not isinstance(found, int):
-        return _leaves(found)
+    """The weights, from the pickle or, if it has a number instead, from files beside it."""
+    stored = content.get("flat_weights", content.get("weights"))
+    if not isinstance(stored, int):
+        return _leaves(stored)
     places = [_sibling(path, "weights"), path.with_name(f"{path.name}.npy")]
     for place in places:
         if place.is_file():
             return _arrays(place)
-    shards = (path.with_name(f"{path.name}.shard{number}") for number in range(found))
+    shards = (path.with_name(f"{path.name}.shard{number}") for number in range(stored))
     first = next(shards, path)
     if not first.is_file():
         raise CheckpointError(
             f"its weights are in another file, but none of {places[0].name}, {places[1].name} and "
-            f"{path.name}.shard0 is there; put it beside this one"
+            f"{path.name}.shard0 exists; put it beside this one"
         )
     return [item for shard in itertools.chain([first], shards) for item in _shard(shard)]
 
@@ -118,12 +121,12 @@ def _shard(path: Path) -> list[Any]:
 
 
 def _slots(path: Path, content: Mapping[str, Any]) -> list[Any]:
-    found = content.get("slots_per_task", content.get("slots"))
-    if not isinstance(found, int):
-        return _leaves(found)
+    stored = content.get("slots_per_task", content.get("slots"))
+    if not isinstance(stored, int):
+        return _leaves(stored)
     tasks = (_sibling(path, f"opt_slots{number}") for number in itertools.count())
-    there = itertools.takewhile(Path.is_file, tasks)
-    return [item for task in there for item in _arrays(task)]
+    existing = itertools.takewhile(Path.is_file, tasks)
+    return [item for task in existing for item in _arrays(task)]
 
 
 def _sibling(path: Path, what: str) -> Path:
@@ -137,10 +140,10 @@ def _arrays(path: Path) -> list[Array]:
 
 
 def _leaves(tree: Any) -> list[Any]:
-    """The leaves of nested lists, tuples and dicts, depth first, without those that are None.
+    """The leaves of nested lists, tuples and dicts, depth first, except None.
 
-    An empty tuple is a layer without weights, a dict of one a layer that shares its weights with an
-    earlier one: both give nothing.
+    A layer without weights is an empty tuple; one that shares its weights with an earlier layer is
+    a dict with an empty tuple. Neither has leaves.
     """
     leaves: list[Any] = []
     following = [tree]
@@ -160,12 +163,12 @@ def _leaves(tree: Any) -> list[Any]:
 
 
 def _is_bits(node: Any) -> bool:
-    """Whether it is an array of bfloat16 as it was written for some weeks: (bits, 'bfloat16')."""
+    """Whether it is a bfloat16 array in a form used for a few weeks: (bits, 'bfloat16')."""
     return len(node) == 2 and isinstance(node[1], str) and node[1] == "bfloat16"
 
 
 def _array(leaf: Any) -> Array:
-    """A leaf as an array. Bits of bfloat16 are uint16, which trax uses for nothing else."""
+    """A leaf as an array. uint16 is bfloat16: trax uses it for nothing else."""
     if isinstance(leaf, list | tuple):
         leaf = leaf[0]
     if not isinstance(leaf, np.ndarray | np.generic | int | float):
@@ -185,7 +188,7 @@ def _weight(leaf: Any) -> Array:
 
 def _history(value: Any) -> dict[str, dict[str, list[tuple[int, float]]]]:
     modes = (value or {}).get("_values", {})
-    # Counted first: parts that are shared are small in the file, and large once written out.
+    # Count first: shared parts are small in the file and large in memory.
     lengths = (1 + len(reports) for metrics in modes.values() for reports in metrics.values())
     if any(total > MOST_REPORTS for total in itertools.accumulate(lengths)):
         raise CheckpointError(f"it has a history of more than {MOST_REPORTS:,} reports")

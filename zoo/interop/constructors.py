@@ -1,7 +1,7 @@
-"""trax's constructors as configs of the zoo: their arguments, their defaults, their names.
+"""trax's constructors as configs of the zoo: their names, arguments and defaults.
 
-Each function here has the signature of a model of trax (its last version) and gives the config of
-the same model. Layers that trax takes as classes are given by name.
+Each constructor here has the arguments of a model of trax (its last version) and returns the config
+of that model. Layers, which trax takes as classes, are given by name.
 """
 
 from __future__ import annotations
@@ -16,129 +16,80 @@ from zoo.config import ConfigError
 from zoo.interop.arguments import activation, evaluate, expression, last_name
 from zoo.interop.reformers import reformer, reformer_lm
 from zoo.models.base import ModelConfig
+from zoo.models.transformer import (
+    TransformerConfig,
+    TransformerDecoderConfig,
+    TransformerEncoderConfig,
+    TransformerLMConfig,
+)
+from zoo.models.trax.transformer import TransformerEncoderQuirks
 
 if TYPE_CHECKING:
     from zoo.models.recurrent import CellName
 
 CELLS: Mapping[str, tuple[CellName, int]] = {"LSTMCell": ("lstm", 2), "GRUCell": ("gru", 1)}
-"""trax's cell -> the zoo's name, and the width of its state as a multiple of its output's."""
+"""trax's cell -> the zoo's name, and the width of the state divided by that of the output."""
 
 MODES = ("train", "eval", "predict")
 
 Axes = tuple[int, ...] | None
-"""`dropout_shared_axes`: which random numbers training shares. It is no part of the model."""
+"""`dropout_shared_axes`: which random numbers training shares. It is not part of the model."""
 
 
-def _transformer(
-    input_vocab_size: int,
-    *,
-    output_vocab_size: int | None = None,
-    d_model: int = 512,
-    d_ff: int = 2048,
-    n_encoder_layers: int = 6,
-    n_decoder_layers: int = 6,
-    n_heads: int = 8,
-    max_len: int = 2048,
-    dropout: float = 0.1,
-    dropout_shared_axes: Axes = None,
-    ff_activation: str = "Relu",
-) -> ModelConfig:
-    from zoo.models.transformer import TransformerConfig
+REQUIRED = inspect.Parameter.empty
+"""In place of a default: the argument must be given."""
 
-    return TransformerConfig(
-        vocab_size=input_vocab_size,
-        target_vocab_size=output_vocab_size,
-        d_model=d_model,
-        d_ff=d_ff,
-        num_encoder_layers=n_encoder_layers,
-        num_decoder_layers=n_decoder_layers,
-        num_heads=n_heads,
-        max_len=max_len,
-        dropout_rate=dropout,
-        activation=activation(ff_activation),
-    )
+Argument = tuple[str | None, Any, Any]
+"""Our field (None: no part of the model), trax's type and trax's default."""
+
+TRANSFORMER: Mapping[str, Argument] = {
+    "d_model": ("d_model", int, 512),
+    "d_ff": ("d_ff", int, 2048),
+    "n_heads": ("num_heads", int, 8),
+    "max_len": ("max_len", int, 2048),
+    "dropout": ("dropout_rate", float, 0.1),
+    "dropout_shared_axes": (None, Axes, None),
+    "ff_activation": ("activation", str, "Relu"),
+}
+"""The arguments that all Transformers of trax have."""
+
+LAYERS: Mapping[str, Argument] = {"n_layers": ("num_layers", int, 6)}
+BOTH_LAYERS: Mapping[str, Argument] = {
+    "n_encoder_layers": ("num_encoder_layers", int, 6),
+    "n_decoder_layers": ("num_decoder_layers", int, 6),
+}
 
 
-def _transformer_lm(
-    vocab_size: int,
-    *,
-    d_model: int = 512,
-    d_ff: int = 2048,
-    n_layers: int = 6,
-    n_heads: int = 8,
-    max_len: int = 2048,
-    dropout: float = 0.1,
-    dropout_shared_axes: Axes = None,
-    ff_activation: str = "Relu",
-) -> ModelConfig:
-    from zoo.models.transformer import TransformerLMConfig
+def _renamed(
+    cls: Callable[..., ModelConfig], arguments: Mapping[str, Argument], **fixed: Any
+) -> Callable[..., ModelConfig]:
+    """A constructor of trax whose arguments are fields of a config under other names.
 
-    return TransformerLMConfig(
-        vocab_size=vocab_size,
-        d_model=d_model,
-        d_ff=d_ff,
-        num_layers=n_layers,
-        num_heads=n_heads,
-        max_len=max_len,
-        dropout_rate=dropout,
-        activation=activation(ff_activation),
-    )
+    Args:
+      cls: the config class.
+      arguments: those of trax's constructor; the first is its only positional one.
+      fixed: fields that trax's model always has like this.
+    """
 
+    def construct(**values: Any) -> ModelConfig:
+        fields = {}
+        for name, (field, _, default) in arguments.items():
+            value: Any = values.get(name, default)
+            if field is not None:
+                fields[field] = activation(value) if field == "activation" else value
+        return cls(**fields, **fixed)
 
-def _transformer_encoder(
-    vocab_size: int,
-    *,
-    n_classes: int = 10,
-    d_model: int = 512,
-    d_ff: int = 2048,
-    n_layers: int = 6,
-    n_heads: int = 8,
-    max_len: int = 2048,
-    dropout: float = 0.1,
-    dropout_shared_axes: Axes = None,
-    ff_activation: str = "Relu",
-) -> ModelConfig:
-    from zoo.models.transformer import TransformerEncoderConfig
-    from zoo.models.trax.transformer import TransformerEncoderQuirks
-
-    return TransformerEncoderConfig(
-        vocab_size=vocab_size,
-        num_classes=n_classes,
-        d_model=d_model,
-        d_ff=d_ff,
-        num_layers=n_layers,
-        num_heads=n_heads,
-        max_len=max_len,
-        dropout_rate=dropout,
-        activation=activation(ff_activation),
-        trax=TransformerEncoderQuirks(average_padding=True),
-    )
-
-
-def _transformer_decoder(
-    vocab_size: int | None = None,
-    *,
-    d_model: int = 512,
-    d_ff: int = 2048,
-    n_layers: int = 6,
-    n_heads: int = 8,
-    max_len: int = 2048,
-    dropout: float = 0.1,
-    dropout_shared_axes: Axes = None,
-    ff_activation: str = "Relu",
-) -> ModelConfig:
-    from zoo.models.transformer import TransformerDecoderConfig
-
-    return TransformerDecoderConfig(
-        vocab_size=vocab_size,
-        d_model=d_model,
-        d_ff=d_ff,
-        num_layers=n_layers,
-        num_heads=n_heads,
-        max_len=max_len,
-        dropout_rate=dropout,
-        activation=activation(ff_activation),
-    )
+    first, *rest = arguments
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    parameters = [
+        inspect.Parameter(
+            first, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=arguments[first][2]
+        )
+    ]
+    parameters += [inspect.Parameter(name, keyword, default=arguments[name][2]) for name in rest]
+    construct.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    construct.__annotations__ = {name: kind for name, (_, kind, _) in arguments.items()}
+    return construct
 
 
 def _bag_of_embeddings(*, vocab_size: int, d_feature: int, n_classes: int) -> ModelConfig:
@@ -261,7 +212,7 @@ def _resnet50(
     from zoo.models.resnet import ResNetConfig
 
     if norm.rpartition(".")[2] != "BatchNorm":
-        raise ConfigError(f"Resnet50.norm is {norm!r}; the zoo has BatchNorm alone")
+        raise ConfigError(f"Resnet50.norm is {norm!r}; the zoo has only BatchNorm")
     return ResNetConfig(
         width=d_hidden,
         num_classes=n_output_classes,
@@ -295,10 +246,32 @@ def _wide_resnet(
 
 
 CONSTRUCTORS: Mapping[str, Callable[..., ModelConfig]] = {
-    "Transformer": _transformer,
-    "TransformerLM": _transformer_lm,
-    "TransformerEncoder": _transformer_encoder,
-    "TransformerDecoder": _transformer_decoder,
+    "Transformer": _renamed(
+        TransformerConfig,
+        {
+            "input_vocab_size": ("vocab_size", int, REQUIRED),
+            "output_vocab_size": ("target_vocab_size", int | None, None),
+            **BOTH_LAYERS,
+            **TRANSFORMER,
+        },
+    ),
+    "TransformerLM": _renamed(
+        TransformerLMConfig, {"vocab_size": ("vocab_size", int, REQUIRED), **LAYERS, **TRANSFORMER}
+    ),
+    "TransformerEncoder": _renamed(
+        TransformerEncoderConfig,
+        {
+            "vocab_size": ("vocab_size", int, REQUIRED),
+            "n_classes": ("num_classes", int, 10),
+            **LAYERS,
+            **TRANSFORMER,
+        },
+        trax=TransformerEncoderQuirks(average_padding=True),
+    ),
+    "TransformerDecoder": _renamed(
+        TransformerDecoderConfig,
+        {"vocab_size": ("vocab_size", int | None, None), **LAYERS, **TRANSFORMER},
+    ),
     "BagOfEmbeddings": _bag_of_embeddings,
     "RNNLM": _rnn_lm,
     "GRULM": _gru_lm,
@@ -310,7 +283,7 @@ CONSTRUCTORS: Mapping[str, Callable[..., ModelConfig]] = {
     "Resnet50": _resnet50,
     "WideResnet": _wide_resnet,
 }
-"""By trax's name, save for BagOfEmbeddings and LSTMTagger."""
+"""By trax's name. BagOfEmbeddings and LSTMTagger are networks of trax's users, without a name."""
 
 
 def config(name: str, **kwargs: Any) -> ModelConfig:
@@ -324,13 +297,13 @@ def config(name: str, **kwargs: Any) -> ModelConfig:
         `BagOfEmbeddings` for the tutorials' `Serial(Embedding, Mean, Dense, LogSoftmax)`, with
         `vocab_size`, `d_feature` and `n_classes`, or `LSTMTagger` for the courses'
         `Serial(Embedding, LSTM, Dense, LogSoftmax)`, with `vocab_size`, `d_model` and `n_classes`.
-      kwargs: trax's own, with trax's defaults. A layer is given by name, as `ff_activation="Gelu"`.
-        `attention_type` is a name, or a mapping as {"type": "LSHSelfAttention", "chunk_len": 64},
-        or a list of these, one a layer in turn.
-        `mode` is accepted, and so is `dropout_shared_axes`: neither is part of the model.
+      kwargs: trax's own, with trax's defaults. A layer is given by name: `ff_activation="Gelu"`.
+        `attention_type` is a name, a mapping such as {"type": "LSHSelfAttention", "chunk_len": 64},
+        or a list of these, one for each layer in turn. `mode` and `dropout_shared_axes` are
+        accepted; they are not part of the model.
 
     Raises:
-      ConfigError: an unknown name or argument, one that is missing or of another type.
+      ConfigError: a name or argument is unknown, or an argument is missing or of another type.
     """
     return _call(name, (), kwargs)
 
@@ -341,15 +314,15 @@ def parse_call(text: str) -> ModelConfig:
     >>> parse_call("trax.models.MLP((128, 10), activation_fn=tl.Tanh)")  # doctest: +SKIP
 
     Args:
-      text: the call. Its arguments are literals and names of layers, as `tl.Gelu`.
+      text: the call. Its arguments are literals and names of layers, such as `tl.Gelu`.
 
     Raises:
-      ConfigError: it is no such call, or as with `config`.
+      ConfigError: it is not such a call, or as for `config`.
     """
     call = expression(text)
     name = last_name(call.func) if isinstance(call, ast.Call) else None
     if not isinstance(call, ast.Call) or name is None:
-        raise ConfigError(f"{text!r} is not a call, as Transformer(input_vocab_size=33300)")
+        raise ConfigError(f"{text!r} is not a call such as Transformer(input_vocab_size=33300)")
     kwargs = {}
     for keyword in call.keywords:
         if keyword.arg is None:

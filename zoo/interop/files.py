@@ -1,7 +1,7 @@
-"""The bytes of trax's files, unpacked within bounds, and the arrays of its `.npy` files.
+"""The bytes of trax's files, unpacked within bounds, and the arrays in its `.npy` files.
 
-A file from elsewhere may be made to fill the memory: a megabyte of gzip can unpack to a gigabyte of
-zeros, and a header can announce any size. Here nothing is reserved that the file does not fill.
+A malicious file can exhaust the memory: a megabyte of gzip can unpack to a gigabyte of zeros, and a
+header can claim any size. No memory is reserved here before the file has filled it.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ from typing import Any
 import numpy as np
 
 UNPACKED = 512 * 2**20
-"""What any gzip file may unpack to, in bytes …"""
+"""Bytes to which any gzip file may unpack; larger ones may unpack to `RATIO` times their size."""
+
 RATIO = 32
-"""… and larger ones, as a multiple of their size. Weights hardly shrink (by 7 % in float32)."""
+"""Largest ratio of unpacked to packed size. Weights hardly shrink (7 % in float32)."""
 
 PIECE = 2**20
-"""Bytes that are asked for at once: room is made for them before it is known whether they come."""
+"""Bytes to read at once. They are allocated before it is known whether the file has them."""
 
 GZIP = b"\x1f\x8b"
 
@@ -32,18 +33,18 @@ UNREADABLE = (
     *(ValueError, TypeError, LookupError, AttributeError, ArithmeticError, MemoryError),
     *(OSError, EOFError, zlib.error),
 )
-"""What the readers of gzip, pickle and `.npy` raise where a file is not what they expect."""
+"""Errors that the readers of gzip, pickle and `.npy` raise for unexpected content."""
 
 
 class CheckpointError(ValueError):
-    """A file that is no checkpoint of trax, or one that does not fit the model; one line says why.
+    """A file is not a checkpoint of trax, or does not fit the model; the first line says why.
 
-    Where arrays do not fit, the lines below it list both sides.
+    If arrays do not fit, the lines below it list both sides.
     """
 
 
 class Stream:
-    """A file read from its beginning to its end, unpacked if it is gzip, whatever its name."""
+    """A file read once from beginning to end, unpacked if it is gzip, whatever its name is."""
 
     def __init__(self, file: io.BufferedReader) -> None:
         size = os.fstat(file.fileno()).st_size
@@ -55,10 +56,10 @@ class Stream:
         self._left = self._limit
 
     def read(self, size: int) -> bytes:
-        """The next `size` bytes; fewer where the file ends.
+        """The next `size` bytes, fewer at the end of the file.
 
         Raises:
-          CheckpointError: the file unpacks to more than it may.
+          CheckpointError: the file unpacks to more than is allowed.
         """
         pieces = []
         while size > 0 and (piece := self._file.read(min(size, PIECE))):
@@ -67,25 +68,26 @@ class Stream:
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def readline(self) -> bytes:
-        """The next bytes up to a line feed, but not more than a name may have."""
+        """The next bytes up to a line feed, at most 1024."""
         return self._counted(self._file.readline(1024))
 
     def _counted(self, data: bytes) -> bytes:
         self._left -= len(data)
         if self._left < 0:
             raise CheckpointError(
-                f"it unpacks to more than {self._limit:,} bytes, as no weights do; nothing is read"
+                f"it unpacks to more than {self._limit:,} bytes, more than any weights; nothing is "
+                "read"
             )
         return data
 
     def at_end(self) -> bool:
-        """Whether all is read. At the end of a gzip file its checksum is compared."""
+        """Whether everything has been read. The end of a gzip file verifies its checksum."""
         return not self._file.peek(1)
 
 
 @contextlib.contextmanager
 def opened(path: Path) -> Iterator[Stream]:
-    """The file as a stream. What goes wrong while it is read becomes an error that names it.
+    """The file as a stream. Errors while it is read become one that names the file.
 
     Raises:
       FileNotFoundError: there is no such file.
@@ -99,7 +101,7 @@ def opened(path: Path) -> Iterator[Stream]:
         except UNREADABLE as error:
             reason = f"{type(error).__name__}: {error}".partition("\n")[0]
             raise CheckpointError(
-                f"{path} is cut short, damaged or no checkpoint of trax ({reason:.200}); "
+                f"{path} is cut short, damaged or not a checkpoint of trax ({reason:.200}); "
                 "fetch it again"
             ) from error
 
@@ -107,10 +109,16 @@ def opened(path: Path) -> Iterator[Stream]:
 def array(
     raw: bytes | bytearray, dtype: np.dtype[Any], shape: tuple[int, ...], *, columns: bool = False
 ) -> np.ndarray[Any, Any]:
-    """The numbers in `raw`, in place, in the machine's byte order; `columns` for Fortran's order.
+    """An array over `raw`, copied only if its byte order is not the machine's.
+
+    Args:
+      raw: the bytes.
+      dtype: theirs.
+      shape: of the array.
+      columns: the bytes are in Fortran's order.
 
     Raises:
-      CheckpointError: `raw` holds no numbers, or not so many as `shape` says.
+      CheckpointError: the dtype is not a number's, or `raw` does not have the size of `shape`.
     """
     if dtype.kind not in "biuf":
         raise CheckpointError(f"it has an array of {dtype!s:.60}, but trax's hold numbers")
@@ -121,12 +129,12 @@ def array(
 
 
 def arrays(stream: Stream) -> Iterator[np.ndarray[Any, Any]]:
-    """The arrays of a file of `.npy` images, one after the other until the file ends."""
+    """The arrays of a file of concatenated `.npy` images."""
     headers = {
         (1, 0): np.lib.format.read_array_header_1_0,
         (2, 0): np.lib.format.read_array_header_2_0,
     }
-    source: Any = stream  # of a file's methods, NumPy uses read
+    source: Any = stream  # NumPy uses only the method read
     while not stream.at_end():
         shape, columns, dtype = headers[np.lib.format.read_magic(source)](source)
         raw = stream.read(math.prod(shape) * dtype.itemsize)

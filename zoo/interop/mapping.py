@@ -1,4 +1,4 @@
-"""From arrays in trax's order to variables by name, or a message that lists what does not fit."""
+"""From arrays in trax's order to variables by name; if they do not fit, a list of differences."""
 
 from __future__ import annotations
 
@@ -22,31 +22,30 @@ C = TypeVar("C", bound=ModelConfig)
 ENCODER_POSITIONS, DECODER_POSITIONS = "params/encoder/positions", "params/decoder/positions"
 
 LISTED = 60
-"""Most lines of a message."""
+"""Limit for the lines of a message."""
 
 
 def _table(config: ModelConfig) -> Table:
     name = type(config).__name__
     if name not in TABLES:
-        raise CheckpointError(
-            f"no checkpoint of trax is known to fit a {name}; known are {', '.join(TABLES)}"
-        )
+        raise CheckpointError(f"a {name} is not a model of trax; known are {', '.join(TABLES)}")
     return TABLES[name]
 
 
 def complete(config: C, checkpoint: Checkpoint) -> C:
-    """The config with the sizes that it leaves None, and that the checkpoint's arrays say.
+    """The config with sizes that are None taken from the shapes of the checkpoint's arrays.
 
-    trax's `MLP` does not say how large its input is, nor does a `TransformerDecoder` of vectors.
+    The constructor call of trax's `MLP` does not say how large its input is, nor does that of a
+    `TransformerDecoder` of vectors.
 
     Raises:
-      CheckpointError: no checkpoint of trax is known to fit such a config.
+      CheckpointError: the config is not of a model of trax, or the checkpoint of another one.
     """
     table, arrays = _table(config), checkpoint.weights
     if len(arrays) < 2 or not arrays[0].ndim or not arrays[-1].ndim:
         raise CheckpointError(
-            f"the checkpoint has {len(arrays)} arrays, of which the first and the last are not "
-            f"those of a {type(config).__name__}"
+            f"the checkpoint has {len(arrays)} arrays, and the first or the last does not fit a "
+            f"{type(config).__name__}"
         )
     sizes = table.sizes(config, arrays)
     missing = {name: size for name, size in sizes.items() if getattr(config, name) is None}
@@ -56,22 +55,21 @@ def complete(config: C, checkpoint: Checkpoint) -> C:
 def to_variables(checkpoint: Checkpoint, config: ModelConfig) -> dict[str, Any]:
     """The variables of a config's module, with a checkpoint's weights.
 
-    Only `checkpoint.weights` and `checkpoint.state` are looked at, so that
-    `dataclasses.replace(checkpoint, weights=gradients)` gives gradients by their names.
+    Only `checkpoint.weights` and `checkpoint.state` are used, so
+    `dataclasses.replace(checkpoint, weights=gradients)` maps gradients to their names.
 
     Args:
-      checkpoint: what `read` gave. Its tables of positions may be [1, length, d_model], as before
-        March 2021, and longer than `max_len`: then they are cut, as trax did.
-      config: of a family that trax has. Where it leaves a size None, `complete` fills it in.
+      checkpoint: from `read`. Its tables of positions may be [1, length, d_model], the form until
+        March 2021, and longer than `max_len`; then they are cut, as in trax.
+      config: of a model that trax has. Sizes that are None are filled in by `complete`.
 
     Returns:
-      {"params": …}, and {"batch_stats": …} where there is batch normalisation, in the dtypes of the
-      module's own.
+      {"params": …}, and {"batch_stats": …} if there is batch normalisation, in the dtypes of the
+      module.
 
     Raises:
-      CheckpointError: the arrays are not as many as the parameters, or one has another shape; the
-        message lists both sides. No other array is ever taken in its place. Or the state is not
-        that of the model's batch normalisations.
+      CheckpointError: the number of arrays or one of their shapes differs from the parameters'; the
+        message lists both sides. Or the state is not that of the model's batch normalisations.
     """
     config = complete(config, checkpoint)
     leaves = weights.flatten(config.variable_shapes())
@@ -87,18 +85,18 @@ def to_variables(checkpoint: Checkpoint, config: ModelConfig) -> dict[str, Any]:
     wrong = [name for name, array in fitted.items() if array.shape != shapes[name]]
     if wrong or len(arrays) != len(parts):
         raise CheckpointError(_misfit(type(config).__name__, shapes, checkpoint.weights))
-    found: dict[str, Array] = {}
+    named: dict[str, Array] = {}
     for name, members in parts.items():
         ends = np.cumsum([_shape(leaves, member)[0] for member in members[:-1]], dtype=int)
-        found.update(zip(members, np.split(np.asarray(fitted[name]), ends), strict=True))
-    found |= _statistics(checkpoint.state, list(found), leaves)
+        named.update(zip(members, np.split(np.asarray(fitted[name]), ends), strict=True))
+    named |= _statistics(checkpoint.state, list(named), leaves)
     stacked: dict[str, list[Array]] = {}
-    for name, array in found.items():
+    for name, array in named.items():
         stacked.setdefault(_unstacked(name), []).append(array)  # in the order of their layers
     return weights.unflatten(
         {
             name: jnp.asarray(
-                stacked[name][0] if name in found else np.stack(stacked[name]), leaf.dtype
+                stacked[name][0] if name in named else np.stack(stacked[name]), leaf.dtype
             )
             for name, leaf in leaves.items()
         }
@@ -106,12 +104,12 @@ def to_variables(checkpoint: Checkpoint, config: ModelConfig) -> dict[str, Any]:
 
 
 def _unstacked(name: str) -> str:
-    """The parameter of which `name[3]` is an entry; any other name as it is."""
+    """The parameter of which `name[3]` is an entry; another name is returned unchanged."""
     return name.partition("[")[0]
 
 
 def _shape(leaves: Mapping[str, Any], name: str) -> tuple[int, ...]:
-    """The shape of a parameter, or of the entry of one in which several are stacked."""
+    """The shape of a parameter, or of one entry of a stacked one."""
     shape: tuple[int, ...] = leaves[_unstacked(name)].shape
     return shape if name in leaves else shape[1:]
 
@@ -121,8 +119,8 @@ def _statistics(
 ) -> dict[str, Array]:
     """The running statistics of the batch normalisations, in the order of their parameters.
 
-    trax has three entries for each: mean and variance, [1, 1, 1, C] for images, and how many
-    batches there were, of which nothing depends. Other models' state is not needed.
+    trax has three entries for each: mean and variance, [1, 1, 1, C] for images, and the number of
+    batches, which is not used. The state of other models is not needed.
     """
     norms = [name.removeprefix("params/").removesuffix("/scale") for name in names]
     norms = [norm for norm in norms if f"batch_stats/{norm}/mean" in leaves]
@@ -131,7 +129,7 @@ def _statistics(
             f"the checkpoint's state has {len(state)} entries; the model's {len(norms)} batch "
             f"normalisations have three each, {3 * len(norms)}"
         )
-    found = {}
+    statistics = {}
     for index, norm in enumerate(norms):
         for entry, statistic in enumerate(("mean", "var")):
             name, array = f"batch_stats/{norm}/{statistic}", state[3 * index + entry]
@@ -140,20 +138,20 @@ def _statistics(
                     f"entry {3 * index + entry} of the checkpoint's state has the shape "
                     f"{list(array.shape)}; {name} has {list(leaves[name].shape)}"
                 )
-            found[name] = array.reshape(-1)
-    return found
+            statistics[name] = array.reshape(-1)
+    return statistics
 
 
 def _joined(shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
-    """The shape of arrays one below the other."""
+    """The shape of arrays concatenated along their first axis."""
     return sum(shape[0] for shape in shapes), *shapes[0][1:]
 
 
 def _with_both_positions(arrays: Sequence[Array], names: Sequence[str]) -> list[Array]:
-    """The arrays of a Transformer of before 14 July 2020, completed; any others as they are.
+    """The arrays, with the missing one of a Transformer from before 14 July 2020.
 
-    With a shared vocabulary it shared the table of positions too, and the only one is stored where
-    it is used first. Such a file has exactly one array too few.
+    With a shared vocabulary it shared the table of positions too, which is stored once. Such a file
+    has exactly one array too few.
     """
     arrays = list(arrays)
     shared = "params/target_embedding/embedding" not in names
@@ -164,7 +162,7 @@ def _with_both_positions(arrays: Sequence[Array], names: Sequence[str]) -> list[
 
 
 def _cut(array: Array, name: str, shape: tuple[int, ...]) -> Array:
-    """The array; a table of positions without its axis of 1, and cut to the model's length."""
+    """The array; a table of positions without its axis of size 1 and cut to the model's length."""
     if name.endswith("/positions") and array.ndim in (2, 3):
         array = _without_axis(array)[: shape[0]]
     return array
@@ -185,10 +183,10 @@ def _misfit(model: str, shapes: Mapping[str, tuple[int, ...]], arrays: Sequence[
 
 
 def _differences(expected: Mapping[str, tuple[int, ...]], arrays: Sequence[Array]) -> Iterator[str]:
-    """A line for each parameter and each array without its counterpart on the other side.
+    """A line for each parameter and each array without a counterpart.
 
-    Where there are as many of both, each array belongs to the parameter at its place. Otherwise the
-    places are found by the shapes, as `diff` finds lines.
+    If there are equally many, each array belongs to the parameter at its place. Otherwise the
+    shapes are aligned in the way in which `diff` aligns lines.
     """
     names, shapes = list(expected), list(expected.values())
     if len(names) == len(arrays):

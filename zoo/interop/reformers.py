@@ -140,7 +140,7 @@ def _at_default(model: str, **arguments: tuple[object, object]) -> None:
 
 
 POSITION_TYPES = ("sin-cos", "fixed-base", "infinite", "infinite-affine", "time-bin")
-"""What trax takes as `pos_type`; any other text means axial."""
+"""Values of trax's `pos_type` that the zoo does not have; any other text means axial."""
 
 
 def _axial(

@@ -1,9 +1,9 @@
 """Which array of a checkpoint is which parameter: one function a model, in trax's order.
 
-trax keeps no names. What it keeps is the order in which the layers were written down, and each
-function here repeats it for one config class of the zoo: the paths below `params/`, one for each
-array. No array is transposed: a kernel is [in, out] in both libraries. One whose first rows belong
-to one parameter and whose last rows to another has the paths of both.
+trax stores no names, only the arrays in the order of its layers. Each function here gives that
+order for one config class of the zoo, as paths below `params/`, one for each array. No array is
+transposed: a kernel is [in, out] in both libraries. An array whose first rows are one parameter and
+whose last rows are another has the paths of both.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import Any
 from zoo.interop.checkpoint import Array
 
 Path = str | tuple[str, ...]
-"""The parameter that an array is, or those whose rows it has, one after the other. `name[3]` is the
-fourth entry of a parameter in which those of several layers are stacked."""
+"""The parameter of an array, or those whose rows it has, one after the other. `name[3]` is the
+fourth entry of a parameter that stacks several layers."""
 
 # Layers.
 
@@ -54,7 +54,7 @@ def _blocks(path: str, number: int, *, cross_attention: bool = False) -> Iterato
 
 
 def _recurrent(path: str, cell: str = "lstm") -> Iterator[Path]:
-    """trax multiplies the input and the state, side by side, with one kernel."""
+    """trax multiplies input and state, concatenated, with one kernel."""
     for name in ("gates",) if cell == "lstm" else ("gates", "candidate"):
         yield f"{path}/input_{name}/kernel", f"{path}/recurrent_{name}/kernel"
         yield f"{path}/input_{name}/bias"
@@ -164,14 +164,14 @@ HEADS = ("query", "key", "value", "out")
 
 
 def _reformer_stack(path: str, config: Any, number: int, *, reads_source: bool) -> Iterator[str]:
-    """Positions and layers; each of a layer's functions has its layer norm before it."""
+    """Positions and layers; each function of a layer comes after its layer norm."""
     axes = range(len(config.axial_shape))
     yield from _arrays(path, [f"axial_{axis}" for axis in axes] or ["positions"])
     kinds, _ = config.cycle(number)
     for index in range(number):
         repetition, place = divmod(index, len(kinds))
         kind = kinds[place]
-        # Where queries are keys there is no projection of keys; hashing is always of that kind.
+        # If queries are also the keys, as always with hashing, keys have no projection.
         shared = getattr(kind, "share_qk", True)
         attention = [f"heads/{name}" for name in HEADS if not (shared and name == "key")]
         if getattr(kind, "use_bias", False):
@@ -203,8 +203,8 @@ def _reformer(config: Any) -> Iterator[str]:
     yield from _arrays("logits", DENSE)
 
 
-# Sizes that a config may leave None: the first array has the inputs' as its rows, the last one, the
-# bias of the head, has the classes'.
+# Sizes that may be None in a config: the first array has a row for each input, and the last one,
+# the bias of the head, a value for each class.
 
 
 def _vocabulary(config: Any, arrays: Sequence[Array]) -> dict[str, Any]:
@@ -216,7 +216,7 @@ def _vocabulary_and_classes(config: Any, arrays: Sequence[Array]) -> dict[str, A
 
 
 def _vectors(config: Any, arrays: Sequence[Array]) -> dict[str, Any]:
-    """trax's `TransformerDecoder` takes vectors where it has no vocabulary."""
+    """Without a vocabulary, trax's `TransformerDecoder` takes vectors."""
     return {"input_size": len(arrays[0])} if config.vocab_size is None else {}
 
 
@@ -225,27 +225,27 @@ def _inputs_and_classes(config: Any, arrays: Sequence[Array]) -> dict[str, Any]:
 
 
 def _images(stride: int) -> Callable[[Any, Sequence[Array]], dict[str, Any]]:
-    """Square images, of which a network that halves them so many times leaves whole positions.
+    """The shape of square images whose side is a multiple of `stride`.
 
     The head has a row for each channel of each window of the last map, and the stem's kernel
-    [height, width, channels, features] knows the channels.
+    [height, width, channels, features] has the number of channels.
     """
 
     def sizes(config: Any, arrays: Sequence[Array]) -> dict[str, Any]:
-        found: dict[str, Any] = {"num_classes": len(arrays[-1])}
+        known: dict[str, Any] = {"num_classes": len(arrays[-1])}
         features = arrays[-3].shape[-1] if len(arrays) > 2 and arrays[-3].ndim else 0
         if config.pool_window and features and arrays[0].ndim == 4:
             windows = math.isqrt(len(arrays[-2]) // features) if arrays[-2].ndim else 0
             side = stride * (windows + config.pool_window - 1)
-            found["input_shape"] = (side, side, arrays[0].shape[2])
-        return found
+            known["input_shape"] = (side, side, arrays[0].shape[2])
+        return known
 
     return sizes
 
 
 @dataclass(frozen=True)
 class Table:
-    """What there is to know of one config class."""
+    """The arrays of one config class."""
 
     order: Callable[[Any], Iterator[Path]]
     """Config -> the paths of its parameters, in trax's order."""

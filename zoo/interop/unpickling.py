@@ -1,11 +1,11 @@
-"""Pickles of trax, read by a machine that can make arrays and plain containers, and nothing else.
+"""Pickles of trax, read by a machine that can make only arrays and plain containers.
 
-A pickle is a program, and Python's own unpickler imports and calls whatever it names: whoever wrote
-the file runs code here. This machine knows the instructions of which trax's checkpoints consist,
-and a list of names, each of which stands for a few lines of this module. Nothing is imported. The
-first name that is not on the list ends it.
+A pickle is a program: Python's own unpickler imports and calls whatever the file names, so whoever
+wrote the file can run code. This machine knows the instructions that occur in trax's checkpoints,
+and a list of names, each replaced by a few lines of this module. Nothing is imported. Reading ends
+at the first name that is not in the list.
 
-`pickletools.genops` cuts the file into instructions; the comments there say what each does.
+`pickletools.genops` splits the file into instructions; the comments there say what each does.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from zoo.interop import files
 from zoo.interop.files import CheckpointError, Stream
 
 MOST_INSTRUCTIONS = 10_000_000
-"""Of one pickle. A Transformer that trax trained, with slots and history, has 18,000."""
+"""Limit for one pickle. That of a Transformer with slots and history has 18,000."""
 
 
 @dataclass(frozen=True)
 class _Name:
-    """What a pickle names: a function or class of the library that wrote it, never a live one."""
+    """A function or class that a pickle names; the object itself is never looked up."""
 
     module: str
     name: str
@@ -41,14 +41,14 @@ class _Name:
 
 @dataclass
 class _Unfinished:
-    """An object between the instruction that makes it and BUILD, which brings what is in it."""
+    """An object between the instruction that creates it and BUILD, which gives its content."""
 
     finish: Callable[[Any], Any]
     value: Any = None
 
 
 def _ndarray(state: Any) -> np.ndarray[Any, Any]:
-    """What is in an array, as `numpy.ndarray.__reduce__` gives it."""
+    """An array from the state that `numpy.ndarray.__reduce__` returns."""
     _, shape, dtype, columns, raw = state
     return _array(raw, dtype, shape, columns)
 
@@ -74,7 +74,7 @@ def _dtype(value: Any) -> np.dtype[Any]:
 
 
 def _described_dtype(code: Any, state: Any) -> np.dtype[Any]:
-    """A dtype from its code, as 'f4', and its state, of which the byte order matters here."""
+    """A dtype from its code, such as 'f4', and the byte order in its state."""
     _, order, *_ = state
     if not isinstance(code, str) or code not in CODES:
         raise CheckpointError(f"it has arrays of type {shown(code)}, but trax's hold numbers")
@@ -90,7 +90,7 @@ def _frombuffer(raw: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray[Any,
 
 
 def _jax_array(function: Any, arguments: Any, state: Any, aval: Any) -> np.ndarray[Any, Any]:
-    """JAX's arrays are NumPy's, with what JAX knows of them beside it."""
+    """A JAX array is pickled as a NumPy array with its abstract value beside it."""
     return _ndarray(state)
 
 
@@ -107,7 +107,7 @@ def _shape_dtype(state: Any) -> jax.ShapeDtypeStruct:
 
 
 CODES = ("b1", "f2", "f4", "f8", *(f"{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8)))
-"""The dtypes an array may have, as NumPy writes them into pickles."""
+"""Allowed dtypes of arrays, in the form in which NumPy pickles them."""
 
 NUMBERS = frozenset(
     _Name("numpy", name)
@@ -116,7 +116,7 @@ NUMBERS = frozenset(
         *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)),
     )
 )
-"""NumPy's types of numbers: the dtype of an input signature may be one."""
+"""NumPy's number types, which occur as dtypes of input signatures."""
 
 FUNCTIONS: Mapping[_Name, Callable[..., Any]] = {
     _Name("numpy.core.multiarray", "_reconstruct"): lambda *ignored: _Unfinished(_ndarray),
@@ -127,28 +127,27 @@ FUNCTIONS: Mapping[_Name, Callable[..., Any]] = {
     _Name("jax._src.device_array", "reconstruct_device_array"): _jax_array,
     _Name("collections", "defaultdict"): lambda factory: {},
 }
-"""What stands for the functions that a pickle calls with REDUCE."""
+"""Replacements for the functions that a pickle calls with REDUCE."""
 
 CLASSES: Mapping[_Name, Callable[[Any], Any]] = {
     _Name("trax.supervised.history", "History"): _history,
     _Name("trax.shapes", "ShapeDtype"): _shape_dtype,
 }
-"""What stands for the classes of which NEWOBJ makes an instance: a function of its state."""
+"""Replacements for the classes that NEWOBJ instantiates: functions of the instance's state."""
 
 ARGUMENTS = {_Name("numpy", "ndarray"), _Name("builtins", "list"), *NUMBERS}
 """Names that only occur as arguments of the others."""
 
 
 def load(stream: Stream) -> Any:
-    """What a pickle of trax holds: dicts, lists, tuples, numbers, strings, arrays, shapes.
+    """The content of a pickle of trax: dicts, lists, tuples, numbers, strings, arrays, shapes.
 
-    Returns:
-      An input signature's entries are `jax.ShapeDtypeStruct`s, a history is its dict.
+    The entries of an input signature become `jax.ShapeDtypeStruct`s, and a history its dict.
 
     Raises:
-      CheckpointError: the pickle names what no checkpoint of trax does, or has more instructions
-        than one.
-      ValueError, TypeError, LookupError, …: it is no pickle, or a broken one.
+      CheckpointError: the pickle names something that no checkpoint of trax does, or has too many
+        instructions.
+      ValueError, TypeError, LookupError, …: it is not a pickle, or a broken one.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a backslash in a name makes `genops` warn
@@ -157,7 +156,7 @@ def load(stream: Stream) -> Any:
 
 def _run(stream: Stream) -> Any:
     machine = _Machine()
-    source: Any = stream  # of a file's methods, `genops` uses read and readline
+    source: Any = stream  # `genops` uses only the methods read and readline
     operations = ((opcode.name, value) for opcode, value, _ in pickletools.genops(source))
     for instruction, value in itertools.islice(operations, MOST_INSTRUCTIONS):
         if instruction == "STOP":
@@ -171,35 +170,35 @@ def _run(stream: Stream) -> Any:
 
 
 def _unknown(instruction: str, following: Iterator[tuple[str, Any]]) -> str:
-    """The message for an instruction that the machine lacks; rather for a foreign name after it."""
+    """The message for an unknown instruction, unless a later foreign name says more."""
     for later, value in itertools.islice(following, MOST_INSTRUCTIONS):
         if later in ("GLOBAL", "INST"):
             _known(*value.split(" ", 1))
-    return f"its pickle has the instruction {instruction}, as no checkpoint of trax does"
+    return f"its pickle has the instruction {instruction}, which no checkpoint of trax does"
 
 
 def _known(module: Any, name: Any) -> _Name:
-    """The name, if it is on the list. NumPy 2 calls `numpy.core` `numpy._core`."""
-    found = _Name(shown(module).replace("numpy._core.", "numpy.core.", 1), shown(name))
-    if found not in FUNCTIONS and found not in CLASSES and found not in ARGUMENTS:
+    """The name, if it is in the list. `numpy.core` is called `numpy._core` in NumPy 2."""
+    named = _Name(shown(module).replace("numpy._core.", "numpy.core.", 1), shown(name))
+    if named not in FUNCTIONS and named not in CLASSES and named not in ARGUMENTS:
         raise CheckpointError(
-            f"it names {found}, as no checkpoint of trax does; it was refused, and nothing in the "
-            "file was run"
+            f"it names {named}, which no checkpoint of trax does; it was refused, and nothing in "
+            "the file was run"
         )
-    return found
+    return named
 
 
 def shown(value: Any) -> str:
-    """A value in a message, in ASCII: what it says may be meant for the terminal.
+    """A value for a message, in ASCII, because a text may contain control sequences.
 
-    A container is not looked into: it can hold itself a billion times.
+    The content of a container is not shown: it may contain itself a billion times.
     """
     plain = isinstance(value, str | int | float | _Name | None)
     return ascii(f"{value!s:.60}")[1:-1] if plain else f"a {type(value).__name__}"
 
 
 class _Machine:
-    """The stack machine that a pickle is written for, with the instructions that trax's need."""
+    """The stack machine that executes pickles, with the instructions that trax's need."""
 
     def __init__(self) -> None:
         self.stack: list[Any] = []
@@ -207,7 +206,7 @@ class _Machine:
         self.memo: dict[int, Any] = {}
 
     def run(self, instruction: str, value: Any) -> bool:
-        """Executes one instruction, whose argument in the file is `value`; False if unknown."""
+        """Executes an instruction with its argument; False if it is unknown."""
         push = self.stack.append
         match instruction:
             case "PROTO" | "FRAME":
@@ -246,9 +245,9 @@ class _Machine:
             case "MEMOIZE":
                 self.memo[len(self.memo)] = self.stack[-1]
             case "BINGET" | "LONG_BINGET":
-                kept = self.memo[value]
-                finished = isinstance(kept, _Unfinished) and kept.value is not None
-                push(kept.value if finished else kept)
+                item = self.memo[value]
+                finished = isinstance(item, _Unfinished) and item.value is not None
+                push(item.value if finished else item)
             case "GLOBAL":
                 push(_known(*value.split(" ", 1)))
             case "STACK_GLOBAL":
@@ -280,27 +279,27 @@ class _Machine:
     def _extend(self, items: list[Any]) -> None:
         target = self.stack[-1]
         if not isinstance(target, list):
-            raise TypeError("APPEND to what is no list")
+            raise TypeError("APPEND to something that is not a list")
         target.extend(items)
 
     def _update(self, items: list[Any]) -> None:
         target = self.stack[-1]
         if not isinstance(target, dict):
-            raise TypeError("SETITEM on what is no dict")
-        # Strings alone: to hash a tuple of tuples of … can take longer than the world exists.
+            raise TypeError("SETITEM on something that is not a dict")
+        # Only strings: hashing a tuple of tuples of … can take exponential time.
         if not all(isinstance(key, str) for key in items[::2]):
-            raise TypeError("a key that is no string")
+            raise TypeError("a key that is not a string")
         target.update(zip(items[::2], items[1::2], strict=True))
 
     def _call(self, function: Any, arguments: Any) -> Any:
         if not isinstance(function, _Name) or function not in FUNCTIONS:
-            raise CheckpointError(f"it calls {shown(function)}, as no checkpoint of trax does")
+            raise CheckpointError(f"it calls {shown(function)}, which no checkpoint of trax does")
         return FUNCTIONS[function](*arguments)
 
     def _instance(self, cls: Any, arguments: Any) -> _Unfinished:
         if not isinstance(cls, _Name) or cls not in CLASSES:
             raise CheckpointError(
-                f"it makes an instance of {shown(cls)}, as no checkpoint of trax does"
+                f"it makes an instance of {shown(cls)}, which no checkpoint of trax does"
             )
         if not isinstance(arguments, tuple) or arguments:
             raise TypeError(f"{shown(arguments)} where no arguments belong")
@@ -309,7 +308,7 @@ class _Machine:
     def _finished(self, unfinished: Any, state: Any) -> Any:
         if not isinstance(unfinished, _Unfinished):
             raise CheckpointError(
-                f"it sets the state of {shown(unfinished)}, as no checkpoint of trax does"
+                f"it sets the state of {shown(unfinished)}, which no checkpoint of trax does"
             )
         unfinished.value = unfinished.finish(state)
         return unfinished.value

@@ -35,7 +35,7 @@ class InitFrom:
         check_patterns("init_from.skip", self.skip)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Recipe:
     """Everything a run depends on. Equal recipes and seeds give equal runs."""
 
@@ -91,6 +91,12 @@ class Recipe:
                 "task.carry_state is True, but the batches of the data do not continue each other; "
                 "set data.contiguous too"
             )
+
+    def __repr__(self) -> str:
+        parts = (self.model, self.data, self.task, self.optimizer)
+        names = ", ".join(type(part).__name__ for part in parts)
+        name = self.name or "unnamed"
+        return f"<Recipe {name}: {names}, {self.steps:,} steps of {self.batch_size}>"
 
     def resolve(self, facts: Facts | None = None) -> Recipe:
         """This recipe with the open fields (None) of model and task filled in from the data.
