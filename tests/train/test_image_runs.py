@@ -50,7 +50,7 @@ def test_a_run_and_what_is_exported_of_it_read_image_files(
         Image.new("RGB", (9, 7), (value,) * 3).save(tmp_path / f"{name}.png")
     files = [str(tmp_path / "dark.png"), str(tmp_path / "bright.png")]
     expected = [prediction.label for prediction in zoo.load(result.workdir)(files)]
-    # Evaluation too sees them in the model's size, although the recipe says nothing of it.
+    # Evaluation too resizes them to the model's size, which the recipe does not say.
     predictions = zoo.load(result.workdir)(files)
     losses = [-np.log(p.probabilities[str(n)]) for n, p in enumerate(predictions)]
     metrics = zoo.evaluate(result.workdir, data={"image": files, "label": ["0", "1"]})
@@ -183,7 +183,7 @@ RECIPES = (
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_a_recipe_spares_what_normalises_and_ends_slowly(name):
+def test_a_recipe_decays_no_scale_or_bias_and_ends_slowly(name):
     """The patterns of the optimizer, and the schedule to its end."""
 
     recipe = zoo.recipe(name)

@@ -1,4 +1,4 @@
-"""Language models with a state that is carried from batch to batch."""
+"""Language models: a state carried from batch to batch, and logits in pieces."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def recipe(**fields):
     )
 
 
-def test_an_interrupted_run_goes_on_in_the_state_it_was_in(tmp_path):
+def test_a_resumed_run_starts_in_the_state_in_which_it_was_interrupted(tmp_path):
     whole = zoo.fit(recipe(), tmp_path / "whole", data=TEXT, quiet=True)
 
     def interrupt(report):
@@ -60,7 +60,7 @@ def test_an_interrupted_run_goes_on_in_the_state_it_was_in(tmp_path):
     ):
         np.testing.assert_array_equal(a, b)
 
-    # What was trained so writes text, of any length: an LSTM has no position that it cannot reach.
+    # The model writes text of any length: an LSTM has no position that it cannot reach.
     model = zoo.load(tmp_path / "run")
     assert model.generate("abc", max_new_tokens=700)
     streamed = "".join(model.generate("abc", max_new_tokens=9, stream=True))
@@ -74,7 +74,7 @@ def test_a_model_without_a_state_is_refused(tmp_path):
         zoo.fit(wrong, tmp_path / "run", data=TEXT, quiet=True)
 
 
-def test_a_state_is_not_carried_to_somewhere_else():
+def test_a_state_is_not_carried_between_batches_that_do_not_continue():
     with pytest.raises(ConfigError, match=r"do not go on where .* set data.contiguous too"):
         recipe(data=LanguageModelingData())
 

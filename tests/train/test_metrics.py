@@ -171,7 +171,7 @@ def test_a_metric_of_one_s_own_is_a_function():
 
 
 def test_a_metric_that_was_edited_is_measured_anew():
-    """An equal task may stand for other functions, when the file that defines them was edited."""
+    """Equal tasks may have different functions, when the file that defines them was edited."""
     values = [1.0]
 
     @dataclass(frozen=True, kw_only=True)

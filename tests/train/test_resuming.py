@@ -1,4 +1,4 @@
-"""Runs of several kinds that are interrupted and resumed give the very run that never was."""
+"""Runs of several kinds, interrupted and resumed, end as if they had never been interrupted."""
 
 from __future__ import annotations
 

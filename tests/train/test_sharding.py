@@ -1,4 +1,4 @@
-"""Several devices and processes give what one device gives."""
+"""Several devices or processes train what one device trains."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def train_elsewhere(jobs, folder, *, devices, processes=1):
 
 
 def assert_close(one, many, **tolerance):
-    """Whether a run on one device and the result of one on many are the same."""
+    """Asserts that a run on one device and the result of one on many are equal."""
     _, everywhere, (params, _), metrics = many
     assert everywhere
     for a, b in zip(jax.tree.leaves(one.state.params), jax.tree.leaves(params), strict=True):
@@ -97,7 +97,7 @@ def assert_close(one, many, **tolerance):
 
 
 def assert_resumed(whole, interrupted, resumed, *, after):
-    """Whether a run stopped after that step and then ended in the state of an undisturbed one."""
+    """Asserts that a run stopped after that step and ended in the state of an undisturbed one."""
     assert interrupted.startswith(f"Interrupted: interrupted at step {after} of 6; saved to ")
     jax.tree.map(np.testing.assert_array_equal, resumed[2], whole[2])
     assert resumed[3] == whole[3]
@@ -105,7 +105,7 @@ def assert_resumed(whole, interrupted, resumed, *, after):
 
 @pytest.fixture(scope="module")
 def plan(recipe):
-    """6 examples a step do not divide by 8: rows of weight 0 are added. There is dropout too."""
+    """6 examples a step do not divide by 8: rows of weight 0 are added. There is dropout."""
     return recipe(batch_size=6, steps=6, eval_every=3, checkpoint_every=6, log_every=2)
 
 
@@ -137,7 +137,7 @@ def eight(plan, rows, image_plan, image_rows, tmp_path_factory):
 
 
 def assert_loads(one, folder):
-    """Whether what many devices trained answers on one device as what one has trained."""
+    """Asserts that what many devices trained answers, on one device, like what one trained."""
     expected, found = (zoo.load(workdir)("the ship") for workdir in (one.workdir, folder))
     assert found.probabilities == pytest.approx(expected.probabilities, abs=1e-5)
 
@@ -151,7 +151,7 @@ def test_eight_devices_train_and_resume_what_one_trains(one, eight):
 
 
 def test_batch_normalisation_is_over_all_devices(image_plan, image_rows, eight, tmp_path):
-    # One image a device: means of its own rows alone would give other weights altogether.
+    # One image per device: means over its own rows would give quite different weights.
     one = zoo.fit(image_plan, tmp_path / "one", data=image_rows, quiet=True)
     assert_close(one, eight[1][3], rtol=1e-3, atol=1e-5)
 

@@ -97,7 +97,7 @@ class Reporter:
 
     def after_step(self, step: int) -> None:
         """Must be called after every step."""
-        if step == self._start + 1:  # the first step was compiled; the clock starts behind it
+        if step == self._start + 1:  # the first step was compiled; the clock starts after it
             self._since, self._waited = time.monotonic(), 0.0
         if self._profile:
             self._profile(step)
