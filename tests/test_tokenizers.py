@@ -680,7 +680,7 @@ def test_a_model_with_other_ids_of_padding_and_end_is_refused(tmp_path: Path) ->
         SentencePieceTokenizer.load(tmp_path / "file.model")
     assert str(caught.value) == (
         f"{tmp_path / 'file.model'}: the model has padding as -1 and end of sequence as 2, but "
-        "they must be 0 and 1; train it with pad_id=0 and eos_id=1, as `zoo train-vocab` does"
+        "they must be 0 and 1; train it with pad_id=0 and eos_id=1, or with `zoo train-vocab`"
     )
 
 

@@ -23,7 +23,7 @@ from zoo.config import ConfigError
 
 Array: TypeAlias = np.ndarray[Any, Any]
 ImageLike: TypeAlias = str | os.PathLike[str] | bytes | Image.Image | Array
-"""What `read` takes for an image."""
+"""An image, in any of the forms that `read` takes."""
 
 Box: TypeAlias = tuple[float, float, float, float]
 """Left, top, right and bottom of a part of an image, in pixels; they may be fractions."""
@@ -203,18 +203,18 @@ def _from_array(array: Array) -> Image.Image:
 
 @dataclass(frozen=True, kw_only=True)
 class ArrayPreprocessing:
-    """What a model of numbers does to its input: columns by name, and their scaling."""
+    """Prepares the input of a model of numbers: columns by name, and their scaling."""
 
     columns: tuple[str, ...] = ()
     """Names of the columns, in the order of the input; (): the input is one array."""
     mean: tuple[float, ...] = ()
     """Subtracted from each column; (): nothing."""
     std: tuple[float, ...] = ()
-    """What each column is divided by after that."""
+    """Divides each column after that."""
 
     @classmethod
     def from_card(cls, entries: Mapping[str, Any]) -> ArrayPreprocessing:
-        """What `to_dict` wrote."""
+        """Reads the entries that `to_dict` wrote."""
         return cls(**{name: tuple(values) for name, values in entries.items()})
 
     def standardising(self, rows: Array) -> ArrayPreprocessing:

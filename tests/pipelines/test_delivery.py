@@ -62,8 +62,11 @@ OPENED = {
 every = pytest.mark.parametrize("name", OPENED)
 
 
-@every
-@pytest.mark.parametrize("batch_size", [8, 10])
+@pytest.mark.parametrize(
+    ("name", "batch_size"),
+    # TensorFlow, which reads streams, traces its functions again for each iterator.
+    [(name, size) for name in OPENED for size in (8, 10) if size == 8 or "stream" not in name],
+)
 def test_the_shares_of_several_processes_are_the_batches_of_one(name, batch_size):
     opened = OPENED[name]()
 
@@ -75,7 +78,7 @@ def test_the_shares_of_several_processes_are_the_batches_of_one(name, batch_size
         ]
 
     whole = batches(None)
-    for number in (2,) if "stream" in name else (1, 2, 4):  # TensorFlow traces for each
+    for number in (2,) if "stream" in name else (1, 2, 4):
         size = -(-batch_size // number)
         shares = [batches(slice(n * size, (n + 1) * size)) for n in range(number)]
         for batch, *parts in zip(whole, *shares, strict=True):

@@ -287,7 +287,7 @@ def test_a_config_survives_json():
             {"cache": False},
             "cache is False; LanguageModelingData keeps its rows in memory: leave it at True",
         ),
-        ({"train": "a.txt"}, "train is 'a.txt'; it is a tuple, as ('a.txt',)"),
+        ({"train": "a.txt"}, "train is 'a.txt'; it must be a tuple, such as ('a.txt',)"),
         ({"length": 0}, "length is 0; it must be 1 or more"),
         ({"overlap": 5}, "overlap is 5; it must be 0 or more and below length, which is 5"),
         ({"overlap": -1}, "overlap is -1; it must be 0 or more and below length, which is 5"),

@@ -488,7 +488,7 @@ def test_a_config_survives_json():
             {"cache": False},
             "cache is False; TaggingData keeps its rows in memory: leave it at True",
         ),
-        ({"train": "a.txt"}, "train is 'a.txt'; it is a tuple, as ('a.txt',)"),
+        ({"train": "a.txt"}, "train is 'a.txt'; it must be a tuple, such as ('a.txt',)"),
         ({"test_share": 1.0}, "test_share is 1.0; it must be in [0, 1)"),
         ({"word_dropout": -1.0}, "word_dropout is -1.0; it must be 0 or more"),
         ({"max_len": 0}, "max_len is 0; it must be 1 or more"),

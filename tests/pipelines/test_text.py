@@ -384,7 +384,7 @@ def test_a_config_survives_json():
     [
         (
             {"text_column": "title"},
-            "text_column is 'title'; it is a tuple of names, as ('title', 'body')",
+            "text_column is 'title'; it must be a tuple of names, such as ('title', 'body')",
         ),
         (
             {"max_len": 4, "min_len": 5},

@@ -379,7 +379,10 @@ def test_a_config_survives_json_and_takes_numbers_of_columns():
             {"cache": False},
             "cache is False; TranslationData keeps its rows in memory: leave it at True",
         ),
-        ({"train": "a.{en,de}"}, "train is 'a.{en,de}'; it is a tuple, as ('a.{en,de}',)"),
+        (
+            {"train": "a.{en,de}"},
+            "train is 'a.{en,de}'; it must be a tuple, such as ('a.{en,de}',)",
+        ),
         (
             {"source_column": 0},
             "source_column is 0 and target_column is 'de'; both are names, or both are numbers",

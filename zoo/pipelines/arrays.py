@@ -42,7 +42,7 @@ class ArrayData(DataConfig):
     test: str | None = None
     """File of the test rows; None: no test split."""
     target: tuple[str, ...] = ("target",)
-    """What is to be predicted: one column, or several numbers."""
+    """The column to predict, or several columns of numbers."""
     inputs: tuple[str, ...] = ()
     """Columns of the input, in order, or the name of one array; (): all but the targets."""
     labels: tuple[str, ...] | None = None
@@ -234,7 +234,7 @@ def arrays(
 
     Args:
       train: file of the training rows: CSV, TSV, JSONL, NPZ, or of your own format (`file_format`).
-      target: column that is to be predicted, or several.
+      target: the column to predict, or several.
       fields: other fields of `ArrayData`.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What every pipeline shares: its config, the data it opens, and the facts known of that data."""
+"""The interface of pipelines: a config is opened into data, of which facts are known."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class LabelError(ConfigError):
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What is known of opened data before the first batch."""
+    """Facts about opened data, known before the first batch."""
 
     tokenizer: Tokenizer | None = None
     """The tokenizer that turned texts into ids."""
@@ -43,7 +43,7 @@ class Facts:
     """Values for fields that the config of a model or a task leaves None, such as `vocab_size`,
     `num_classes` or `input_shape`. A config that has no such field is not asked."""
     preprocessing: Mapping[str, Any] = field(default_factory=dict)
-    """What a predictor must do to its input; written into the card."""
+    """How a predictor must prepare its input; written into the card."""
     num_examples: Mapping[str, int] = field(default_factory=dict)
     """Number of examples of each split."""
     left_out: Mapping[str, int] = field(default_factory=dict)
@@ -66,7 +66,7 @@ class Data(Protocol):
 
     @property
     def facts(self) -> Facts:
-        """What is known of the data before the first batch."""
+        """Facts about the data, known before the first batch."""
 
     def train(
         self, batch_size: int, *, seed: int, start: int = 0, rows: slice | None = None
@@ -138,7 +138,7 @@ class DataConfig(abc.ABC):
         """Raises ConfigError where a field that is a tuple of strings was given one string."""
         for name in names:
             if isinstance(value := getattr(self, name), str):
-                raise ConfigError(f"{name} is {value!r}; it is a tuple, as ({value!r},)")
+                raise ConfigError(f"{name} is {value!r}; it must be a tuple, such as ({value!r},)")
 
     def matching(self, preprocessing: Mapping[str, Any]) -> DataConfig:
         """This config with open fields (None) filled in from a model that exists.

@@ -81,8 +81,8 @@ class ImageClassificationData(StoredData):
     std: tuple[float, ...] = (0.5,)
     """Divides the values then: one number, or one for each channel."""
     augment: Augmentation = field(default_factory=Augmentation)
-    """What training does to images at random. `crop_area` cuts from the whole image where files are
-    opened in every epoch, else from what evaluation sees."""
+    """Random changes to training images. `crop_area` cuts from the whole image where files are
+    opened in every epoch, else from the image as evaluation sees it."""
 
     files: ClassVar[str] = "or data.folder, a folder with a folder of images for each class"
     streams: ClassVar[bool] = True

@@ -49,8 +49,8 @@ class LanguageModelingData(StoredData):
     per_line: bool = False
     """Each line of a file of plain text is a document; empty lines are left out."""
     tokenizer: TokenizerConfig = field(default_factory=lambda: TokenizerConfig(kind="chars"))
-    """What turns the text into ids; a vocabulary without a file is trained on the training text.
-    SentencePiece makes line ends into spaces."""
+    """Turns the text into ids. A vocabulary without a file is trained on the training text.
+    SentencePiece turns line ends into spaces."""
     length: int = 256
     """Tokens of a window."""
     contiguous: bool = False

@@ -40,9 +40,9 @@ class PairedData(StoredData):
     """Lengths that training batches are padded to, besides `max_len`; (): 8, 12, 16, 24, 32, …"""
 
     row: ClassVar[str] = "row"
-    """What a row is, for messages: a pair, a sentence."""
+    """The name of a row in messages, such as `pair` or `sentence`."""
     unit: ClassVar[str] = "ids"
-    """What `max_len` counts, for messages."""
+    """The unit of `max_len` in messages."""
     shortest: ClassVar[Mapping[str, int]] = {"inputs": 1, "targets": 1}
     """Length of the shortest sequences that are trained on."""
 

@@ -43,7 +43,7 @@ class TaggingData(PairedData):
     """
 
     test_share: float = 0.1
-    """Share of the training sentences, the last ones, that is the test split where there is none;
+    """Share of the training sentences, the last ones, that becomes the test split if there is none;
     0: no test. Rows that are handed over are all for training."""
     word_column: int | str | None = None
     """Column of the words: by number, from 0, in CoNLL files (None: 0), by name in tables (None:
@@ -59,12 +59,12 @@ class TaggingData(PairedData):
     labels: tuple[str, ...] | None = None
     """The tags in order; None: those of TFDS, or all that occur in any split, sorted."""
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
-    """What turns words into ids; a vocabulary without a file is that of the training sentences. In
-    one from elsewhere 0 may be a word: such a model has no `pad_id`."""
+    """Turns words into ids. A vocabulary without a file has the words of the training sentences. In
+    one from elsewhere 0 may be a word; its model then has no `pad_id`."""
     word_dropout: float = 0.0
-    """In training a word that occurs n times there becomes the unknown word with the probability
-    word_dropout / (word_dropout + n), anew each time, so that the model learns what to make of
-    unknown words (Kiperwasser and Goldberg 2016, section 4.3, who take 0.25); 0: never."""
+    """In training, each occurrence of a word that occurs n times becomes the unknown word with
+    probability word_dropout / (word_dropout + n), so that the model learns to deal with unknown
+    words (Kiperwasser and Goldberg 2016, section 4.3, who take 0.25). 0: never."""
 
     files: ClassVar[str] = "files with a word and its tag on each line"
     row: ClassVar[str] = "sentence"

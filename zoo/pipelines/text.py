@@ -48,11 +48,11 @@ class TextClassificationData(StoredData):
     labels: tuple[str, ...] | None = None
     """The classes in order; None: those of TFDS, or all that occur in training, sorted."""
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
-    """What turns texts into ids; a vocabulary without a file is trained on the training rows."""
+    """Turns texts into ids. A vocabulary without a file is trained on the training rows."""
     max_len: int | None = None
     """Longest text, in tokens; None: no limit."""
     overlong: Literal["truncate", "drop"] = "truncate"
-    """What training does with longer texts. Evaluation truncates them."""
+    """Truncate longer texts in training, or leave them out. Evaluation truncates them."""
     min_len: int = 0
     """Texts with fewer tokens are left out of training."""
     boundaries: tuple[int, ...] = ()
@@ -67,7 +67,8 @@ class TextClassificationData(StoredData):
         super().__post_init__()
         if not self.text_column or isinstance(self.text_column, str):
             raise ConfigError(
-                f"text_column is {self.text_column!r}; it is a tuple of names, as ('title', 'body')"
+                f"text_column is {self.text_column!r}; it must be a tuple of names, such as "
+                "('title', 'body')"
             )
         if self.max_len is not None and self.max_len < max(self.min_len, 1):
             raise ConfigError(

@@ -87,8 +87,8 @@ def arrays(dataset: Dataset) -> Iterator[Any]:
     """The elements of a dataset, with NumPy arrays for tensors.
 
     Raises:
-      Exception: whatever a Python function of the pipeline raised. TensorFlow would raise an error
-        of its own, with the traceback in its message.
+      Exception: the error of a Python function of the pipeline, which TensorFlow alone would turn
+        into one of its own with the traceback in the message.
     """
     try:
         yield from dataset.as_numpy_iterator()
@@ -107,7 +107,7 @@ class _Calls:
 
     def __init__(self) -> None:
         self.failures: collections.deque[Exception] = collections.deque(maxlen=FAILURES)
-        """What the last calls that failed have raised."""
+        """The errors of the last calls that failed."""
         self._running: list[None] = []
         self._ending = False
         atexit.register(self._end)

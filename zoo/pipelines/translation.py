@@ -258,7 +258,7 @@ def _first_occurrences(rows: Sequence[Any]) -> Array:
 
 
 def _essence(text: str) -> str:
-    """What sentences share that differ only in case, punctuation and spaces.
+    """A text without case, punctuation and spaces, to compare sentences by.
 
     >>> _essence("A dog, running!") == _essence("a dog running")
     True

@@ -19,7 +19,7 @@ PathLike = str | Path
 
 
 class Tokenizer(Protocol):
-    """What pipelines and predictors use of a tokenizer."""
+    """Texts to ids and back."""
 
     @property
     def vocab_size(self) -> int:

@@ -26,7 +26,7 @@ class TokenizerConfig:
     """A tokenizer that is read from a file, or else trained on the texts of the data."""
 
     kind: Kind = "words"
-    """What a token is."""
+    """The kind of token."""
     vocab: str | None = None
     """Path of a vocabulary file; None: it is trained. Bytes and ids have none."""
     vocab_size: int | None = None
@@ -38,7 +38,7 @@ class TokenizerConfig:
     lowercase: bool = False
     """Lower the text before it is split into words."""
     unknown: str | None = None
-    """The word that stands for unknown words in a file of words from elsewhere."""
+    """The word for unknown words in a file of words from elsewhere."""
     offset: int | None = None
     """Added to the ids of bytes (None: 2) and subwords (None: 0); trax's `n_reserved_ids`."""
     character_coverage: float = 0.9995

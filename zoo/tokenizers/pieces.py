@@ -35,7 +35,7 @@ class SentencePieceTokenizer:
         if (pad, eos) != (0, 1):
             raise ValueError(
                 f"the model has padding as {pad} and end of sequence as {eos}, but they must be 0 "
-                "and 1; train it with pad_id=0 and eos_id=1, as `zoo train-vocab` does"
+                "and 1; train it with pad_id=0 and eos_id=1, or with `zoo train-vocab`"
             )
 
     @property

@@ -107,8 +107,8 @@ def test_an_empty_file_is_refused(write, content):
 def test_bytes_that_are_not_utf8_are_named_with_their_line(write):
     path = write("a.csv", b"text,label\nfine,x\ncaf\xe9,x\n")
     assert message(ValueError, opening.from_file, path) == (
-        f"{path}, line 3: byte 0xe9 at offset 21 is not UTF-8; save the file as UTF-8, as "
-        "`iconv -f LATIN1 -t UTF-8 a.csv` does"
+        f"{path}, line 3: byte 0xe9 at offset 21 is not UTF-8; save the file as UTF-8, for "
+        "example with `iconv -f LATIN1 -t UTF-8 a.csv`"
     )
 
 

@@ -54,7 +54,7 @@ def bucket_by_length(
     strict: bool = False,
     drop_remainder: bool = True,
 ) -> Step:
-    """Batches of similar length, each bucket with a batch size of its own (trax: BucketByLength).
+    """Batches of similar length, with a batch size for each bucket (trax: BucketByLength).
 
     `group_by_length`, then `pad_to_bucket`, which say what the arguments mean.
 

@@ -101,7 +101,8 @@ def content(path: Path, encoding: str = "utf-8") -> str:
             ) from error
         raise ValueError(
             f"{path}, line {line}: byte 0x{data[error.start]:02x} at offset {error.start} is not "
-            f"UTF-8; save the file as UTF-8, as `iconv -f LATIN1 -t UTF-8 {path.name}` does"
+            "UTF-8; save the file as UTF-8, for example with `iconv -f LATIN1 -t UTF-8 "
+            f"{path.name}`"
         ) from error
 
 
@@ -177,7 +178,7 @@ READERS: dict[str, Callable[[Path, Sequence[str] | None], Columns]] = {
     ".jsonl": _read_jsonl,
     ".txt": _read_lines,
 }
-"""What reads the columns of a file, by its suffix."""
+"""Functions that read the columns of a file, by its suffix."""
 
 SUFFIXES = tuple(READERS)
 """The files that are understood."""

@@ -15,7 +15,7 @@ from zoo.pipelines.sources.tfds import Prepared
 from zoo.pipelines.tfdata import Dataset, is_dataset, tensorflow, traced
 
 USER_ROWS = "the data"
-"""What error messages call rows that the user handed over."""
+"""Origin of rows that the user handed over, in error messages."""
 
 
 def from_tfds(

@@ -142,7 +142,7 @@ class Source:
         return dataclasses.replace(self, stream=stream, num_rows=rows)
 
     def count(self) -> int:
-        """The number of rows, which are read if that is what it takes."""
+        """The number of rows. A stream of unknown length is read to count them."""
         if self.num_rows is not None:
             return self.num_rows
         return int(self.stream.reduce(np.int64(0), traced(lambda count, row: count + 1)))
