@@ -11,7 +11,7 @@ import pytest
 
 import zoo
 from zoo.config import ConfigError
-from zoo.models.lstm import RecurrentLMConfig
+from zoo.models.recurrent import RecurrentLMConfig
 from zoo.models.reformer.models import reformer_lm_tiny
 from zoo.models.transformer import TransformerLMConfig
 from zoo.pipelines.language import LanguageModelingData
