@@ -319,12 +319,10 @@ def convolution(
         return convolve(x, kernel, numbers)
 
     @convolved.defjvp
-    def derivative(
-        at: tuple[Array, Array], towards: tuple[Array, Array]
-    ) -> tuple[Array, Array]:
+    def derivative(at: tuple[Array, Array], towards: tuple[Array, Array]) -> tuple[Array, Array]:
         x, kernel = at
         of_x, of_kernel = towards
-        y = unfused(lambda x: x.transpose(channel, *space, batch), x, kernel.ravel()[0])
+        y = jax.lax.optimization_barrier(x.transpose(channel, *space, batch))
         by_kernel = convolve(y, of_kernel, transposed)
         return convolved(x, kernel), convolve(of_x, kernel, numbers) + by_kernel
 

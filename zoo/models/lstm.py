@@ -14,26 +14,31 @@ from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int
 
 from zoo import registry
-from zoo.models.dense import dense
-from zoo.models.layers import Dropout, Embedding
+from zoo.models.layers import Dropout, dense, embedding
 from zoo.models.recurrent import Layers, RecurrentConfig
 
 Pooling = Literal["max", "mean", "last"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class LSTMClassifierConfig(RecurrentConfig):
-    """Tokens [B, T] -> logits [B, C]."""
+class LSTMConfig(RecurrentConfig):
+    """The fields that both models share."""
 
     num_layers: int = 1
     """Layers, one above the other."""
     bidirectional: bool = True
     """Read from both ends, with D units for each direction."""
+    num_classes: int | None = None
+    """C, the number of classes or tags."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LSTMClassifierConfig(LSTMConfig):
+    """Tokens [B, T] -> logits [B, C]."""
+
     pooling: Pooling = "max"
     """Input of the head: the greatest or the mean output of each unit over the text, or the output
     after the last token read."""
-    num_classes: int | None = None
-    """C, the width of the head."""
     pad_id: int = 0
     """The id of padding, which changes no answer."""
 
@@ -42,17 +47,11 @@ class LSTMClassifierConfig(RecurrentConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LSTMTaggerConfig(RecurrentConfig):
+class LSTMTaggerConfig(LSTMConfig):
     """Words [B, T] -> logits [B, T, C] of each word's tag."""
 
     d_model: int = 128
     """Width of an embedding, and units of a layer."""
-    num_layers: int = 1
-    """Layers, one above the other."""
-    bidirectional: bool = True
-    """Read from both ends, with D units for each direction."""
-    num_classes: int | None = None
-    """C, the number of tags."""
     pad_id: int | None = 0
     """The id of padding, which changes no answer. None if no id is padding, as in trax's taggers,
     where 0 is a word."""
@@ -73,15 +72,7 @@ class LSTMClassifier(nn.Module):
 
     @nn.compact
     def __call__(self, tokens: Int[Array, "B T"], *, train: bool = False) -> Float[Array, "B C"]:
-        """Float32 logits of the classes.
-
-        Args:
-          tokens: int32 ids. A text without any real token is pooled to zeros.
-          train: apply dropout, for which the rng `dropout` is needed.
-
-        Raises:
-          ConfigError: `vocab_size` or `num_classes` is None.
-        """
+        """Float32 logits of the classes. Training takes the rng `dropout`."""
         config = self.config
         real = (tokens != config.pad_id).T
         x = _read(config, tokens, real, train)
@@ -98,12 +89,7 @@ class LSTMTagger(nn.Module):
     def __call__(self, tokens: Int[Array, "B T"], *, train: bool = False) -> Float[Array, "B T C"]:
         """Float32 logits of the tags of each word; those at padding mean nothing.
 
-        Args:
-          tokens: int32 ids of words.
-          train: apply dropout, for which the rng `dropout` is needed.
-
-        Raises:
-          ConfigError: `vocab_size` or `num_classes` is None.
+        Training takes the rng `dropout`.
         """
         config = self.config
         real = None if config.pad_id is None else (tokens != config.pad_id).T
@@ -113,16 +99,12 @@ class LSTMTagger(nn.Module):
 
 
 def _read(
-    config: LSTMClassifierConfig | LSTMTaggerConfig,
-    tokens: Int[Array, "B T"],
-    real: Bool[Array, "T B"] | None,
-    train: bool,
+    config: LSTMConfig, tokens: Int[Array, "B T"], real: Bool[Array, "T B"] | None, train: bool
 ) -> Float[Array, "T B O"]:
     """The outputs of the layers; the modules made here belong to the calling module."""
-    size = config.size_of("vocab_size")
-    embedding = Embedding(size, config.d_model, config.init_scale, name="embedding")
+    x = embedding(config, name="embedding")(tokens.T)
+    x = Dropout(config.dropout_rate)(x, train=train)
     layers = Layers(config, config.num_layers, bidirectional=config.bidirectional, name="layers")
-    x = Dropout(config.dropout_rate)(embedding(tokens.T), train=train)
     return layers(x, real=real, train=train)[0]
 
 

@@ -1,11 +1,9 @@
 """Recurrent networks: LSTM and GRU layers, and the language model made of them.
 
-`lstm.py` has the classifier and the tagger, `seq2seq.py` translation. Decoding and carrying the
-state from one piece of a text to the next follow the protocols in `base`.
-
-A layer's products with its inputs do not depend on its state, so all steps' are one product before
-the loop over time; the loop only multiplies the state. Inside this file time comes before the
-batch, since a loop takes its steps from the first axis.
+`lstm.py` has the classifier and the tagger, `seq2seq.py` translation; `base.py` explains how models
+decode and carry their state. The products with the inputs of all steps are one product before the
+loop over time, which only multiplies the state. A loop takes its steps from the first axis, so time
+comes before the batch in here.
 
 Shapes: `T` steps, `B` batch, `I` inputs, `D` units of a layer, `V` vocabulary; in decoding `N` and
 `M` beams.
@@ -13,6 +11,7 @@ Shapes: `T` steps, `B` batch, `I` inputs, `D` units of a layer, `V` vocabulary; 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
@@ -24,9 +23,9 @@ from flax import struct
 from jaxtyping import Array, Bool, Float, Int
 
 from zoo import registry, xla
-from zoo.models.base import ModelConfig
-from zoo.models.dense import Precision, Weights, dense, multiply
-from zoo.models.layers import Dropout, Embedding
+from zoo.models.base import TokenConfig
+from zoo.models.dense import Precision, Weights, multiply
+from zoo.models.layers import Dropout, dense, embedding
 
 CellName = Literal["lstm", "gru"]
 
@@ -111,23 +110,20 @@ class RecurrentLayer(nn.Module):
         *,
         reverse: bool = False,
     ) -> tuple[Float[Array, "T B D"], State]:
-        """The outputs of all steps, and the state after the last one; float32.
+        """The output of each step, and the state after the last one; float32.
 
         Args:
           x: inputs.
-          state: the state before the first step; see `zeros`.
+          state: the state before the first step.
           real: False at padding, where the state does not change; None if there is no padding.
           reverse: begin at the end. Each output keeps the place of its input.
         """
         cell = CELLS[self.cell]
 
-        def step(
-            kernels: Kernels, inputs: Arrays, real: Bool[Array, "B"] | None, state: State
-        ) -> tuple[State, Arrays]:
+        def step(kernels: Kernels, inputs: Arrays, real: Array | None, state: State) -> Any:
             new, operands = cell.step(self.dtype, kernels, inputs, state)
             if real is not None:
-                pairs = zip(new, state, strict=True)
-                new = tuple(jnp.where(real[:, None], after, before) for after, before in pairs)
+                new = jax.tree.map(lambda a, b: jnp.where(real[:, None], a, b), new, state)
             return new, operands
 
         inputs = tuple(projection(x) for projection in self.input.values())
@@ -162,22 +158,16 @@ def _forget_bias(key: Any, shape: tuple[int], dtype: Any = jnp.float32) -> Float
 
 
 @dataclass(frozen=True, kw_only=True)
-class RecurrentConfig(ModelConfig):
+class RecurrentConfig(TokenConfig):
     """The fields that all recurrent models have."""
 
-    vocab_size: int | None = None
-    """Token ids are 0 … vocab_size - 1; an id outside is clipped to the nearest."""
     d_model: int = 512
     """Width of an embedding, and units of a layer."""
     dropout_rate: float = 0.1
-    """After the embeddings and after each layer, not between steps (Zaremba et al. 2014)."""
-    init_scale: float = 1.0
-    """Standard deviation of the first embeddings, in multiples of 1 / √d_model."""
+    """Share dropped in training, of the embeddings and of each layer's outputs; nothing is dropped
+    between the steps of a layer (Zaremba et al. 2014)."""
     dtype: Precision = "float32"
     """Precision of products with kernels: `bfloat16` for mixed precision, `int8` for inference."""
-
-    def example_inputs(self, batch: int) -> tuple[jax.ShapeDtypeStruct, ...]:
-        return (jax.ShapeDtypeStruct((batch, 8), jnp.int32),)
 
 
 class Layers(nn.Module):
@@ -190,17 +180,11 @@ class Layers(nn.Module):
     """Whether each layer is a pair that reads from both ends, with D units each."""
 
     def setup(self) -> None:
-        config = self.config
-
-        def layers() -> list[RecurrentLayer]:
-            return [
-                RecurrentLayer(self.cell, config.d_model, config.dtype) for _ in range(self.number)
-            ]
-
-        self.layer = layers()
+        sizes = self.cell, self.config.d_model, self.config.dtype
+        self.layer = [RecurrentLayer(*sizes) for _ in range(self.number)]
         if self.bidirectional:
-            self.backward = layers()
-        self.dropout = Dropout(config.dropout_rate)
+            self.backward = [RecurrentLayer(*sizes) for _ in range(self.number)]
+        self.dropout = Dropout(self.config.dropout_rate)
 
     def __call__(
         self,
@@ -212,13 +196,9 @@ class Layers(nn.Module):
     ) -> tuple[Float[Array, "T B O"], tuple[State, ...]]:
         """The outputs of the last layer, and the last state of each layer that reads forward.
 
-        The outputs of two directions are concatenated, forward first: O is D or 2 D.
-
-        Args:
-          x: inputs.
-          states: those before the first step, one a layer; None for zeros.
-          real: False at padding, over which no state changes; None if there is no padding.
-          train: apply dropout, for which the rng `dropout` is needed.
+        O is D, or 2 D where a forward and a backward output are concatenated. `states` are those
+        before the first step, None for zeros; `real` is as in `RecurrentLayer`. Training takes the
+        rng `dropout`.
         """
         states = self.zeros(x.shape[1]) if states is None else states
         ends = []
@@ -248,9 +228,8 @@ class Cache:
     def reorder(self, parents: Int[Array, "B M"]) -> Cache:
         """The cache in which beam m has the history of beam `parents[:, m]`."""
 
-        def pick(state: Float[Array, "B N D"]) -> Float[Array, "B M D"]:
-            return jnp.take_along_axis(state, parents[..., None], axis=1)
-
+        parents = parents[..., None]
+        pick = functools.partial(jnp.take_along_axis, indices=parents, axis=1)
         return replace(self, layers=jax.tree.map(pick, self.layers))
 
 
@@ -300,18 +279,15 @@ class RecurrentLM(nn.Module):
 
     def setup(self) -> None:
         config = self.config
-        size = config.size_of("vocab_size")
-        self.embedding = Embedding(size, config.d_model, config.init_scale)
+        self.embedding = embedding(config)
         self.dropout = Dropout(config.dropout_rate)
         self.layers = Layers(config, config.num_layers, config.cell)
-        self.logits = dense(size, config.dtype)
+        self.logits = dense(config.size_of("vocab_size"), config.dtype)
 
     def __call__(self, tokens: Int[Array, "B T"], *, train: bool = False) -> Float[Array, "B T V"]:
-        """Float32 logits of each token given those before it.
+        """Float32 logits of each token given those before it, for texts of any length.
 
-        Args:
-          tokens: int32 ids of texts of any length; the model shifts them itself.
-          train: apply dropout, for which the rng `dropout` is needed.
+        The model shifts the tokens itself. Training takes the rng `dropout`.
         """
         return self.unroll(tokens, self.begin(tokens.shape[0]), train=train)[0]
 

@@ -25,8 +25,7 @@ from jaxtyping import Array, Float, Num
 from zoo import registry, xla
 from zoo.config import ConfigError
 from zoo.models.base import ModelConfig, TraxQuirks
-from zoo.models.dense import dense
-from zoo.models.layers import ACTIVATIONS, Activation, Dropout
+from zoo.models.layers import ACTIVATIONS, Activation, Dropout, dense
 
 ConvPrecision = Literal["float32", "bfloat16"]
 """Precision of convolutions and of the activations between them."""
@@ -199,7 +198,9 @@ class ResidualBlock(ImageModule):
         for i, (features, size, stride) in enumerate(layers):
             last = i == len(layers) - 1
             y = self.conv(features, size, stride, name=f"conv_{i}")(y)
-            scale_init = nn.initializers.zeros if last and config.zero_init else nn.initializers.ones
+            scale_init = (
+                nn.initializers.zeros if last and config.zero_init else nn.initializers.ones
+            )
             y = self.norm(y, train, name=f"norm_{i}", scale_init=scale_init)
             y = y if last else activate(y)
         if x.shape != y.shape:
@@ -349,9 +350,7 @@ class WideResNet(ImageModule):
 
     @nn.nowrap
     def branch(self, stage: int, number: int, features: int, stride: int) -> PreActivation:
-        return PreActivation(
-            self.config, features, stride, name=f"stage_{stage}_block_{number}"
-        )
+        return PreActivation(self.config, features, stride, name=f"stage_{stage}_block_{number}")
 
 
 # Variants.

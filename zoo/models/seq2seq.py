@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import jax
-import jax.numpy as jnp
 from flax import linen as nn
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int
@@ -18,19 +16,15 @@ from jaxtyping import Array, Bool, Float, Int
 from zoo import registry
 from zoo.config import ConfigError
 from zoo.models.attention import Attention
-from zoo.models.base import TraxQuirks
-from zoo.models.dense import dense
-from zoo.models.layers import Dropout, Embedding, shift_right
+from zoo.models.base import SourceTargetConfig, TraxQuirks
+from zoo.models.layers import Dropout, dense, embeddings, shift_right
 from zoo.models.recurrent import Cache, Layers, RecurrentConfig, beams_to_rows, rows_to_beams
 
 
 @dataclass(frozen=True, kw_only=True)
-class LSTMSeq2SeqConfig(RecurrentConfig):
+class LSTMSeq2SeqConfig(RecurrentConfig, SourceTargetConfig):
     """Source [B, S] and target [B, T] -> logits [B, T, V]."""
 
-    target_vocab_size: int | None = None
-    """Size of the target's vocabulary, which then has embeddings of its own; None: source and
-    target share theirs."""
     num_encoder_layers: int = 2
     """Layers over the source."""
     num_decoder_layers: int = 2
@@ -61,10 +55,6 @@ class LSTMSeq2SeqConfig(RecurrentConfig):
     def build(self) -> nn.Module:
         return self.trax.build(self) if self.trax else LSTMSeq2Seq(self)
 
-    def example_inputs(self, batch: int) -> tuple[jax.ShapeDtypeStruct, ...]:
-        tokens = jax.ShapeDtypeStruct((batch, 8), jnp.int32)
-        return tokens, tokens
-
 
 @struct.dataclass
 class Memory:
@@ -94,11 +84,7 @@ class LSTMSeq2Seq(nn.Module):
 
     def setup(self) -> None:
         config = self.config
-        size = config.size_of("vocab_size")
-        self.embedding = self.target_embedding = Embedding(size, config.d_model, config.init_scale)
-        if config.target_vocab_size is not None:
-            size = config.target_vocab_size
-            self.target_embedding = Embedding(size, config.d_model, config.init_scale)
+        self.embedding, self.target_embedding = embeddings(config)
         self.dropout = Dropout(config.dropout_rate)
         self.encoder = Layers(config, config.num_encoder_layers, bidirectional=config.bidirectional)
         self.reader = Layers(config, 1)
@@ -106,17 +92,14 @@ class LSTMSeq2Seq(nn.Module):
             config.d_model, config.num_heads, config.attention_dropout_rate, config.dtype
         )
         self.decoder = Layers(config, config.num_decoder_layers)
-        self.logits = dense(size, config.dtype)
+        self.logits = dense(config.output_size, config.dtype)
 
     def __call__(
         self, inputs: Int[Array, "B S"], targets: Int[Array, "B T"], *, train: bool = False
     ) -> Float[Array, "B T V"]:
         """Float32 logits of each target token given the source and the target tokens before it.
 
-        Args:
-          inputs: int32 ids of the sources.
-          targets: int32 ids of the targets; the model shifts them itself.
-          train: apply dropout, for which the rng `dropout` is needed.
+        The model shifts the targets itself. Training takes the rng `dropout`.
         """
         memory = self.encode(inputs, train=train)
         x = self.dropout(self.target_embedding(shift_right(targets).T), train=train)
