@@ -90,3 +90,87 @@ def test_what_is_computed_unfused_is_the_same(key):
     np.testing.assert_array_equal(jax.jit(own)(x), jax.jit(plain)(x))
     assert_close(jax.jacfwd(own)(x), jax.jacfwd(plain)(x))
     assert_close(jax.jacrev(own)(x), jax.jacrev(plain)(x))
+
+
+# Convolution.
+
+
+@pytest.mark.parametrize("padding", [1, "SAME", "VALID"])
+@pytest.mark.parametrize(("size", "stride"), [(1, 1), (1, 2), (3, 1), (3, 2), (7, 2)])
+def test_a_convolution_and_its_derivatives_are_those_of_jax(key, padding, size, stride):
+    borders = ((size // 2, size // 2),) * 2 if padding == 1 else padding
+    x = jax.random.normal(key(), (2, 8, 9, 3))
+    kernel = jax.random.normal(key(), (size, size, 3, 4))
+    towards = jax.random.normal(key(), x.shape), jax.random.normal(key(), kernel.shape)
+
+    @jax.jit
+    def both(*at):
+        def run(convolve):
+            def convolved(x, kernel):
+                layout = ("NHWC", "HWIO", "NHWC")
+                y = convolve(x, kernel, (stride, stride), borders, dimension_numbers=layout)
+                return jnp.sin(y)
+
+            def gradient(*at):
+                return jax.grad(lambda *at: jnp.sum(convolved(*at) ** 2), argnums=(0, 1))(*at)
+
+            # Forward, and forward over reverse: a product with the Hessian.
+            return jax.jvp(convolved, at, towards), jax.jvp(gradient, at, towards)
+
+        return run(xla.convolution), run(jax.lax.conv_general_dilated)
+
+    found, expected = both(x, kernel)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3), found, expected
+    )
+
+
+# Recurrence.
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_a_recurrence_and_its_derivatives_are_those_of_a_scan(key, reverse):
+    """A step with two kernels, the second of which multiplies a part of the state with a gate."""
+    shapes = {"kernels": [(3, 6), (3, 3)], "inputs": [(4, 2, 6), (4, 2, 3)], "state": [(2, 3)] * 2}
+    parts = [[jax.random.normal(key(), shape) for shape in group] for group in shapes.values()]
+    at = tuple((kernel,) for kernel in parts[0]), tuple(parts[1]), tuple(parts[2])
+    towards = jax.tree.map(lambda x: jax.random.normal(key(), x.shape), at)
+    real = jnp.asarray([[True, True]] * 3 + [[True, False]])
+
+    def step(kernels, inputs, real, state):
+        memory, hidden = state
+        gates, keep = jnp.split(jnp.tanh(inputs[0] + hidden @ kernels[0][0]), 2, axis=-1)
+        operand = gates * hidden
+        memory = jnp.where(real[:, None], memory * keep + operand, memory)
+        new = memory, jnp.tanh(inputs[1] + operand @ kernels[1][0])
+        return new, (hidden, operand)
+
+    def plain(kernels, inputs, state):
+        def body(state, at):
+            state, _ = step(kernels, *at, state)
+            return state, state[-1]
+
+        last, outputs = jax.lax.scan(body, state, (inputs, real), reverse=reverse)
+        return outputs, last
+
+    def ours(kernels, inputs, state):
+        return xla.recurrence(step, kernels, inputs, real, state, reverse=reverse)
+
+    @jax.jit
+    def run(at, towards):
+        def gradient(run):
+            def loss(at):
+                outputs, (memory, _) = run(*at)
+                return jnp.sum(outputs**2) + jnp.sum(jnp.sin(memory))
+
+            return jax.grad(loss)
+
+        return [
+            (jax.jvp(run, at, towards), jax.jvp(gradient(run), (at,), (towards,)))
+            for run in (ours, plain)
+        ]
+
+    found, expected = run(at, towards)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), found, expected
+    )

@@ -27,6 +27,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -280,3 +281,135 @@ def fused_attention(
     full = jnp.broadcast_to(mask, (batch, 1, length, keys.shape[2]))
     context: Array = jax.nn.dot_product_attention(q, k, v, mask=full, implementation="cudnn")
     return context.swapaxes(1, 2).astype(jnp.float32)
+
+
+# Convolution.
+
+
+def convolution(
+    x: Float[Array, "..."],
+    kernel: Float[Array, "..."],
+    *sizes: Any,
+    dimension_numbers: Any = None,
+    **options: Any,
+) -> Float[Array, "..."]:
+    """A convolution with all arguments of `jax.lax.conv_general_dilated`, which is its plain form.
+
+    It is what `nn.Conv(conv_general_dilated=…)` takes. XLA:CPU transposes `x` for the kernel's
+    gradient, fused with the arithmetic that made it, one number at a time. Here the derivative by
+    the kernel is the same convolution of an `unfused` transposition of `x`, whose own transpose,
+    the gradient, then finds the layout that it needs.
+    """
+
+    def convolve(x: Array, kernel: Array, numbers: Any) -> Array:
+        result: jax.Array = jax.lax.conv_general_dilated(
+            x, kernel, *sizes, dimension_numbers=numbers, **options
+        )
+        return result
+
+    numbers = jax.lax.conv_dimension_numbers(x.shape, kernel.shape, dimension_numbers)
+    if jax.default_backend() != "cpu":
+        return convolve(x, kernel, numbers)
+    batch, channel, *space = numbers.lhs_spec
+    last = x.ndim - 1
+    transposed = numbers._replace(lhs_spec=(last, 0, *range(1, last)))
+
+    @jax.custom_jvp
+    def convolved(x: Array, kernel: Array) -> Array:
+        return convolve(x, kernel, numbers)
+
+    @convolved.defjvp
+    def derivative(at: tuple[Array, Array], towards: tuple[Array, Array]) -> tuple[Array, Array]:
+        x, kernel = at
+        of_x, of_kernel = towards
+        y = jax.lax.optimization_barrier(x.transpose(channel, *space, batch))
+        by_kernel = convolve(y, of_kernel, transposed)
+        return convolved(x, kernel), convolve(of_x, kernel, numbers) + by_kernel
+
+    result: jax.Array = convolved(x, kernel)
+    return result
+
+
+# Recurrence.
+
+
+def recurrence(
+    step: Callable[..., tuple[Any, Any]],
+    kernels: tuple[tuple[Array, ...], ...],
+    inputs: tuple[Float[Array, "T B _"], ...],
+    fixed: Any,
+    state: tuple[Float[Array, "B D"], ...],
+    *,
+    narrow: bool = False,
+    reverse: bool = False,
+) -> tuple[Float[Array, "T B D"], tuple[Float[Array, "B D"], ...]]:
+    """A loop over time whose steps multiply with kernels: the outputs, and the last state.
+
+    Plain form:
+
+        def body(state, at):
+            state, _ = step(kernels, *at, state)
+            return state, state[-1]
+
+        last, outputs = jax.lax.scan(body, state, (inputs, fixed), reverse=reverse)
+
+    JAX adds to the gradient of each kernel at every step, a pass over [D, O] in memory. Since the
+    product with a kernel is added to an input, both have the same derivative: here the backward
+    loop gives that of the inputs, and a kernel's gradient is one product after it.
+
+    Args:
+      step: kernels, inputs and `fixed` of one step, state -> the next state, and for each kernel
+        the operand [B, D] that was multiplied with it. Of that product and of the input at the same
+        place only the sum may be used.
+      kernels: the arrays of each; the first is differentiated, [D, O].
+      inputs: one for each kernel, [T, B, O].
+      fixed: arrays [T, …] that are not differentiated, or None.
+      state: that before the first step; the last part of a state is the step's output.
+      narrow: whether the step's products are `bfloat16_product`s, without forward mode.
+      reverse: begin at the end.
+    """
+
+    def loop(kernels: Any, inputs: Any, state: Any) -> Any:
+        def body(state: Any, at: Any) -> Any:
+            state, operands = step(kernels, *at, state)
+            return state, (state[-1], operands)
+
+        last, (outputs, operands) = jax.lax.scan(body, state, (inputs, fixed), reverse=reverse)
+        return (outputs, last), operands
+
+    @jax.custom_jvp
+    def run(kernels: Any, inputs: Any, state: Any) -> Any:
+        return loop(kernels, inputs, state)[0]
+
+    @run.defjvp
+    def derivative(at: Any, towards: Any) -> Any:
+        kernels, inputs, state = at
+        of_kernels, of_inputs, of_state = towards
+        results, along, operands = jax.linearize(
+            functools.partial(loop, kernels), inputs, state, has_aux=True
+        )
+        moved = tuple(
+            of_input + by_kernel(operand, kernel, of_kernel)
+            for of_input, operand, (kernel, *_), (of_kernel, *_) in zip(
+                of_inputs, operands, kernels, of_kernels, strict=True
+            )
+        )
+        return results, along(moved, of_state)
+
+    def by_kernel(operand: Array, kernel: Array, of_kernel: Array) -> Array:
+        rows = operand.reshape(-1, operand.shape[-1])
+        product: Array
+        if narrow:
+            # Transposed by JAX, a narrow product would round the kernel's gradient to bfloat16.
+            product = jax.custom_derivatives.linear_call(
+                lambda fixed, of_kernel: _narrow(fixed[0], of_kernel, (1, 0)),
+                lambda fixed, gradient: bfloat16_kernel_gradient(fixed[0], gradient, fixed[1]),
+                (rows, kernel),
+                of_kernel,
+            )
+        else:
+            product = rows @ of_kernel
+        return product.reshape(*operand.shape[:-1], -1)
+
+    outputs, last = run(kernels, inputs, state)
+    return outputs, last

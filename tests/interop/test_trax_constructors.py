@@ -73,7 +73,7 @@ def test_the_recurrent_models_have_trax_s_defaults():
     config = trax.config("LSTMSeq2SeqAttn", n_attention_heads=4)
     assert (config.vocab_size, config.target_vocab_size, config.d_model) == (256, 256, 512)
     assert (config.num_encoder_layers, config.num_decoder_layers, config.num_heads) == (2, 2, 4)
-    assert config.read_padding and not config.bidirectional
+    assert config.trax.encode_padding and not config.bidirectional
     config = trax.config("LSTMTagger", vocab_size=9, d_model=4, n_classes=3)
     assert (config.vocab_size, config.d_model, config.num_classes) == (9, 4, 3)
     assert config.pad_id is None and not config.bidirectional
@@ -82,11 +82,11 @@ def test_the_recurrent_models_have_trax_s_defaults():
 def test_the_resnets_have_trax_s_defaults():
     config = trax.config("Resnet50", non_linearity="tl.Gelu", mode="train")
     assert (config.width, config.num_classes, config.stage_sizes) == (64, 1001, (3, 4, 6, 3))
-    assert (config.norm_momentum, config.pool_window, config.stride_on) == (0.999, 7, "1x1")
-    assert (config.activation, config.zero_init, config.trax_layers) == ("gelu", False, True)
+    assert (config.norm_momentum, config.trax.pool_window) == (0.999, 7)
+    assert (config.activation, config.zero_init) == ("gelu", False)
     config = trax.parse_call("WideResnet(widen_factor=4)")
     assert (config.num_blocks, config.widen_factor, config.num_classes) == (3, 4, 10)
-    assert (config.norm_momentum, config.pool_window, config.trax_groups) == (0.9, 8, True)
+    assert (config.norm_momentum, config.trax.pool_window) == (0.9, 8)
 
 
 def test_the_reformers_have_trax_s_defaults():

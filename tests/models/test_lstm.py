@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import jax
+import jax.flatten_util
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -13,13 +14,10 @@ from zoo import decoding
 from zoo.config import ConfigError
 from zoo.decoding import Beam, Sampling
 from zoo.models import dense
-from zoo.models.lstm import (
-    LSTMClassifierConfig,
-    LSTMTaggerConfig,
-    RecurrentLMConfig,
-)
-from zoo.models.recurrent import Recurrent
+from zoo.models.lstm import LSTMClassifierConfig, LSTMTaggerConfig
+from zoo.models.recurrent import RecurrentLayer, RecurrentLMConfig
 from zoo.models.seq2seq import LSTMSeq2SeqConfig
+from zoo.models.trax.lstm import LSTMSeq2SeqQuirks
 from zoo.storage import weights
 
 RANDOM = np.random.default_rng(0)
@@ -53,7 +51,7 @@ def sigmoid(x):
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 def test_a_layer_computes_its_equations_in_either_direction(cell):
-    layer = Recurrent(cell, 3)
+    layer = RecurrentLayer(cell, 3)
     x, state = RANDOM.normal(size=(5, 2, 4)), [RANDOM.normal(size=(2, 3)) for _ in range(2)]
     state = state if cell == "lstm" else state[:1]
     inputs = jnp.asarray(x, jnp.float32), tuple(jnp.asarray(part, jnp.float32) for part in state)
@@ -85,7 +83,7 @@ def test_a_layer_computes_its_equations_in_either_direction(cell):
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 def test_gradients_are_those_of_the_plain_loop(cell):
-    layer = Recurrent(cell, 3)
+    layer = RecurrentLayer(cell, 3)
     x = jnp.asarray(RANDOM.normal(size=(6, 2, 4)), jnp.float32)
     real = jnp.asarray([[True, True]] * 4 + [[True, False]] * 2)
     variables = layer.init(jax.random.key(0), x, layer.zeros(2))
@@ -198,10 +196,13 @@ def test_padding_changes_no_answer(config):
     nothing = apply(variables, jnp.zeros_like(tokens), *more)
     assert np.isfinite(nothing).all()
     if config is SEQ2SEQ:  # as trax, on demand
-        moved = dataclasses.replace(config, read_padding=True, bidirectional=False)
+        quirks = LSTMSeq2SeqQuirks(encode_padding=True)
+        moved = dataclasses.replace(config, trax=quirks, bidirectional=False)
+        assert dataclasses.replace(moved, bidirectional=True).reads_padding
+        assert not moved.reads_padding
         module, variables = variables_of(moved)
         a, b = (module.apply(variables, each, *more) for each in (tokens, padded))
-        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)  # behind the end it reads nothing
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)  # after the end nothing is read
         front = jnp.pad(tokens, ((0, 0), (3, 0)))
         assert np.abs(module.apply(variables, front, *more) - a).max() > 1e-3
 
@@ -262,3 +263,32 @@ def test_bfloat16_gradients_are_close_to_float32():
 def test_heads_that_do_not_divide_the_width_are_refused():
     with pytest.raises(ConfigError, match="d_model=6 must be a multiple of num_heads=4"):
         LSTMSeq2SeqConfig(d_model=6, num_heads=4)
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_forward_mode_differentiation_agrees_with_the_gradient(cell):
+    """A tangent, and by forward over reverse a product with the Hessian, beside a difference."""
+    module, variables = variables_of(dataclasses.replace(LM, cell=cell))
+    tokens = tokens_of(2, 5)
+    towards = jax.tree.map(lambda p: jnp.asarray(RANDOM.normal(size=p.shape), p.dtype), variables)
+
+    @jax.jit
+    def run(variables, towards):
+        def loss(variables):
+            return jax.nn.log_softmax(module.apply(variables, tokens))[..., 3].mean()
+
+        gradient = jax.grad(loss)
+        beside = jax.tree.map(lambda p, t: p + 1e-3 * t, variables, towards)
+        return (
+            jax.jvp(loss, (variables,), (towards,))[1],
+            jax.jvp(gradient, (variables,), (towards,))[1],
+            gradient(variables),
+            gradient(beside),
+        )
+
+    along, product, gradient, beside = run(variables, towards)
+    flat = jax.flatten_util.ravel_pytree
+    np.testing.assert_allclose(along, flat(gradient)[0] @ flat(towards)[0], rtol=1e-4)
+    difference = (flat(beside)[0] - flat(gradient)[0]) / 1e-3
+    product = flat(product)[0]
+    assert np.linalg.norm(product - difference) < 0.02 * np.linalg.norm(difference)

@@ -6,6 +6,7 @@ import dataclasses
 import json
 
 import jax
+import jax.flatten_util
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -101,35 +102,47 @@ def test_sizes_are_those_of_the_papers_and_of_other_libraries(name):
     assert sum("shortcut" not in name for name in names) == layers
 
 
-def test_symmetric_padding_is_that_of_other_libraries(key):
+def layers(**fields):
+    """A module that only makes layers, for convolutions and normalisations by themselves."""
+    from flax import linen as nn
+
+    from zoo.models.resnet import ImageModule
+
+    class Norm(ImageModule):
+        @nn.compact
+        def __call__(self, x, *, train):
+            return self.norm(x, train, name="norm")
+
+    return Norm(small(**fields))
+
+
+def test_padding_is_that_of_other_libraries_and_with_trax_s_quirks_that_of_trax(key):
     """The first value of a 3 x 3 convolution with stride 2 is centred on the first pixel."""
-    from zoo.models.convolution import Conv, max_pool
+    from zoo.models.resnet import ResNet
+    from zoo.models.trax.resnet import ResNetQuirks, TraxResNet
 
     x = jnp.arange(36.0).reshape(1, 6, 6, 1)
-    variables = {"params": {"kernel": jnp.zeros((3, 3, 1, 1)).at[1, 1].set(1.0)}}
-    found = {
-        padding: Conv(1, 3, 2, padding).apply(variables, x)[0, :, :, 0]
-        for padding in ("symmetric", "same", "valid")
-    }
-    np.testing.assert_array_equal(found["symmetric"], x[0, ::2, ::2, 0])
-    np.testing.assert_array_equal(found["same"], x[0, 1::2, 1::2, 0])
-    np.testing.assert_array_equal(found["valid"], x[0, 1:-2:2, 1:-2:2, 0])
-    assert max_pool(x, 3, 2, "symmetric")[0, 0, 0, 0] == 7
-    assert max_pool(x, 3, 2, "valid").shape == (1, 2, 2, 1)
+    kernel = jnp.zeros((3, 3, 1, 1)).at[1, 1].set(1.0)
+    ours, trax = ResNet(small()), TraxResNet(small(trax=ResNetQuirks()))
+    found = ours.conv(1, 3, 2, name="conv").apply({"params": {"kernel": kernel}}, x)
+    np.testing.assert_array_equal(found[0, :, :, 0], x[0, ::2, ::2, 0])
+    params = {"kernel": kernel, "bias": jnp.full(1, 0.5)}
+    found = trax.conv(1, 3, 2, name="conv").apply({"params": params}, x)
+    np.testing.assert_array_equal(found[0, :, :, 0], x[0, 1::2, 1::2, 0] + 0.5)
+    assert ours.max_pool(x)[0, 0, 0, 0] == 7
+    assert trax.max_pool(x).shape == (1, 2, 2, 1)
 
 
 def test_batch_norm_normalises_and_keeps_biased_running_statistics(key):
-    from zoo.models.convolution import BatchNorm
-
     x = 3 + 2 * jax.random.normal(key(), (4, 5, 6, 2))
-    norm = BatchNorm(momentum=0.75)
+    norm = layers(norm_momentum=0.75)
     variables = norm.init(key(), x, train=False)
     y, changed = norm.apply(variables, x, train=True, mutable=["batch_stats"])
     np.testing.assert_allclose(y.mean(axis=(0, 1, 2)), [0, 0], atol=1e-5)
     np.testing.assert_allclose(y.var(axis=(0, 1, 2)), [1, 1], atol=1e-4)
-    mean, var = changed["batch_stats"]["mean"], changed["batch_stats"]["var"]
-    np.testing.assert_allclose(mean, 0.25 * x.mean(axis=(0, 1, 2)), rtol=1e-5)
-    np.testing.assert_allclose(var, 0.75 + 0.25 * x.var(axis=(0, 1, 2)), rtol=1e-5)
+    changed = changed["batch_stats"]["norm"]
+    np.testing.assert_allclose(changed["mean"], 0.25 * x.mean(axis=(0, 1, 2)), rtol=1e-5)
+    np.testing.assert_allclose(changed["var"], 0.75 + 0.25 * x.var(axis=(0, 1, 2)), rtol=1e-5)
     still, unchanged = norm.apply(variables, x, train=False, mutable=["batch_stats"])
     np.testing.assert_allclose(still, x, rtol=1e-4)
     assert jax.tree.all(
@@ -137,13 +150,44 @@ def test_batch_norm_normalises_and_keeps_biased_running_statistics(key):
     )
 
 
-def test_a_constant_channel_of_large_values_has_no_negative_variance():
-    from zoo.models.convolution import BatchNorm
-
+def test_a_constant_channel_of_large_values_has_no_negative_variance(key):
     x = jnp.full((3, 3, 3, 1), 12345.678)
-    variables = BatchNorm().init(jax.random.key(0), x, train=False)
-    y, _ = BatchNorm().apply(variables, x, train=True, mutable=["batch_stats"])
+    variables = layers().init(key(), x, train=False)
+    y, _ = layers().apply(variables, x, train=True, mutable=["batch_stats"])
     assert jnp.isfinite(y).all()
+
+
+def test_forward_mode_differentiation_agrees_with_the_gradient(key):
+    """A tangent, and by forward over reverse a product with the Hessian, beside a difference."""
+    config = small(activation="tanh")
+    x = jax.random.normal(key(), (4, 8, 8, 3))
+    variables = jax.jit(config.build().init)(key(), x)
+    towards = jax.tree.map(lambda p: jax.random.normal(key(), p.shape), variables["params"])
+
+    @jax.jit
+    def run(params, towards):
+        def loss(params):
+            logits, _ = config.build().apply(
+                {**variables, "params": params}, x, train=True, mutable=["batch_stats"]
+            )
+            return jax.nn.log_softmax(logits)[:, 0].mean()
+
+        gradient = jax.grad(loss)
+        beside = jax.tree.map(lambda p, t: p + 1e-3 * t, params, towards)
+        return (
+            jax.jvp(loss, (params,), (towards,))[1],
+            jax.jvp(gradient, (params,), (towards,))[1],
+            gradient(params),
+            gradient(beside),
+        )
+
+    along, product, gradient, beside = run(variables["params"], towards)
+    pairs = zip(jax.tree.leaves(gradient), jax.tree.leaves(towards), strict=True)
+    np.testing.assert_allclose(along, sum(jnp.vdot(g, t) for g, t in pairs), rtol=1e-3)
+    flat = jax.flatten_util.ravel_pytree
+    difference = (flat(beside)[0] - flat(gradient)[0]) / 1e-3
+    product = flat(product)[0]
+    assert np.linalg.norm(product - difference) < 0.02 * np.linalg.norm(difference)
 
 
 def test_one_image_trains_where_it_has_several_positions_left(key):
@@ -186,7 +230,7 @@ def test_the_shortcuts_for_cifar_have_no_parameters(key):
     np.testing.assert_array_equal(y[..., 4:], 0)
 
 
-def test_images_of_any_size_fit_without_a_pool_window(key):
+def test_images_of_any_size_fit(key):
     config = small()
     variables = config.build().init(key(), jnp.zeros((1, 8, 8, 3)))
     assert config.build().apply(variables, jnp.zeros((2, 11, 5, 3))).shape == (2, 3)
@@ -269,3 +313,15 @@ def test_a_wide_block_without_its_convolutions_is_its_shortcut(key):
     means = activated(y).mean(axis=(1, 2))
     expected = means @ params["head"]["kernel"] + params["head"]["bias"][None]
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_window_larger_than_what_is_left_of_the_image_is_refused():
+    from zoo.config import ConfigError
+    from zoo.models.trax.resnet import ResNetQuirks
+
+    with pytest.raises(ConfigError) as error:
+        small(input_shape=(16, 8, 2), trax=ResNetQuirks()).variable_shapes()
+    assert str(error.value) == (
+        "trax.pool_window is 7, and 8 x 4 positions are left of the image; make the window smaller "
+        "or the images larger"
+    )

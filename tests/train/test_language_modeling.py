@@ -14,7 +14,7 @@ from helpers import random_variables
 
 import zoo
 from zoo.config import ConfigError
-from zoo.models.lstm import RecurrentLMConfig
+from zoo.models.recurrent import RecurrentLMConfig
 from zoo.models.reformer.models import reformer_lm_tiny
 from zoo.models.reformer.self_attention import SelfAttentionConfig
 from zoo.models.transformer import TransformerLMConfig

@@ -110,7 +110,7 @@ def _rnn_lm(
     rnn_cell_d_state_multiplier: int = 2,
     dropout: float = 0.1,
 ) -> ModelConfig:
-    from zoo.models.lstm import RecurrentLMConfig
+    from zoo.models.recurrent import RecurrentLMConfig
 
     cell = rnn_cell.rpartition(".")[2]
     if cell not in CELLS:
@@ -134,7 +134,7 @@ def _rnn_lm(
 
 
 def _gru_lm(vocab_size: int = 256, *, d_model: int = 512, n_layers: int = 1) -> ModelConfig:
-    from zoo.models.lstm import RecurrentLMConfig
+    from zoo.models.recurrent import RecurrentLMConfig
 
     return RecurrentLMConfig(
         vocab_size=vocab_size, d_model=d_model, num_layers=n_layers, cell="gru", dropout_rate=0.0
@@ -152,6 +152,7 @@ def _lstm_seq2seq(
     attention_dropout: float = 0.0,
 ) -> ModelConfig:
     from zoo.models.seq2seq import LSTMSeq2SeqConfig
+    from zoo.models.trax.lstm import LSTMSeq2SeqQuirks
 
     return LSTMSeq2SeqConfig(
         vocab_size=input_vocab_size,
@@ -162,7 +163,7 @@ def _lstm_seq2seq(
         num_heads=n_attention_heads,
         attention_dropout_rate=attention_dropout,
         dropout_rate=0.0,
-        read_padding=True,
+        trax=LSTMSeq2SeqQuirks(encode_padding=True),
     )
 
 
@@ -210,6 +211,7 @@ def _resnet50(
     non_linearity: str = "Relu",
 ) -> ModelConfig:
     from zoo.models.resnet import ResNetConfig
+    from zoo.models.trax.resnet import ResNetQuirks
 
     if norm.rpartition(".")[2] != "BatchNorm":
         raise ConfigError(f"Resnet50.norm is {norm!r}; the zoo has only BatchNorm")
@@ -218,10 +220,8 @@ def _resnet50(
         num_classes=n_output_classes,
         activation=activation(non_linearity),
         norm_momentum=0.999,
-        pool_window=7,
-        stride_on="1x1",
         zero_init=False,
-        trax_layers=True,
+        trax=ResNetQuirks(),
     )
 
 
@@ -233,15 +233,14 @@ def _wide_resnet(
     bn_momentum: float = 0.9,
 ) -> ModelConfig:
     from zoo.models.resnet import WideResNetConfig
+    from zoo.models.trax.resnet import WideResNetQuirks
 
     return WideResNetConfig(
         num_blocks=n_blocks,
         widen_factor=widen_factor,
         num_classes=n_output_classes,
         norm_momentum=bn_momentum,
-        pool_window=8,
-        trax_layers=True,
-        trax_groups=True,
+        trax=WideResNetQuirks(),
     )
 
 

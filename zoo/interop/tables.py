@@ -234,9 +234,9 @@ def _images(stride: int) -> Callable[[Any, Sequence[Array]], dict[str, Any]]:
     def sizes(config: Any, arrays: Sequence[Array]) -> dict[str, Any]:
         known: dict[str, Any] = {"num_classes": len(arrays[-1])}
         features = arrays[-3].shape[-1] if len(arrays) > 2 and arrays[-3].ndim else 0
-        if config.pool_window and features and arrays[0].ndim == 4:
+        if config.trax and features and arrays[0].ndim == 4:
             windows = math.isqrt(len(arrays[-2]) // features) if arrays[-2].ndim else 0
-            side = stride * (windows + config.pool_window - 1)
+            side = stride * (windows + config.trax.pool_window - 1)
             known["input_shape"] = (side, side, arrays[0].shape[2])
         return known
 

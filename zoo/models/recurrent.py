@@ -1,86 +1,94 @@
-"""Recurrent layers: the LSTM and the GRU, over whole sequences and a step at a time.
+"""Recurrent networks: LSTM and GRU layers, and the language model made of them.
 
-What a layer makes of its inputs does not depend on its state, so it is one product over the whole
-sequence; the loop over time has the products with the state and nothing else that is large. In the
-backward pass the loop carries the gradient of the state, and the gradient of a recurrent kernel is
-one product after it.
+`lstm.py` has the classifier and the tagger, `seq2seq.py` translation; `base.py` explains how models
+decode and carry their state. The products with the inputs of all steps are one product before the
+loop over time, which only multiplies the state. A loop takes its steps from the first axis, so time
+comes before the batch in here.
 
-Time stands before the batch in here: a loop takes its steps from the first axis.
-
-Shapes: `T` steps, `B` batch, `I` inputs, `D` units.
+Shapes: `T` steps, `B` batch, `I` inputs, `D` units of a layer, `V` vocabulary; in decoding `N` and
+`M` beams.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Bool, Float
+from flax import struct
+from jaxtyping import Array, Bool, Float, Int
 
-from zoo import xla
+from zoo import registry, xla
+from zoo.models.base import TokenConfig
 from zoo.models.dense import Precision, Weights, multiply
-from zoo.models.layers import dense
+from zoo.models.layers import Dropout, dense, embedding
 
 CellName = Literal["lstm", "gru"]
 
 State = tuple[Float[Array, "B D"], ...]
-"""What a cell knows of the steps so far: (c, h) of an LSTM, (h,) of a GRU. The output is last."""
+"""The memory of a layer: (c, h) of an LSTM, (h,) of a GRU. The last part is the output."""
 
-Product = Callable[[Float[Array, "B D"]], Float[Array, "B _"]]
-"""Multiplies a part of the state with a recurrent kernel."""
-
-
-class Cell(NamedTuple):
-    """One step of a recurrence."""
-
-    projections: dict[str, int]
-    """Name and width, in units, of each sum of a product with the input and one with the state."""
-    states: int
-    """How many arrays the state has."""
-    step: Callable[[Sequence[Float[Array, "B _"]], Sequence[Product], State], State]
-    """Products with the input, those with the state yet to be made, state -> next state."""
+Arrays = tuple[Array, ...]
+Kernels = tuple[Weights, ...]
 
 
-def lstm_step(inputs: Sequence[Array], products: Sequence[Product], state: State) -> State:
+# Cells: recurrent kernels, x W + b of a step, state -> next state, and what each kernel multiplied.
+
+
+def lstm(dtype: Precision, kernels: Kernels, inputs: Arrays, state: State) -> tuple[State, Arrays]:
     """Hochreiter & Schmidhuber (1997), with the forget gate of Gers et al. (2000).
 
     i, j, f, o = x W + h R + b
     c' = sigmoid(f) c + sigmoid(i) tanh(j)
     h' = sigmoid(o) tanh(c')
     """
-    cell, hidden = state
-    i, j, f, o = jnp.split(inputs[0] + products[0](hidden), 4, axis=-1)
+    (kernel,), (gates,), (cell, hidden) = kernels, inputs, state
+    i, j, f, o = jnp.split(gates + multiply(hidden, kernel, dtype), 4, axis=-1)
     cell = nn.sigmoid(f) * cell + nn.sigmoid(i) * jnp.tanh(j)
-    return cell, nn.sigmoid(o) * jnp.tanh(cell)
+    return (cell, nn.sigmoid(o) * jnp.tanh(cell)), (hidden,)
 
 
-def gru_step(inputs: Sequence[Array], products: Sequence[Product], state: State) -> State:
-    """Cho et al. (2014), section 2.3, whose z is u here.
+def gru(dtype: Precision, kernels: Kernels, inputs: Arrays, state: State) -> tuple[State, Arrays]:
+    """Cho et al. (2014), section 2.3, where u is called z.
 
     u, r = sigmoid(x W + h R + b)
     h' = u h + (1 - u) tanh(x V + (r h) S + d)
     """
-    (hidden,) = state
-    u, r = jnp.split(nn.sigmoid(inputs[0] + products[0](hidden)), 2, axis=-1)
-    candidate = jnp.tanh(inputs[1] + products[1](r * hidden))
-    return (u * hidden + (1 - u) * candidate,)
+    (of_gates, of_candidate), (gates, candidate), (hidden,) = kernels, inputs, state
+    u, r = jnp.split(nn.sigmoid(gates + multiply(hidden, of_gates, dtype)), 2, axis=-1)
+    reset = r * hidden
+    candidate = jnp.tanh(candidate + multiply(reset, of_candidate, dtype))
+    return (u * hidden + (1 - u) * candidate,), (hidden, reset)
+
+
+class Cell(NamedTuple):
+    """A kind of recurrent layer."""
+
+    step: Callable[[Precision, Kernels, Arrays, State], tuple[State, Arrays]]
+    projections: dict[str, int]
+    """Name and width, in multiples of D, of each x W + h R + b."""
+    states: int
+    """Number of arrays of the state."""
 
 
 CELLS: dict[CellName, Cell] = {
-    "lstm": Cell({"gates": 4}, 2, lstm_step),
-    "gru": Cell({"gates": 2, "candidate": 1}, 1, gru_step),
+    "lstm": Cell(lstm, {"gates": 4}, 2),
+    "gru": Cell(gru, {"gates": 2, "candidate": 1}, 1),
 }
 
 
-class Recurrent(nn.Module):
-    """A layer of D units: inputs [T, B, I] and a state -> outputs [T, B, D] and the last state.
+# Layers.
 
-    Parameters: for each projection of the cell `input_NAME` (kernel [I, O] and bias [O]) and
-    `recurrent_NAME` (kernel [D, O]).
+
+class RecurrentLayer(nn.Module):
+    """A layer of `features` units, D.
+
+    Parameters: for each projection of the cell `input_NAME` (`kernel` [I, O], `bias` [O]) and
+    `recurrent_NAME` (`kernel` [D, O]), float32; in int8 kernels are as in `dense`.
     """
 
     cell: CellName
@@ -88,12 +96,11 @@ class Recurrent(nn.Module):
     dtype: Precision = "float32"
 
     def setup(self) -> None:
-        sizes = {
-            name: width * self.features for name, width in CELLS[self.cell].projections.items()
-        }
+        widths = CELLS[self.cell].projections.items()
+        sizes = {name: width * self.features for name, width in widths}
         bias = _forget_bias if self.cell == "lstm" else nn.initializers.zeros
         self.input = {name: dense(size, self.dtype, bias_init=bias) for name, size in sizes.items()}
-        self.recurrent = {name: _Kernel(size, self.dtype) for name, size in sizes.items()}
+        self.recurrent = {name: RecurrentKernel(size, self.dtype) for name, size in sizes.items()}
 
     def __call__(
         self,
@@ -103,37 +110,46 @@ class Recurrent(nn.Module):
         *,
         reverse: bool = False,
     ) -> tuple[Float[Array, "T B D"], State]:
-        """The output at each step, and the state after the last.
+        """The output of each step, and the state after the last one; float32.
 
         Args:
           x: inputs.
-          state: that before the first step; see `zeros`.
-          real: False at padding, where the state does not move; None for no padding.
-          reverse: begin at the end. Outputs stand where their inputs do.
+          state: the state before the first step.
+          real: False at padding, where the state does not change; None if there is no padding.
+          reverse: begin at the end. Each output keeps the place of its input.
         """
-        inputs = [layer(x) for layer in self.input.values()]
-        weights = [kernel(self.features) for kernel in self.recurrent.values()]
-        return _unroll(self.cell, self.dtype, reverse, weights, inputs, state, real)
+        cell = CELLS[self.cell]
+
+        def step(kernels: Kernels, inputs: Arrays, real: Array | None, state: State) -> Any:
+            new, operands = cell.step(self.dtype, kernels, inputs, state)
+            if real is not None:
+                new = jax.tree.map(lambda a, b: jnp.where(real[:, None], a, b), new, state)
+            return new, operands
+
+        inputs = tuple(projection(x) for projection in self.input.values())
+        kernels = tuple(kernel(self.features) for kernel in self.recurrent.values())
+        narrow = self.dtype == "bfloat16"
+        return xla.recurrence(step, kernels, inputs, real, state, narrow=narrow, reverse=reverse)
 
     def zeros(self, rows: int) -> State:
-        """The state before anything was read."""
+        """The state before anything was read, for `rows` rows."""
         return (jnp.zeros((rows, self.features)),) * CELLS[self.cell].states
 
 
-class _Kernel(nn.Module):
-    """The weights of a dense layer without bias, for a product inside a loop."""
+class RecurrentKernel(nn.Module):
+    """The kernel of a product with the state, as a dense layer without bias has it."""
 
     features: int
     dtype: Precision
 
     @nn.compact
     def __call__(self, width: int) -> Weights:
+        """What `multiply` takes for rows of this width."""
         if self.dtype == "int8":
-            shape = (self.features, width)
-            kernel = self.param("kernel", nn.initializers.zeros, shape, jnp.int8)
+            kernel = self.param("kernel", nn.initializers.zeros, (self.features, width), jnp.int8)
             return kernel, self.param("scale", nn.initializers.ones, (self.features,))
-        shape = (width, self.features)
-        return (self.param("kernel", nn.initializers.glorot_uniform(), shape),)
+        init = nn.initializers.glorot_uniform()
+        return (self.param("kernel", init, (width, self.features)),)
 
 
 def _forget_bias(key: Any, shape: tuple[int], dtype: Any = jnp.float32) -> Float[Array, "O"]:
@@ -141,92 +157,181 @@ def _forget_bias(key: Any, shape: tuple[int], dtype: Any = jnp.float32) -> Float
     return jnp.zeros((4, shape[0] // 4), dtype).at[2].set(1.0).reshape(shape)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
-def _unroll(
-    cell: CellName,
-    dtype: Precision,
-    reverse: bool,
-    weights: list[Weights],
-    inputs: list[Float[Array, "T B _"]],
-    state: State,
-    real: Bool[Array, "T B"] | None,
-) -> tuple[Float[Array, "T B D"], State]:
-    """The loop over time: products with the input and a state -> outputs and the last state."""
-    outputs, _, last = _loop(cell, dtype, reverse, weights, inputs, state, real)
-    return outputs, last
+@dataclass(frozen=True, kw_only=True)
+class RecurrentConfig(TokenConfig):
+    """The fields that all recurrent models have."""
+
+    d_model: int = 512
+    """Width of an embedding, and units of a layer."""
+    dropout_rate: float = 0.1
+    """Share dropped in training, of the embeddings and of each layer's outputs; nothing is dropped
+    between the steps of a layer (Zaremba et al. 2014)."""
+    dtype: Precision = "float32"
+    """Precision of products with kernels: `bfloat16` for mixed precision, `int8` for inference."""
 
 
-def _loop(
-    cell: CellName,
-    dtype: Precision,
-    reverse: bool,
-    weights: list[Weights],
-    inputs: list[Float[Array, "T B _"]],
-    state: State,
-    real: Bool[Array, "T B"] | None,
-) -> tuple[Float[Array, "T B D"], list[Float[Array, "T B D"]], State]:
-    """Outputs, what each recurrent kernel was multiplied with, and the last state."""
+class Layers(nn.Module):
+    """Recurrent layers, one above the other, with dropout after each."""
 
-    def body(state: State, at: Any) -> tuple[State, Any]:
-        inputs, real = at
-        operands: list[Array] = []
+    config: RecurrentConfig
+    number: int
+    cell: CellName = "lstm"
+    bidirectional: bool = False
+    """Whether each layer is a pair that reads from both ends, with D units each."""
 
-        def product(kernel: Weights, operand: Array) -> Array:
-            operands.append(operand)
-            return multiply(operand, kernel, dtype)
+    def setup(self) -> None:
+        sizes = self.cell, self.config.d_model, self.config.dtype
+        self.layer = [RecurrentLayer(*sizes) for _ in range(self.number)]
+        if self.bidirectional:
+            self.backward = [RecurrentLayer(*sizes) for _ in range(self.number)]
+        self.dropout = Dropout(self.config.dropout_rate)
 
-        products = [functools.partial(product, kernel) for kernel in weights]
-        new = CELLS[cell].step(inputs, products, state)
-        if real is not None:
-            new = tuple(
-                jnp.where(real[:, None], after, before)
-                for after, before in zip(new, state, strict=True)
-            )
-        return new, (new[-1], operands)
+    def __call__(
+        self,
+        x: Float[Array, "T B I"],
+        states: tuple[State, ...] | None = None,
+        real: Bool[Array, "T B"] | None = None,
+        *,
+        train: bool = False,
+    ) -> tuple[Float[Array, "T B O"], tuple[State, ...]]:
+        """The outputs of the last layer, and the last state of each layer that reads forward.
 
-    last, (outputs, operands) = jax.lax.scan(body, state, (inputs, real), reverse=reverse)
-    return outputs, operands, last
+        O is D, or 2 D where a forward and a backward output are concatenated. `states` are those
+        before the first step, None for zeros; `real` is as in `RecurrentLayer`. Training takes the
+        rng `dropout`.
+        """
+        states = self.zeros(x.shape[1]) if states is None else states
+        ends = []
+        for i, (layer, state) in enumerate(zip(self.layer, states, strict=True)):
+            outputs, end = layer(x, state, real)
+            if self.bidirectional:
+                other, _ = self.backward[i](x, state, real, reverse=True)
+                outputs = jnp.concatenate([outputs, other], axis=-1)
+            x = self.dropout(outputs, train=train)
+            ends.append(end)
+        return x, tuple(ends)
 
-
-def _forward(
-    cell: CellName,
-    dtype: Precision,
-    reverse: bool,
-    weights: list[Weights],
-    inputs: list[Array],
-    state: State,
-    real: Array | None,
-) -> Any:
-    def differentiable(inputs: list[Array], state: State) -> Any:
-        outputs, operands, last = _loop(cell, dtype, reverse, weights, inputs, state, real)
-        return (outputs, last), operands
-
-    results, pull_back, operands = jax.vjp(differentiable, inputs, state, has_aux=True)
-    return results, (pull_back, operands, weights)
+    def zeros(self, rows: int) -> tuple[State, ...]:
+        """The states before anything was read."""
+        return tuple(layer.zeros(rows) for layer in self.layer)
 
 
-def _backward(cell: CellName, dtype: Precision, reverse: bool, saved: Any, gradients: Any) -> Any:
-    pull_back, operands, weights = saved
-    inputs, state = pull_back(gradients)
-    # A kernel's product is added to one with the input, so both have the same gradient.
-    kernels = [
-        (_kernel_gradient(operand, gradient, kernel, dtype),)
-        for operand, gradient, (kernel,) in zip(operands, inputs, weights, strict=True)
-    ]
-    return kernels, inputs, state, None
+# Decoding. The beams of all texts are rows of a batch there.
 
 
-def _kernel_gradient(
-    operand: Float[Array, "T B D"],
-    gradient: Float[Array, "T B O"],
-    kernel: Float[Array, "D O"],
-    dtype: Precision,
-) -> Float[Array, "D O"]:
-    rows = operand.reshape(-1, operand.shape[-1])
-    gradients = gradient.reshape(-1, gradient.shape[-1])
-    if dtype == "bfloat16":
-        return xla.bfloat16_kernel_gradient(rows, gradients, kernel)
-    return rows.T @ gradients
+@struct.dataclass
+class Cache:
+    """The state of each layer, for each beam."""
+
+    layers: tuple[tuple[Float[Array, "B N D"], ...], ...]
+
+    def reorder(self, parents: Int[Array, "B M"]) -> Cache:
+        """The cache in which beam m has the history of beam `parents[:, m]`."""
+
+        parents = parents[..., None]
+        pick = functools.partial(jnp.take_along_axis, indices=parents, axis=1)
+        return replace(self, layers=jax.tree.map(pick, self.layers))
 
 
-_unroll.defvjp(_forward, _backward)
+def beams_to_rows(tree: Any) -> Any:
+    """Each array [B, N, X] as [B · N, X]."""
+    return jax.tree.map(lambda x: x.reshape(-1, x.shape[-1]), tree)
+
+
+def rows_to_beams(tree: Any, beams: int) -> Any:
+    """Each array [B · N, X] as [B, N, X]."""
+    return jax.tree.map(lambda x: x.reshape(-1, beams, x.shape[-1]), tree)
+
+
+# Language model.
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecurrentLMConfig(RecurrentConfig):
+    """Tokens [B, T] -> logits [B, T, V] of each token given those before it."""
+
+    cell: CellName = "lstm"
+    """Kind of the layers."""
+    num_layers: int = 2
+    """Layers, one above the other."""
+
+    @property
+    def carries_state(self) -> bool:
+        """See `ModelConfig`."""
+        return True
+
+    def build(self) -> RecurrentLM:
+        return RecurrentLM(self)
+
+
+class Carry(NamedTuple):
+    """The state of a language model between two pieces of a text."""
+
+    layers: tuple[State, ...]
+    previous: Int[Array, "B"]
+    """The last token; 0 before the first."""
+
+
+class RecurrentLM(nn.Module):
+    """The module of `RecurrentLMConfig` (trax: `RNNLM`, `GRULM`)."""
+
+    config: RecurrentLMConfig
+
+    def setup(self) -> None:
+        config = self.config
+        self.embedding = embedding(config)
+        self.dropout = Dropout(config.dropout_rate)
+        self.layers = Layers(config, config.num_layers, config.cell)
+        self.logits = dense(config.size_of("vocab_size"), config.dtype)
+
+    def __call__(self, tokens: Int[Array, "B T"], *, train: bool = False) -> Float[Array, "B T V"]:
+        """Float32 logits of each token given those before it, for texts of any length.
+
+        The model shifts the tokens itself. Training takes the rng `dropout`.
+        """
+        return self.unroll(tokens, self.begin(tokens.shape[0]), train=train)[0]
+
+    def begin(self, batch: int) -> Carry:
+        """The state before a text, for B rows."""
+        return Carry(self.layers.zeros(batch), jnp.zeros((batch,), jnp.int32))
+
+    def unroll(
+        self, tokens: Int[Array, "B T"], carry: Carry, *, train: bool = False
+    ) -> tuple[Float[Array, "B T V"], Carry]:
+        """The logits of each token of the next piece of a text, and the state after it."""
+        read = jnp.concatenate([carry.previous[:, None], tokens], axis=1)
+        x = self.dropout(self.embedding(read[:, :-1].T), train=train)
+        x, layers = self.layers(x, carry.layers, train=train)
+        return self.logits(x.swapaxes(0, 1)), Carry(layers, read[:, -1])
+
+    def start(self, source: int, length: int) -> Cache:
+        """See `base.Decoder`. The cache takes any number of tokens."""
+        return Cache(rows_to_beams(self.layers.zeros(source), 1))
+
+    def extend(
+        self, tokens: Int[Array, "B N T"], cache: Cache
+    ) -> tuple[Float[Array, "B N V"], Cache]:
+        """See `base.Decoder`."""
+        beams = tokens.shape[1]
+        x = self.embedding(beams_to_rows(tokens).T)
+        x, layers = self.layers(x, beams_to_rows(cache.layers))
+        logits = rows_to_beams(self.logits(x[-1]), beams)
+        return logits, Cache(rows_to_beams(layers, beams))
+
+
+@registry.models.register
+def lstm_lm() -> RecurrentLMConfig:
+    """trax's defaults of `RNNLM`."""
+    return RecurrentLMConfig()
+
+
+@registry.models.register
+def lstm_lm_tiny() -> RecurrentLMConfig:
+    """For tests and toy tasks."""
+    return RecurrentLMConfig(d_model=64)
+
+
+@registry.models.register
+def gru_lm() -> RecurrentLMConfig:
+    """trax's defaults of `GRULM`."""
+    return RecurrentLMConfig(cell="gru", num_layers=1, dropout_rate=0.0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from zoo import registry
-from zoo.models.lstm import RecurrentLMConfig
+from zoo.models.recurrent import RecurrentLMConfig
 from zoo.models.reformer.lsh_attention import LSHAttentionConfig
 from zoo.models.reformer.models import ReformerLMConfig, reformer_lm_long
 from zoo.models.transformer import TransformerLMConfig
