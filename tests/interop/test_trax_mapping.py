@@ -1,4 +1,4 @@
-"""Arrays by name: MLP and bag of embeddings against trax, the Transformer's table on a stand-in."""
+"""Arrays by name: MLP and bag of embeddings against trax, and the Transformer's table."""
 
 from __future__ import annotations
 
@@ -19,45 +19,13 @@ D, F, V, L = 4, 6, 5, 8
 """Sizes of a Transformer of one block a side."""
 
 
-@dataclass(frozen=True)
-class TransformerConfig:
-    """What `to_variables` asks of the real one, with the shapes written out."""
+def small(**fields):
+    """The config of a Transformer with the sizes above."""
+    from zoo.models.transformer import TransformerConfig
 
-    vocab_size: int | None = V
-    target_vocab_size: int | None = None
-    num_encoder_layers: int = 1
-    num_decoder_layers: int = 1
-    max_len: int = L
-
-    def variable_shapes(self):
-        shapes = {"embedding/embedding": (self.vocab_size, D)}
-        if self.target_vocab_size is not None:
-            shapes["target_embedding/embedding"] = (self.target_vocab_size, D)
-        for side, number in (
-            ("encoder", self.num_encoder_layers),
-            ("decoder", self.num_decoder_layers),
-        ):
-            attentions = ["attention", *(["cross_attention"] if side == "decoder" else [])]
-            shapes |= {f"{side}/positions": (self.max_len, D)} | norm(f"{side}/norm")
-            for block in (f"{side}/block_{index}" for index in range(number)):
-                for attention in attentions:
-                    shapes |= norm(f"{block}/{attention}_norm")
-                    for projection in ("query", "key", "value", "out"):
-                        shapes |= dense(f"{block}/{attention}/{projection}", D, D)
-                shapes |= norm(f"{block}/mlp_norm")
-                shapes |= dense(f"{block}/mlp/up", D, F) | dense(f"{block}/mlp/down", F, D)
-        shapes |= dense("logits", D, self.target_vocab_size or self.vocab_size)
-        return weights.unflatten(
-            {f"params/{name}": jax.ShapeDtypeStruct(s, jnp.float32) for name, s in shapes.items()}
-        )
-
-
-def norm(path):
-    return {f"{path}/scale": (D,), f"{path}/bias": (D,)}
-
-
-def dense(path, size, width):
-    return {f"{path}/kernel": (size, width), f"{path}/bias": (width,)}
+    sizes = {"vocab_size": V, "d_model": D, "d_ff": F, "num_heads": 1, "max_len": L}
+    layers = {"num_encoder_layers": 1, "num_decoder_layers": 1}
+    return TransformerConfig(**(sizes | layers | fields))
 
 
 BLOCK = [(D,), (D,), *[(D, D), (D,)] * 4, (D,), (D,), (D, F), (F,), (F, D), (D,)]
@@ -83,7 +51,7 @@ def places(variables):
 
 
 def test_arrays_get_the_names_of_the_layers_that_own_them():
-    variables = trax.to_variables(trax.Checkpoint(arrays(SHAPES)), TransformerConfig())
+    variables = trax.to_variables(trax.Checkpoint(arrays(SHAPES)), small())
     found = places(variables)
     assert len(found) == len(SHAPES) == 51
     expected = {
@@ -109,7 +77,7 @@ def test_arrays_get_the_names_of_the_layers_that_own_them():
 
 def test_a_vocabulary_of_its_own_stands_before_the_decoder_s_positions():
     shapes = [*SHAPES[:20], (7, D), *SHAPES[20:-2], (D, 7), (7,)]
-    config = TransformerConfig(target_vocab_size=7)
+    config = small(target_vocab_size=7)
     found = places(trax.to_variables(trax.Checkpoint(arrays(shapes)), config))
     assert (found["target_embedding/embedding"], found["decoder/positions"]) == (20, 21)
 
@@ -117,7 +85,7 @@ def test_a_vocabulary_of_its_own_stands_before_the_decoder_s_positions():
 @pytest.mark.parametrize("shape", [(L, D), (1, L, D), (L + 3, D), (1, L + 3, D)])
 def test_tables_of_positions_may_have_an_axis_of_1_and_be_longer(shape):
     shapes = [shape if s == (L, D) else s for s in SHAPES]
-    variables = trax.to_variables(trax.Checkpoint(arrays(shapes)), TransformerConfig())
+    variables = trax.to_variables(trax.Checkpoint(arrays(shapes)), small())
     for side, place in (("encoder", 1), ("decoder", 20)):
         np.testing.assert_array_equal(
             variables["params"][side]["positions"], np.full((L, D), place)
@@ -126,25 +94,25 @@ def test_tables_of_positions_may_have_an_axis_of_1_and_be_longer(shape):
 
 def test_the_one_table_of_positions_of_before_july_2020_serves_both_sides():
     shapes = [*SHAPES[:20], *SHAPES[21:]]
-    found = places(trax.to_variables(trax.Checkpoint(arrays(shapes)), TransformerConfig()))
+    found = places(trax.to_variables(trax.Checkpoint(arrays(shapes)), small()))
     assert found["encoder/positions"] == found["decoder/positions"] == 1
     assert found["decoder/block_0/attention_norm/scale"] == 20
     assert found["logits/bias"] == 49
     separate = [*SHAPES[:20], (7, D), *SHAPES[21:-2], (D, 7), (7,)]
     with pytest.raises(trax.CheckpointError, match=r"\+ params/decoder/positions \[8, 4\]$"):
-        trax.to_variables(trax.Checkpoint(arrays(separate)), TransformerConfig(target_vocab_size=7))
+        trax.to_variables(trax.Checkpoint(arrays(separate)), small(target_vocab_size=7))
 
 
 @pytest.mark.parametrize("dtype", [ml_dtypes.bfloat16, np.float16, np.float64])
 def test_variables_have_the_dtype_of_the_module_s_own(dtype):
-    variables = trax.to_variables(trax.Checkpoint(arrays(SHAPES, dtype)), TransformerConfig())
+    variables = trax.to_variables(trax.Checkpoint(arrays(SHAPES, dtype)), small())
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {np.dtype(np.float32)}
     assert places(variables)["logits/kernel"] == 49
 
 
 def refusal(shapes, config=None):
     with pytest.raises(trax.CheckpointError) as error:
-        trax.to_variables(trax.Checkpoint(arrays(shapes)), config or TransformerConfig())
+        trax.to_variables(trax.Checkpoint(arrays(shapes)), config or small())
     return str(error.value).splitlines()
 
 
@@ -174,7 +142,7 @@ def test_a_deeper_checkpoint_is_not_loaded_into_a_shallower_model():
 
 
 def test_a_shallower_checkpoint_is_refused_with_the_names_that_it_lacks():
-    lines = refusal(SHAPES, TransformerConfig(num_encoder_layers=2))
+    lines = refusal(SHAPES, small(num_encoder_layers=2))
     assert lines[0].startswith("the checkpoint has 51 arrays, which do not fit the 67 of the")
     assert len(lines) == 1 + 16
     assert all(line.startswith("  + params/encoder/block_") for line in lines[1:])
@@ -191,7 +159,7 @@ def test_a_checkpoint_with_hardly_any_arrays_is_refused(shapes):
     with pytest.raises(
         trax.CheckpointError, match=rf"^the checkpoint has {len(shapes)} arrays, and"
     ):
-        trax.to_variables(trax.Checkpoint(arrays(shapes)), TransformerConfig())
+        trax.to_variables(trax.Checkpoint(arrays(shapes)), small())
 
 
 def test_a_config_of_a_family_that_trax_never_had_is_refused():
@@ -205,7 +173,7 @@ def test_a_config_of_a_family_that_trax_never_had_is_refused():
 
 def test_sizes_that_a_config_leaves_open_come_from_the_arrays():
     checkpoint = trax.Checkpoint(arrays(SHAPES))
-    assert trax.complete(TransformerConfig(vocab_size=None), checkpoint) == TransformerConfig()
+    assert trax.complete(small(vocab_size=None), checkpoint) == small()
     mlp = trax.config("MLP", layer_widths=(6, 3))
     checkpoint = trax.Checkpoint(arrays([(4, 6), (6,), (6, 3), (3,)]))
     assert trax.complete(mlp, checkpoint).input_shape == (4,)
@@ -307,7 +275,7 @@ def wide_resnet():
     from zoo.interop.tables import TABLES
 
     leaves = weights.flatten(config.variable_shapes())
-    names = [f"params/{name}" for name in TABLES["WideResNetConfig"].order(config)]
+    names = [f"params/{name}" for name in TABLES[type(config)].order(config)]
     state = []
     for name in names:
         if name.endswith("/scale"):

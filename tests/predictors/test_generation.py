@@ -112,6 +112,8 @@ def test_samples_repeat_with_their_seed_in_any_batch(translator):
     several = translator("abc", seed=3, num_return=4, **options)
     assert several[0].text == alone
     assert len({answer.text for answer in several}) > 1
+    (single,) = translator("abc", seed=3, num_return=1, **options)  # asked for, so a list of one
+    assert single == several[0]
     assert len({translator("abc", seed=seed, **options) for seed in range(5)}) > 1
     assert all(answer.score < 0 for answer in several)
 

@@ -26,10 +26,11 @@ LISTED = 60
 
 
 def _table(config: ModelConfig) -> Table:
-    name = type(config).__name__
-    if name not in TABLES:
-        raise CheckpointError(f"a {name} is not a model of trax; known are {', '.join(TABLES)}")
-    return TABLES[name]
+    cls = type(config)
+    if cls not in TABLES:
+        known = ", ".join(other.__name__ for other in TABLES)
+        raise CheckpointError(f"a {cls.__name__} is not a model of trax; known are {known}")
+    return TABLES[cls]
 
 
 def complete(config: C, checkpoint: Checkpoint) -> C:

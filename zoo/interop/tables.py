@@ -14,6 +14,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from zoo.interop.checkpoint import Array
+from zoo.models.bag_of_embeddings import BagOfEmbeddingsConfig
+from zoo.models.base import ModelConfig
+from zoo.models.lstm import LSTMTaggerConfig, RecurrentLMConfig
+from zoo.models.mlp import MLPConfig
+from zoo.models.reformer.models import ReformerConfig, ReformerLMConfig
+from zoo.models.resnet import ResNetConfig, WideResNetConfig
+from zoo.models.seq2seq import LSTMSeq2SeqConfig
+from zoo.models.transformer import (
+    TransformerConfig,
+    TransformerDecoderConfig,
+    TransformerEncoderConfig,
+    TransformerLMConfig,
+)
 
 Path = str | tuple[str, ...]
 """The parameter of an array, or those whose rows it has, one after the other. `name[3]` is the
@@ -253,19 +266,18 @@ class Table:
     """Config and arrays -> values for fields that are None."""
 
 
-TABLES: Mapping[str, Table] = {
-    "TransformerConfig": Table(_transformer, _vocabulary),
-    "TransformerLMConfig": Table(_transformer_lm, _vocabulary),
-    "TransformerEncoderConfig": Table(_transformer_encoder, _vocabulary_and_classes),
-    "TransformerDecoderConfig": Table(_transformer_decoder, _vectors),
-    "BagOfEmbeddingsConfig": Table(_bag_of_embeddings, _vocabulary_and_classes),
-    "RecurrentLMConfig": Table(_recurrent_lm, _vocabulary),
-    "LSTMTaggerConfig": Table(_lstm_tagger, _vocabulary_and_classes),
-    "LSTMSeq2SeqConfig": Table(_lstm_seq2seq, _vocabulary),
-    "MLPConfig": Table(_mlp_classifier, _inputs_and_classes),
-    "ReformerLMConfig": Table(_reformer_lm, _vocabulary),
-    "ReformerConfig": Table(_reformer, _vocabulary),
-    "ResNetConfig": Table(_resnet, _images(32)),
-    "WideResNetConfig": Table(_wide_resnet, _images(4)),
+TABLES: Mapping[type[ModelConfig], Table] = {
+    TransformerConfig: Table(_transformer, _vocabulary),
+    TransformerLMConfig: Table(_transformer_lm, _vocabulary),
+    TransformerEncoderConfig: Table(_transformer_encoder, _vocabulary_and_classes),
+    TransformerDecoderConfig: Table(_transformer_decoder, _vectors),
+    BagOfEmbeddingsConfig: Table(_bag_of_embeddings, _vocabulary_and_classes),
+    RecurrentLMConfig: Table(_recurrent_lm, _vocabulary),
+    LSTMTaggerConfig: Table(_lstm_tagger, _vocabulary_and_classes),
+    LSTMSeq2SeqConfig: Table(_lstm_seq2seq, _vocabulary),
+    MLPConfig: Table(_mlp_classifier, _inputs_and_classes),
+    ReformerLMConfig: Table(_reformer_lm, _vocabulary),
+    ReformerConfig: Table(_reformer, _vocabulary),
+    ResNetConfig: Table(_resnet, _images(32)),
+    WideResNetConfig: Table(_wide_resnet, _images(4)),
 }
-"""By the name of the config class, so that no family is imported for another one's sake."""
