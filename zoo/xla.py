@@ -13,6 +13,7 @@ the newest JAX is removed.
 | `keep_mask` | `jax.random.bernoulli(key, 1 - rate, shape)` | 5 to 7 |
 | `layer_norm` | the formula, differentiated by JAX | 1.2 to 1.4, backward |
 | `unfused` | `function(x)` | see its callers |
+| `dot_general_of_rows` | `lax.dot_general` | 1.1, of a whole training step |
 | `with_two_rows` | `product(rows, kernel)` | 9 in bfloat16, 50 in int8, for one row |
 | `bfloat16_product` | `x @ kernel` with bfloat16 operands | 1.7, with its gradients |
 | `bfloat16_kernel_gradient` | `x.T @ gradient` with bfloat16 operands | 1.5, within the former |
@@ -27,6 +28,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -169,7 +171,22 @@ def unfused(function: Callable[[Array], Array], x: Array, finite: Float[Array, "
     return computed
 
 
-# Narrow products.
+# Matrix products.
+
+
+def dot_general_of_rows(product: Callable[[Array, Array], Array]) -> Callable[..., Array]:
+    """The product of two matrices as the `dot_general` of an `nn.Dense`.
+
+    Plain form: `lax.dot_general`. Where x is [B, T, I], the kernel's gradient contracts two axes,
+    which XLA:CPU compiles to a slower product than that of two matrices. A whole training step of a
+    Transformer (4 layers of 512, 16 x 32 tokens): 795 ms plain, 726 ms here (one core).
+    """
+
+    def dot_general(x: Array, kernel: Array, *_: Any, **__: Any) -> Array:
+        rows = product(x.reshape(-1, x.shape[-1]), kernel)
+        return rows.reshape(*x.shape[:-1], kernel.shape[1])
+
+    return dot_general
 
 
 def with_two_rows(
