@@ -177,7 +177,7 @@ def test_whatever_extends_is_a_decoder():
     from zoo.models.base import Decoder, Recurrent
 
     decoders = set()
-    for config, name in kinds().items():
+    for config in kinds():
         module = config.build()
         if hasattr(module, "extend"):
             assert isinstance(module, Decoder)
