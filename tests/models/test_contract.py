@@ -150,6 +150,63 @@ def test_a_gradient_reaches_every_parameter(name, key):
             assert np.abs(gradient).max() > 0, jax.tree_util.keystr(path)
 
 
+FORWARD_MODE = ("bag", "mlp", "transformer")
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in kinds().values() if name.startswith(FORWARD_MODE)]
+)
+def test_forward_mode_differentiation_works(name):
+    """Tracing is enough: a rule that is missing is missed when the program is traced."""
+    config = small(name)
+    module, inputs = config.build(), config.example_inputs(2)
+    variables = config.variable_shapes()
+
+    def derivative(variables, *inputs):
+        return jax.jvp(lambda v: module.apply(v, *inputs), (variables,), (variables,))
+
+    outputs, tangents = jax.eval_shape(derivative, variables, *inputs)
+    assert outputs.shape == tangents.shape == (2, *output_of(config))
+
+
+DECODERS = ("gru_lm", "lstm_lm", "lstm_seq2seq", "reformer_base", "reformer_lm_base")
+DECODERS += ("transformer_base", "transformer_lm_base")
+
+
+def test_whatever_extends_is_a_decoder():
+    from zoo.models.base import Decoder, Recurrent
+
+    decoders = set()
+    for config in kinds():
+        module = config.build()
+        if hasattr(module, "extend"):
+            assert isinstance(module, Decoder)
+            decoders.add(type(module))
+        assert isinstance(module, Recurrent) or not config.carries_state
+    assert decoders == {type(small(name).build()) for name in DECODERS}
+
+
+@pytest.mark.parametrize("name", DECODERS)
+def test_a_cache_keeps_its_shapes_and_takes_more_beams(name):
+    config = small(name)
+    module, variables = config.build(), config.variable_shapes()
+    source = jax.ShapeDtypeStruct((2, 4), jnp.int32)
+
+    def decode(variables, source):
+        rows = source if len(config.example_inputs(1)) == 2 else 2
+        tokens = jnp.ones((2, 3, 1), jnp.int32)
+        cache = module.apply(variables, rows, 8, method="start")
+        logits, one = module.apply(variables, tokens[:, :1], cache, method="extend")
+        several = one.reorder(jnp.zeros((2, 3), jnp.int32))
+        others, three = module.apply(variables, tokens, several, method="extend")
+        assert (logits.shape, others.shape) == ((2, 1, 11), (2, 3, 11))
+        return [jax.tree.leaves(state) for state in (cache, one, several, three)]
+
+    cache, one, several, three = jax.eval_shape(decode, variables, source)
+    assert cache == one
+    assert several == three
+
+
 @pytest.mark.parametrize("name", registry.list_models())
 def test_a_config_is_hashable_and_survives_json(name):
     from zoo import config as configs

@@ -16,8 +16,9 @@ from typing import Any
 from zoo.interop.checkpoint import Array
 from zoo.models.bag_of_embeddings import BagOfEmbeddingsConfig
 from zoo.models.base import ModelConfig
-from zoo.models.lstm import LSTMTaggerConfig, RecurrentLMConfig
+from zoo.models.lstm import LSTMTaggerConfig
 from zoo.models.mlp import MLPConfig
+from zoo.models.recurrent import RecurrentLMConfig
 from zoo.models.reformer.models import ReformerConfig, ReformerLMConfig
 from zoo.models.resnet import ResNetConfig, WideResNetConfig
 from zoo.models.seq2seq import LSTMSeq2SeqConfig

@@ -38,6 +38,7 @@ from zoo.config import ConfigError, check_share, check_size, override
 from zoo.models.dense import Precision
 
 C = TypeVar("C", bound="ModelConfig")
+B = TypeVar("B", bound="BoundedConfig")
 
 SIZES = frozenset(
     "vocab_size target_vocab_size num_classes input_shape input_size hidden_sizes stage_sizes width"
@@ -175,6 +176,21 @@ class TokenConfig(ModelConfig):
     def example_inputs(self, batch: int) -> tuple[jax.ShapeDtypeStruct, ...]:
         length = min(8, self.max_positions or 8)
         return (jax.ShapeDtypeStruct((batch, length), jnp.int32),)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoundedConfig(TokenConfig):
+    """The fields of every model with a table of positions."""
+
+    max_len: int = 2048
+    """The longest sequence, in positions: rows of the table."""
+
+    @property
+    def max_positions(self) -> int:
+        return self.max_len
+
+    def with_max_len(self: B, length: int) -> B:
+        return self if self.max_len >= length else dataclasses.replace(self, max_len=length)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,8 @@ Shapes: `...` any axes, `N` rows (these axes flattened), `I` inputs, `O` outputs
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import jax
@@ -68,10 +69,10 @@ def multiply(rows: Float[Array, "N I"], weights: Weights, dtype: Precision) -> F
     return rows @ weights[0]
 
 
-def bfloat16_dot_general(x: Array, kernel: Array, *_: Any, **__: Any) -> Float[Array, "... O"]:
-    """`dot_general` of a bfloat16 `nn.Dense`, whose other arguments say nothing new."""
-    y = multiply(x.reshape(-1, x.shape[-1]), (kernel,), "bfloat16")
-    return y.reshape(*x.shape[:-1], kernel.shape[1])
+@functools.cache
+def dot_general(dtype: Literal["float32", "bfloat16"]) -> Callable[..., Array]:
+    """The product of an `nn.Dense` in a precision: its argument `dot_general`."""
+    return xla.dot_general_of_rows(lambda rows, kernel: multiply(rows, (kernel,), dtype))
 
 
 def int8_product(

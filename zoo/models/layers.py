@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, Int
 
 from zoo import xla
 from zoo.models.base import SourceTargetConfig, TokenConfig
-from zoo.models.dense import Int8Dense, Precision, bfloat16_dot_general
+from zoo.models.dense import Int8Dense, Precision, dot_general
 
 Activation = Literal["relu", "gelu", "gelu_tanh", "tanh", "sigmoid", "swish"]
 
@@ -54,7 +54,7 @@ def dense(
         features,
         kernel_init=nn.initializers.glorot_uniform(),
         bias_init=bias_init,
-        dot_general=bfloat16_dot_general if dtype == "bfloat16" else None,
+        dot_general=dot_general(dtype),
         name=name,
     )
 

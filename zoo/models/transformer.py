@@ -16,7 +16,6 @@ Shapes: `B` batch, `S` source length, `T` target length, `D` model, `H` heads, `
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +26,7 @@ from jaxtyping import Array, Bool, Float, Int
 from zoo import registry
 from zoo.config import ConfigError
 from zoo.models.attention import Attention, KeysValues
-from zoo.models.base import SourceTargetConfig, TokenConfig, TraxQuirks
+from zoo.models.base import BoundedConfig, SourceTargetConfig, TraxQuirks
 from zoo.models.dense import Precision
 from zoo.models.layers import (
     ACTIVATIONS,
@@ -41,19 +40,15 @@ from zoo.models.layers import (
     sinusoids,
 )
 
-C = TypeVar("C", bound="StackConfig")
-
 
 @dataclass(frozen=True, kw_only=True)
-class StackConfig(TokenConfig):
+class StackConfig(BoundedConfig):
     """The fields that all four forms share."""
 
     d_ff: int = 2048
     """Width of the feed-forward layers."""
     num_heads: int = 8
     """Attention heads; they divide d_model."""
-    max_len: int = 2048
-    """The longest sequence, in positions: rows of the position tables."""
     dropout_rate: float = 0.1
     """Share dropped in training: of the embeddings, of each sublayer's output, of the activations
     in the feed-forward layers, and of attention weights (see `Block.attention_dropout`)."""
@@ -75,16 +70,6 @@ class StackConfig(TokenConfig):
             raise ConfigError(
                 f"d_model={self.d_model} must be even and a multiple of num_heads={self.num_heads}"
             )
-
-    @property
-    def max_positions(self) -> int:
-        return self.max_len
-
-    def with_max_len(self: C, length: int) -> C:
-        return self if self.max_len >= length else replace(self, max_len=length)
-
-
-# One layer.
 
 
 class FeedForward(nn.Module):
@@ -137,15 +122,11 @@ class Block(nn.Module):
         cached: KeysValues | None = None,
         position: Int[Array, ""] | int = 0,
     ) -> tuple[Float[Array, "B T D"], KeysValues]:
-        """A sequence through the block, and the keys and values that its self-attention saw.
+        """A sequence through the block, and the keys and values that its positions saw.
 
-        Args:
-          x: a whole sequence; in decoding the tokens that are read now.
-          mask: True where a position sees a key.
-          source: for a decoder that reads one.
-          train: whether to drop, which takes the rng `dropout`.
-          cached: in decoding, keys and values of all positions, L of them.
-          position: where those of `x` are written into `cached`.
+        `mask` is True where a position sees a key. In decoding `x` is what is read now: its keys
+        and values are written into `cached`, which has room for L, at `position`. Training takes
+        the rng `dropout`.
         """
         normed = self.attention_norm(x)
         keys, values = self.attention.keys_values(normed)
@@ -162,9 +143,6 @@ class Block(nn.Module):
     def source_keys_values(self, x: Float[Array, "B S D"]) -> KeysValues:
         """The keys and values of an encoded source."""
         return self.cross_attention.keys_values(x)
-
-
-# The stack of layers, and its state in decoding.
 
 
 @struct.dataclass
@@ -260,7 +238,7 @@ class Stack(nn.Module):
         """
         self.config.check_length(x.shape[1], "a sequence")
         x = x + self.positions[None, : x.shape[1]]
-        for block, source in zip(self.block, memory or self._no_source(), strict=True):
+        for block, source in zip(self.block, memory or (None,) * self.num_layers, strict=True):
             x, _ = block(x, mask, source, train)
         return self.norm(x)
 
@@ -279,7 +257,7 @@ class Stack(nn.Module):
             length=jnp.zeros((), jnp.int32),
             layers=((keys, values),) * self.num_layers,
             ancestors=jnp.zeros((batch, 1, length), jnp.int32),
-            memory=memory or self._no_source(),
+            memory=memory or (None,) * self.num_layers,
         )
 
     def extend(
@@ -297,12 +275,6 @@ class Stack(nn.Module):
         length = cache.length + new
         cache = replace(cache, length=length, layers=tuple(layers), ancestors=ancestors)
         return self.norm(x[:, -beams:]), cache
-
-    def _no_source(self) -> Memory:
-        return (None,) * self.num_layers
-
-
-# The four models.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -496,9 +468,6 @@ class TransformerDecoder(nn.Module):
         x = Dropout(config.dropout_rate)(x, train=train)
         decoder = Stack(config, config.num_layers, attention_dropout=True, name="decoder")
         return decoder(x, causal_mask(inputs.shape[1]), train=train)
-
-
-# Sizes.
 
 
 @registry.models.register
