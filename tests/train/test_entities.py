@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from zoo.train import entities, metrics
+from zoo.config import ConfigError
+from zoo.train import Tagging, clu_metrics, entities
 
 LABELS = ("O", "B-geo", "B-per", "I-geo", "I-per", "E-geo", "S-geo", "PLA")
 
@@ -117,17 +118,13 @@ def test_all_sentences_of_three_words_are_seqeval_s():
 def measured(guesses: list[str], targets: list[str]) -> dict[str, float]:
     labels = ("O", "B-geo", "I-geo", "B-per")
     numbers = [jnp.array([[labels.index(tag) for tag in tags]]) for tags in (guesses, targets)]
-    collection = metrics.Tagging.single_from_model_output(
-        logits=8.0 * jax.nn.one_hot(numbers[0], 4),
-        targets=numbers[1],
-        weights=jnp.ones(numbers[1].shape),
-        labels=labels,
-    )
-    return collection.merge(collection).compute()
+    batch = {"targets": numbers[1], "weights": jnp.ones(numbers[1].shape)}
+    totals = clu_metrics.measure(Tagging(labels=labels), 8.0 * jax.nn.one_hot(numbers[0], 4), batch)
+    return totals.merge(totals).compute()
 
 
 def test_precision_recall_and_f1_by_hand():
-    # Two entities, of which the second is found; the first is cut short, and one is made up.
+    # Of two entities the second is found and the first is cut short; a third is not there.
     values = measured(
         ["B-geo", "O", "B-per", "B-per"],
         ["B-geo", "I-geo", "B-per", "O"],
@@ -144,11 +141,6 @@ def test_without_entities_the_figures_are_zero():
     assert (values["precision"], values["recall"], values["f1"], values["accuracy"]) == (0, 0, 0, 1)
 
 
-def test_a_recipe_that_is_not_resolved_says_so():
-    from zoo.config import ConfigError
-    from zoo.train.tasks import Tagging
-
-    with pytest.raises(
-        ConfigError, match=r"task\.labels is not set: resolve the recipe, whose data"
-    ):
-        Tagging().measure(jnp.zeros((1, 2, 3)), {})
+def test_a_task_that_is_not_resolved_says_so():
+    with pytest.raises(ConfigError, match=r"task\.labels is not set: resolve the recipe first"):
+        Tagging().metrics()

@@ -75,7 +75,7 @@ def test_a_model_without_a_state_is_refused(tmp_path):
 
 
 def test_a_state_is_not_carried_between_batches_that_do_not_continue():
-    with pytest.raises(ConfigError, match=r"do not go on where .* set data.contiguous too"):
+    with pytest.raises(ConfigError, match=r"do not continue each other; set data.contiguous"):
         recipe(data=LanguageModelingData())
 
 
@@ -136,10 +136,10 @@ def test_logits_in_pieces_are_refused_where_there_are_none(tmp_path):
         task=LanguageModeling(chunk_len=4),
     )
     with pytest.raises(
-        ConfigError, match="chunk_len is 4, but a TransformerLM gives all logits at"
+        ConfigError, match="chunk_len is 4, but a TransformerLM computes all logits at"
     ):
         zoo.fit(wrong, tmp_path / "run", data=TEXT, quiet=True)
-    with pytest.raises(ConfigError, match=r"task.chunk_len is 0; it is 1 or more"):
+    with pytest.raises(ConfigError, match=r"chunk_len is 0; it must be 1 or more"):
         LanguageModeling(chunk_len=0)
     for other in ({"carry_state": True}, {"label_smoothing": 0.1}):
         with pytest.raises(ConfigError, match=f"there is no {next(iter(other))}: leave one of the"):
