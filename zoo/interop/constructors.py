@@ -9,23 +9,28 @@ from __future__ import annotations
 import ast
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import Any, get_type_hints
 
 from zoo import config as configs
 from zoo.config import ConfigError
 from zoo.interop.arguments import activation, evaluate, expression, last_name
 from zoo.interop.reformers import reformer, reformer_lm
 from zoo.models.base import ModelConfig
+from zoo.models.lstm import LSTMTaggerConfig
+from zoo.models.mlp import MLPConfig
+from zoo.models.recurrent import CellName, RecurrentLMConfig
+from zoo.models.resnet import ResNetConfig, WideResNetConfig
+from zoo.models.seq2seq import LSTMSeq2SeqConfig
 from zoo.models.transformer import (
     TransformerConfig,
     TransformerDecoderConfig,
     TransformerEncoderConfig,
     TransformerLMConfig,
 )
+from zoo.models.trax.lstm import LSTMSeq2SeqQuirks
+from zoo.models.trax.mlp import MLPQuirks
+from zoo.models.trax.resnet import ResNetQuirks, WideResNetQuirks
 from zoo.models.trax.transformer import TransformerEncoderQuirks
-
-if TYPE_CHECKING:
-    from zoo.models.recurrent import CellName
 
 CELLS: Mapping[str, tuple[CellName, int]] = {"LSTMCell": ("lstm", 2), "GRUCell": ("gru", 1)}
 """trax's cell -> the zoo's name, and the width of the state divided by that of the output."""
@@ -61,13 +66,18 @@ BOTH_LAYERS: Mapping[str, Argument] = {
 
 
 def _renamed(
-    cls: Callable[..., ModelConfig], arguments: Mapping[str, Argument], **fixed: Any
+    cls: Callable[..., ModelConfig],
+    arguments: Mapping[str, Argument],
+    *,
+    positional: int = 1,
+    **fixed: Any,
 ) -> Callable[..., ModelConfig]:
     """A constructor of trax whose arguments are fields of a config under other names.
 
     Args:
       cls: the config class.
-      arguments: those of trax's constructor; the first is its only positional one.
+      arguments: those of trax's constructor.
+      positional: number of arguments that may be given by position.
       fixed: fields that trax's model always has like this.
     """
 
@@ -79,14 +89,11 @@ def _renamed(
                 fields[field] = activation(value) if field == "activation" else value
         return cls(**fields, **fixed)
 
-    first, *rest = arguments
-    keyword = inspect.Parameter.KEYWORD_ONLY
+    either, keyword = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
     parameters = [
-        inspect.Parameter(
-            first, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=arguments[first][2]
-        )
+        inspect.Parameter(name, either if place < positional else keyword, default=default)
+        for place, (name, (_, _, default)) in enumerate(arguments.items())
     ]
-    parameters += [inspect.Parameter(name, keyword, default=arguments[name][2]) for name in rest]
     construct.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     construct.__annotations__ = {name: kind for name, (_, kind, _) in arguments.items()}
     return construct
@@ -110,8 +117,6 @@ def _rnn_lm(
     rnn_cell_d_state_multiplier: int = 2,
     dropout: float = 0.1,
 ) -> ModelConfig:
-    from zoo.models.recurrent import RecurrentLMConfig
-
     cell = rnn_cell.rpartition(".")[2]
     if cell not in CELLS:
         raise ConfigError(
@@ -133,54 +138,6 @@ def _rnn_lm(
     )
 
 
-def _gru_lm(vocab_size: int = 256, *, d_model: int = 512, n_layers: int = 1) -> ModelConfig:
-    from zoo.models.recurrent import RecurrentLMConfig
-
-    return RecurrentLMConfig(
-        vocab_size=vocab_size, d_model=d_model, num_layers=n_layers, cell="gru", dropout_rate=0.0
-    )
-
-
-def _lstm_seq2seq(
-    input_vocab_size: int = 256,
-    target_vocab_size: int = 256,
-    *,
-    d_model: int = 512,
-    n_encoder_layers: int = 2,
-    n_decoder_layers: int = 2,
-    n_attention_heads: int = 1,
-    attention_dropout: float = 0.0,
-) -> ModelConfig:
-    from zoo.models.seq2seq import LSTMSeq2SeqConfig
-    from zoo.models.trax.lstm import LSTMSeq2SeqQuirks
-
-    return LSTMSeq2SeqConfig(
-        vocab_size=input_vocab_size,
-        target_vocab_size=target_vocab_size,
-        d_model=d_model,
-        num_encoder_layers=n_encoder_layers,
-        num_decoder_layers=n_decoder_layers,
-        num_heads=n_attention_heads,
-        attention_dropout_rate=attention_dropout,
-        dropout_rate=0.0,
-        trax=LSTMSeq2SeqQuirks(encode_padding=True),
-    )
-
-
-def _lstm_tagger(*, vocab_size: int, d_model: int, n_classes: int) -> ModelConfig:
-    """The courses' `Serial(Embedding, LSTM, Dense, LogSoftmax)`, which has no constructor."""
-    from zoo.models.lstm import LSTMTaggerConfig
-
-    return LSTMTaggerConfig(
-        vocab_size=vocab_size,
-        d_model=d_model,
-        num_classes=n_classes,
-        bidirectional=False,
-        dropout_rate=0.0,
-        pad_id=None,  # 0 is a word
-    )
-
-
 def _mlp(
     layer_widths: tuple[int, ...] = (128, 64),
     *,
@@ -188,9 +145,6 @@ def _mlp(
     out_activation: bool = False,
     flatten: bool = True,
 ) -> ModelConfig:
-    from zoo.models.mlp import MLPConfig
-    from zoo.models.trax.mlp import MLPQuirks
-
     if not layer_widths:
         raise ConfigError("MLP(layer_widths=()) has no layers; give the width of at least one")
     *hidden_sizes, num_classes = layer_widths
@@ -210,9 +164,6 @@ def _resnet50(
     norm: str = "BatchNorm",
     non_linearity: str = "Relu",
 ) -> ModelConfig:
-    from zoo.models.resnet import ResNetConfig
-    from zoo.models.trax.resnet import ResNetQuirks
-
     if norm.rpartition(".")[2] != "BatchNorm":
         raise ConfigError(f"Resnet50.norm is {norm!r}; the zoo has only BatchNorm")
     return ResNetConfig(
@@ -222,25 +173,6 @@ def _resnet50(
         norm_momentum=0.999,
         zero_init=False,
         trax=ResNetQuirks(),
-    )
-
-
-def _wide_resnet(
-    *,
-    n_blocks: int = 3,
-    widen_factor: int = 1,
-    n_output_classes: int = 10,
-    bn_momentum: float = 0.9,
-) -> ModelConfig:
-    from zoo.models.resnet import WideResNetConfig
-    from zoo.models.trax.resnet import WideResNetQuirks
-
-    return WideResNetConfig(
-        num_blocks=n_blocks,
-        widen_factor=widen_factor,
-        num_classes=n_output_classes,
-        norm_momentum=bn_momentum,
-        trax=WideResNetQuirks(),
     )
 
 
@@ -273,14 +205,59 @@ CONSTRUCTORS: Mapping[str, Callable[..., ModelConfig]] = {
     ),
     "BagOfEmbeddings": _bag_of_embeddings,
     "RNNLM": _rnn_lm,
-    "GRULM": _gru_lm,
-    "LSTMSeq2SeqAttn": _lstm_seq2seq,
-    "LSTMTagger": _lstm_tagger,
+    "GRULM": _renamed(
+        RecurrentLMConfig,
+        {
+            "vocab_size": ("vocab_size", int, 256),
+            "d_model": ("d_model", int, 512),
+            "n_layers": ("num_layers", int, 1),
+        },
+        cell="gru",
+        dropout_rate=0.0,
+    ),
+    "LSTMSeq2SeqAttn": _renamed(
+        LSTMSeq2SeqConfig,
+        {
+            "input_vocab_size": ("vocab_size", int, 256),
+            "target_vocab_size": ("target_vocab_size", int, 256),
+            "d_model": ("d_model", int, 512),
+            "n_encoder_layers": ("num_encoder_layers", int, 2),
+            "n_decoder_layers": ("num_decoder_layers", int, 2),
+            "n_attention_heads": ("num_heads", int, 1),
+            "attention_dropout": ("attention_dropout_rate", float, 0.0),
+        },
+        positional=2,
+        dropout_rate=0.0,
+        trax=LSTMSeq2SeqQuirks(encode_padding=True),
+    ),
+    # The courses' `Serial(Embedding, LSTM, Dense, LogSoftmax)`, in which 0 is a word.
+    "LSTMTagger": _renamed(
+        LSTMTaggerConfig,
+        {
+            "vocab_size": ("vocab_size", int, REQUIRED),
+            "d_model": ("d_model", int, REQUIRED),
+            "n_classes": ("num_classes", int, REQUIRED),
+        },
+        positional=0,
+        bidirectional=False,
+        dropout_rate=0.0,
+        pad_id=None,
+    ),
     "MLP": _mlp,
     "ReformerLM": reformer_lm,
     "Reformer": reformer,
     "Resnet50": _resnet50,
-    "WideResnet": _wide_resnet,
+    "WideResnet": _renamed(
+        WideResNetConfig,
+        {
+            "n_blocks": ("num_blocks", int, 3),
+            "widen_factor": ("widen_factor", int, 1),
+            "n_output_classes": ("num_classes", int, 10),
+            "bn_momentum": ("norm_momentum", float, 0.9),
+        },
+        positional=0,
+        trax=WideResNetQuirks(),
+    ),
 }
 """By trax's name. BagOfEmbeddings and LSTMTagger are networks of trax's users, without a name."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from zoo.predictors.anything import AnyPredictor
 from zoo.predictors.base import PREDICTORS, Predictor
 from zoo.predictors.classifiers import ImageClassifier, Prediction, TextClassifier
 from zoo.predictors.generation import Scored
@@ -19,11 +20,11 @@ from zoo.predictors.translator import Translator
 from zoo.tokenizers import Tokenizer
 
 if TYPE_CHECKING:
-    from zoo.predictors.anything import AnyPredictor as AnyPredictor
     from zoo.storage.cards import Card
 
 __all__ = [
     "PREDICTORS",
+    "AnyPredictor",
     "ImageClassifier",
     "LanguageModel",
     "Outputs",

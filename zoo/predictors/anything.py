@@ -58,3 +58,6 @@ if TYPE_CHECKING:
 
         def score(self, *texts: Any, **named: Any) -> Any:
             """The log-probability of a text, or of a translation of a source."""
+
+else:
+    AnyPredictor = Predictor
