@@ -105,6 +105,14 @@ def test_every_command_that_opens_a_model_takes_code(exported, capsys, tmp_path)
     assert "names no recipe" in capsys.readouterr().err
 
 
+def test_evaluation_takes_code_too(exported):
+    import zoo
+
+    folder, code = exported
+    with pytest.raises(LookupError, match="names no recipe"):
+        zoo.evaluate(folder, code=code)
+
+
 def test_an_error_in_the_file_is_one_line_that_says_where(exported, capsys):
     from zoo.cli import main
 

@@ -223,10 +223,10 @@ class Translator(Predictor):
     ) -> tuple[jax.Array, jax.Array]:
         """Tokens [rows, beams, length] and scores [rows, beams] by beam search."""
         prefix = generation.prefixes(starts, len(inputs), 1)
-        found: tuple[jax.Array, jax.Array] = _beam(
+        beams: tuple[jax.Array, jax.Array] = _beam(
             self.module, self.variables, inputs, prefix, beam=beam, length=length
         )
-        return found
+        return beams
 
     def _draw(
         self,

@@ -88,6 +88,7 @@ def evaluate(
     step: Step = "best",
     dtype: Precision | None = None,
     limit: int | None = None,
+    code: str | Path | None = None,
 ) -> dict[str, float]:
     """The metrics of a run or of a published model, on every example of a split exactly once.
 
@@ -99,6 +100,7 @@ def evaluate(
       step: which checkpoint of a run.
       dtype: the precision of dense layers; None: the card's.
       limit: measure a sample of this many examples, the same ones each time; None: all.
+      code: the Python file that defines a model of the user's own; it is executed.
 
     Returns:
       The metrics as `test/accuracy`.
@@ -108,7 +110,7 @@ def evaluate(
       unknown what to evaluate on. ConfigError: the model was trained on rows that were handed over,
       and `data` is missing; or the classes of the data are not those of the model.
     """
-    model = hub.open_model(source, step, dtype)
+    model = hub.open_model(source, step, dtype, code=code)
     if data is None and model.card.data == OWN_ROWS:
         raise ConfigError(
             f"{source} was trained on {OWN_ROWS}, and its recipe names other data; pass the "
