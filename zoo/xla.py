@@ -280,3 +280,34 @@ def fused_attention(
     full = jnp.broadcast_to(mask, (batch, 1, length, keys.shape[2]))
     context: Array = jax.nn.dot_product_attention(q, k, v, mask=full, implementation="cudnn")
     return context.swapaxes(1, 2).astype(jnp.float32)
+
+
+# Attention.
+
+
+@jax.custom_jvp
+def softmax(scores: Float[Array, "*b N"]) -> tuple[Float[Array, "*b N"], Float[Array, "*b"]]:
+    """The softmax of the last axis as exp(s - z), and z, the log-sum-exp of the scores s.
+
+    Plain form:
+
+        z = jax.nn.logsumexp(scores, axis=-1)
+        jnp.exp(scores - z[..., None]), z
+
+    Differentiated by JAX, this holds two arrays of the size of the scores until the backward pass.
+    Written out, the derivative needs only the weights. Where all scores are near -1e9, float32
+    rounds z to the score itself and each weight is 1, so the derivative divides by their sum.
+    """
+    normaliser = jax.nn.logsumexp(scores, axis=-1)
+    return jnp.exp(scores - normaliser[..., None]), normaliser
+
+
+@softmax.defjvp
+def _softmax_derivative(
+    at: tuple[Array], towards: tuple[Array]
+) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+    (scores,), (of_scores,) = at, towards
+    weights, normaliser = softmax(scores)
+    of_normaliser = jnp.sum(weights * of_scores, axis=-1) / jnp.sum(weights, axis=-1)
+    of_weights = weights * (of_scores - of_normaliser[..., None])
+    return (weights, normaliser), (of_weights, of_normaliser)

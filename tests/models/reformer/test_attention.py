@@ -61,8 +61,9 @@ def assert_trax_s(function, inputs, arrays, expected):
 @pytest.mark.shared
 @pytest.mark.parametrize("number", range(5))
 def test_attention_by_hashes_is_trax_s(shared, number):
-    from zoo.models.reformer.lsh_attention import LSHAttentionConfig, hash_buckets
     from zoo.models.reformer.self_attention import LSHSelfAttention, split_heads
+
+    from zoo.models.reformer.hashing import LSHAttentionConfig, hash_buckets
 
     arrays, facts, params, gradients = golden(shared, f"lsh_attention_{number}")
     kwargs = facts["kwargs"]
@@ -133,7 +134,7 @@ def test_attention_to_a_source_is_trax_s(shared, number):
 
 
 def lsh(**changes):
-    from zoo.models.reformer.lsh_attention import LSHAttentionConfig
+    from zoo.models.reformer.hashing import LSHAttentionConfig
 
     values = {"chunk_len": 4, "num_hashes": 2, "num_buckets": 6} | changes
     return LSHAttentionConfig(**values)

@@ -15,8 +15,8 @@ EXACT = {"rtol": 1e-4, "atol": 2e-5}
 
 
 def kinds():
-    from zoo.models.reformer.lsh_attention import LSHAttentionConfig
-    from zoo.models.reformer.self_attention import SelfAttentionConfig
+    from zoo.models.reformer.attention import SelfAttentionConfig
+    from zoo.models.reformer.hashing import LSHAttentionConfig
 
     full = SelfAttentionConfig()
     local = SelfAttentionConfig(chunk_len=4, chunks_before=1)
@@ -258,7 +258,7 @@ def test_padding_of_the_source_changes_nothing(key):
 
 
 def test_padding_changes_no_tag_and_may_be_all_there_is(key):
-    from zoo.models.reformer.self_attention import SelfAttentionConfig
+    from zoo.models.reformer.attention import SelfAttentionConfig
 
     near = SelfAttentionConfig(chunk_len=4, chunks_before=1, chunks_after=1)
     module, variables = random_variables(tagger(kinds()[2], near), key())
