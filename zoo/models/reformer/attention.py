@@ -27,7 +27,6 @@ from zoo.models.reformer.heads import (
     LayerCache,
     attend,
     attend_in_chunks,
-    check_chunks,
     empty_cache,
     input_kernel,
     join_heads,
@@ -45,17 +44,8 @@ class SelfAttentionConfig(AttentionConfig):
     share_qk: bool = False
     """Use the queries, scaled to length √d_key, as keys; a position then sees itself last of all.
     """
-    chunk_len: int | None = None
-    """Positions of a chunk, which attend to each other; None: attend to the whole sequence."""
-    chunks_before: int = 0
-    """Chunks before its own that a position sees."""
-    chunks_after: int = 0
-    """Chunks after its own that a position sees, unless attention is causal."""
     use_bias: bool = False
     """Add a vector to queries, keys and values."""
-
-    def __post_init__(self) -> None:
-        check_chunks(self.chunk_len, self.chunks_before, self.chunks_after)
 
     def build(self, heads: Heads, causal: bool) -> SelfAttention:
         return SelfAttention(self, heads, causal, parent=None)
@@ -110,10 +100,8 @@ class SelfAttention(nn.Module):
             found, _ = attend(*arrays, causal=self.causal, avoid_self=config.share_qk)
         else:
             found, _ = attend_in_chunks(
+                config,
                 *arrays,
-                chunk_len=config.chunk_len,
-                chunks_before=config.chunks_before,
-                chunks_after=config.chunks_after,
                 causal=self.causal,
                 avoid_self=config.share_qk,
                 around=self.around,

@@ -35,7 +35,6 @@ from zoo.models.reformer.heads import (
     LayerCache,
     attend,
     attend_in_chunks,
-    check_chunks,
     empty_cache,
     input_kernel,
     join_heads,
@@ -54,11 +53,9 @@ class LSHAttentionConfig(AttentionConfig):
     """Attention by hashes. Queries, scaled to length √d_key, are the keys."""
 
     chunk_len: int = 128
-    """Positions of a chunk in sorted order, which attend to each other."""
+    """Positions of a chunk of the sorted sequence, which attend to each other."""
     chunks_before: int = 1
     """Chunks before its own that a position sees."""
-    chunks_after: int = 0
-    """Chunks after its own that a position sees."""
     num_hashes: int = 1
     """Rounds of hashing. More rounds find more of the keys that matter; time grows with them."""
     num_buckets: int | tuple[int, ...] | None = None
@@ -68,7 +65,7 @@ class LSHAttentionConfig(AttentionConfig):
     decoding the input is taken to have the greatest length."""
 
     def __post_init__(self) -> None:
-        check_chunks(self.chunk_len, self.chunks_before, self.chunks_after)
+        super().__post_init__()
         if self.num_hashes < 1:
             raise ConfigError(f"num_hashes is {self.num_hashes}; it is 1 or more")
         factors = self.num_buckets
@@ -285,20 +282,8 @@ class LSHSelfAttention(nn.Module):
         key_positions: Int[Array, "B H R T"],
     ) -> tuple[Float[Array, "B H R T W"], Float[Array, "B H R T"]]:
         """`attend_in_chunks` in each round's order; what comes first sees no chunk before it."""
-        return attend_in_chunks(
-            queries, keys, values, query_positions, key_positions, **self.chunks()
-        )
-
-    @nn.nowrap
-    def chunks(self) -> dict[str, int | bool]:
-        """The arguments of `attend_in_chunks`."""
-        return dict(
-            chunk_len=self.config.chunk_len,
-            chunks_before=self.config.chunks_before,
-            chunks_after=self.config.chunks_after,
-            causal=self.causal,
-            avoid_self=True,
-        )
+        arrays = queries, keys, values, query_positions, key_positions
+        return attend_in_chunks(self.config, *arrays, causal=self.causal, avoid_self=True)
 
     @nn.nowrap
     def start(self, batch: int, length: int) -> HashedCache:

@@ -61,6 +61,22 @@ class Heads:
 class AttentionConfig(abc.ABC):
     """A kind of self-attention. The layers of a Reformer may be of different kinds."""
 
+    chunk_len: int | None = None
+    """Positions of a chunk, which attend to each other; None: attend to the whole sequence."""
+    chunks_before: int = 0
+    """Chunks before its own that a position sees."""
+    chunks_after: int = 0
+    """Chunks after its own that a position sees."""
+
+    def __post_init__(self) -> None:
+        if self.chunk_len is not None and self.chunk_len < 1:
+            raise ConfigError(f"chunk_len is {self.chunk_len}; it is 1 or more")
+        if self.chunks_before < 0 or self.chunks_after < 0:
+            raise ConfigError(
+                f"chunks_before={self.chunks_before} and chunks_after={self.chunks_after} must not "
+                "be negative"
+            )
+
     @abc.abstractmethod
     def build(self, heads: Heads, causal: bool) -> nn.Module:
         """The layer, with the methods of `SelfAttention`."""
@@ -72,14 +88,6 @@ class AttentionConfig(abc.ABC):
     def reads_padding(self, pad_id: int | None, looks_ahead: bool) -> bool:
         """Whether the padding after a text changes the answer for it."""
         return pad_id is None and looks_ahead
-
-
-def check_chunks(chunk_len: int | None, before: int, after: int) -> None:
-    """Raises ConfigError unless chunks can be made like this."""
-    if chunk_len is not None and chunk_len < 1:
-        raise ConfigError(f"chunk_len is {chunk_len}; it is 1 or more")
-    if before < 0 or after < 0:
-        raise ConfigError(f"chunks_before={before} and chunks_after={after} must not be negative")
 
 
 # Parameters.
@@ -157,15 +165,13 @@ def _shifted(x: Array, by: int, fill: int) -> Array:
 
 
 def attend_in_chunks(
+    config: AttentionConfig,
     queries: Float[Array, "*b T K"],
     keys: Float[Array, "*b T K"],
     values: Float[Array, "*b T W"],
     query_positions: Int[Array, "*#b T"],
     key_positions: Int[Array, "*#b T"],
     *,
-    chunk_len: int,
-    chunks_before: int,
-    chunks_after: int,
     causal: bool,
     avoid_self: bool,
     around: Callable[[Array, int, int, int], Array] = with_neighbours,
@@ -175,7 +181,7 @@ def attend_in_chunks(
     The last chunk is filled up with keys that no query sees. `around` adds the other chunks.
     """
     length = queries.shape[-2]
-    chunk_len = min(chunk_len, max(length, 1))
+    chunk_len = min(config.chunk_len or length, max(length, 1))
 
     def chunks(x: Array, fill: int = 0) -> Array:
         """[*b, T, F] -> [*b, C, M, F]."""
@@ -185,7 +191,7 @@ def attend_in_chunks(
 
     def seen(x: Array, fill: int = 0) -> Array:
         """[*b, T, F] -> [*b, C, N, F]."""
-        return around(chunks(x, fill), chunks_before, chunks_after, fill)
+        return around(chunks(x, fill), config.chunks_before, config.chunks_after, fill)
 
     found, normaliser = attend(
         chunks(queries),

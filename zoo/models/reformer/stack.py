@@ -341,7 +341,7 @@ class ReformerStack(nn.Module):
         streams, layers = (x, x), []
         for i in range(self.num_layers):
             repetition, place = divmod(i, len(self.kinds))
-            source = ()
+            source: tuple[Any, ...] = ()
             if cache.memory is not None:
                 source = cache.memory.layers[i], cache.memory.mask
             extend = self.one(Layer.extend, repetition)

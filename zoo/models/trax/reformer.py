@@ -6,7 +6,7 @@ Shapes: as in `zoo.models.reformer.attention` and `hashing`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -75,18 +75,22 @@ class TraxReformer(Reformer):
 class TraxStack(ReformerStack):
     """`ReformerStack` with the attention of trax."""
 
+    @property
+    def quirks(self) -> ReformerQuirks:
+        return cast(ReformerQuirks, self.config.trax)
+
     @nn.nowrap
     def self_attention(self, kind: AttentionConfig) -> nn.Module:
-        layers = {SelfAttentionConfig: TraxSelfAttention, LSHAttentionConfig: TraxLSHSelfAttention}
-        layer: Any = layers[type(kind)]
-        attention: nn.Module = layer(
-            kind, self.config.heads, self.causal, self.config.trax, parent=None
-        )
-        return attention
+        sizes, quirks = self.config.heads, self.quirks
+        if isinstance(kind, LSHAttentionConfig):
+            return TraxLSHSelfAttention(kind, sizes, self.causal, quirks, parent=None)
+        if isinstance(kind, SelfAttentionConfig):
+            return TraxSelfAttention(kind, sizes, self.causal, quirks, parent=None)
+        return super().self_attention(kind)
 
     @nn.nowrap
     def cross_attention(self) -> CrossAttention:
-        if not self.config.trax.sum_source:
+        if not self.quirks.sum_source:
             return super().cross_attention()
         return SummingAttention(self.config.heads, parent=None)
 
@@ -135,7 +139,9 @@ class TraxLSHSelfAttention(LSHSelfAttention):
             return super().attend_in_rounds(*arrays)
         shape = arrays[0].shape[:4]
         joined = (x.reshape(*shape[:2], -1, *x.shape[4:]) for x in arrays)
-        found, normaliser = attend_in_chunks(*joined, **self.chunks(), around=ring)
+        found, normaliser = attend_in_chunks(
+            self.config, *joined, causal=self.causal, avoid_self=True, around=ring
+        )
         return found.reshape(*shape, -1), normaliser.reshape(shape)
 
     @nn.nowrap
