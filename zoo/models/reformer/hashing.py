@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from flax import struct
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt
+from jaxtyping import Array, Bool, Float, Int, Integer, PRNGKeyArray
 
 from zoo import xla
 from zoo.config import ConfigError
@@ -174,7 +174,7 @@ def inverse(order: Int[Array, "B H R T"]) -> Int[Array, "B H R T"]:
     )
 
 
-def narrow(order: Int[Array, "B H R T"]) -> Int[Array, "B H R T"] | UInt[Array, "B H R T"]:
+def narrow(order: Int[Array, "B H R T"]) -> Integer[Array, "B H R T"]:
     """An order in as few bytes as its length allows."""
     return order.astype(jnp.uint16 if order.shape[-1] <= 2**16 else jnp.int32)
 
@@ -222,9 +222,9 @@ class LSHSelfAttention(nn.Module):
         x: Float[Array, "B T D"],
         mask: Bool[Array, "B T"] | None = None,
         rotations: Float[Array, "G K R F"] | None = None,
-        order: Int[Array, "B H R T"] | UInt[Array, "B H R T"] | None = None,
+        order: Integer[Array, "B H R T"] | None = None,
         key: PRNGKeyArray | None = None,
-    ) -> tuple[Float[Array, "B T D"], Int[Array, "B H R T"] | UInt[Array, "B H R T"]]:
+    ) -> tuple[Float[Array, "B T D"], Integer[Array, "B H R T"]]:
         """Each position's answer, and the order in which the positions were sorted.
 
         No gradient flows through the order. At padding the answer means nothing.
@@ -243,7 +243,8 @@ class LSHSelfAttention(nn.Module):
                 raise ValueError("neither rotations nor order are given; one of them is needed")
             factors = self.config.factors(x.shape[1], rotations)
             order = sort_by_bucket(hash_buckets(queries, rotations, factors, mask))
-        found = self.attend(queries, values, order.astype(jnp.int32), mask)
+        order = order.astype(jnp.int32)
+        found = self.attend(queries, values, order, mask)
         out = join_heads(found, self.out, self.heads.dtype)
         return dropout(out, self.heads.dropout_rate, key), narrow(order)
 

@@ -9,7 +9,7 @@ The stack is a cycle of branches, repeated, and its parameters are stacked along
 that it runs as one compiled loop. Unrolled, its memory would grow with depth after all: the
 compiler keeps more alive than it must.
 
-Shapes: `B` batch, `T` positions, `D` width of a stream.
+Shapes: `*b` any leading axes, `T` positions, `D` width of a stream.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-Streams = tuple[Float[Array, "B T D"], Float[Array, "B T D"]]
+Streams = tuple[Float[Array, "*b T D"], Float[Array, "*b T D"]]
 
 
 class Extras(NamedTuple):

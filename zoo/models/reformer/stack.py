@@ -269,7 +269,7 @@ class ReformerStack(nn.Module):
         }
         return tuple(drawn.get(i) for i in range(self.num_layers))
 
-    def embed(self, at: Int[Array, "T"]) -> Float[Array, "T D"]:
+    def positions_at(self, at: Int[Array, "T"]) -> Float[Array, "T D"]:
         """The vectors of some positions."""
         config = self.config
         if not config.axial_shape:
@@ -284,7 +284,7 @@ class ReformerStack(nn.Module):
         )
 
     def first_positions(self, length: int) -> Float[Array, "T D"]:
-        """The vectors of the positions 0 … length - 1: `embed` without a gather."""
+        """The vectors of the positions 0 … length - 1: `positions_at` without a gather."""
         if not self.config.axial_shape:
             return self.positions[:length]
         others = self.config.axial_shape[1:]
@@ -337,7 +337,7 @@ class ReformerStack(nn.Module):
     def extend(self, x: Float[Array, "B N T D"], cache: Cache) -> tuple[Streams, Cache]:
         """Embeddings of the next tokens -> their streams, and the cache with them."""
         length, new = cache.length, x.shape[2]
-        x = x + self.embed(length + jnp.arange(new))[None, None]
+        x = x + self.positions_at(length + jnp.arange(new))[None, None]
         streams, layers = (x, x), []
         for i in range(self.num_layers):
             repetition, place = divmod(i, len(self.kinds))
