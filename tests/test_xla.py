@@ -90,3 +90,45 @@ def test_what_is_computed_unfused_is_the_same(key):
     np.testing.assert_array_equal(jax.jit(own)(x), jax.jit(plain)(x))
     assert_close(jax.jacfwd(own)(x), jax.jacfwd(plain)(x))
     assert_close(jax.jacrev(own)(x), jax.jacrev(plain)(x))
+
+
+# Attention.
+
+
+def test_softmax_and_its_derivatives_are_the_plain_form_s(key):
+    def plain(scores):
+        normaliser = jax.nn.logsumexp(scores, axis=-1)
+        return jnp.exp(scores - normaliser[..., None]), normaliser
+
+    def draw(*shape):
+        return jax.random.normal(key(), shape)
+
+    scores, towards = draw(3, 4, 7), draw(3, 4, 7)
+    scores = scores.at[0, 0].add(-1e9)  # each weight is 1
+    gradients = draw(3, 4, 7), draw(3, 4)
+    assert_close(jax.jvp(xla.softmax, (scores,), (towards,)), jax.jvp(plain, (scores,), (towards,)))
+    found, expected = jax.vjp(xla.softmax, scores), jax.vjp(plain, scores)
+    assert_close(found[0], expected[0])
+    assert_close(found[1](gradients), expected[1](gradients))
+
+
+# Gathers.
+
+
+@pytest.mark.parametrize("number", [1, 60])  # by gather, by counts
+def test_a_weighted_sum_and_its_gradients_are_the_plain_form_s(key, number):
+    table = jax.random.normal(key(), (40, 4))
+    ids = jax.random.randint(key(), (2, number), 0, 45)  # 40 and more are no rows
+    weights = jax.random.uniform(key(), (2, number))
+
+    def plain(table, weights):
+        rows = jnp.take(table, ids, axis=0, mode="fill", fill_value=0)
+        return jnp.einsum("bnd,bn->bd", rows, weights)
+
+    def own(table, weights):
+        return xla.weighted_sum(table, ids, weights)
+
+    gradient = jax.random.normal(key(), (2, 4))
+    found, expected = jax.vjp(own, table, weights), jax.vjp(plain, table, weights)
+    assert_close(found[0], expected[0])
+    assert_close(found[1](gradient), expected[1](gradient))
