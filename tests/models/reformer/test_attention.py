@@ -28,10 +28,12 @@ def golden(shared, name):
 
 
 def heads_of(params):
-    from zoo.models.reformer.heads import Heads
+    from zoo.models.reformer.heads import HeadConfig
 
     heads, d_model, d_key = params["query"].shape
-    return Heads(d_model=d_model, num_heads=heads, d_key=d_key, d_value=params["value"].shape[2])
+    return HeadConfig(
+        d_model=d_model, num_heads=heads, d_key=d_key, d_value=params["value"].shape[2]
+    )
 
 
 def quirks(*names):

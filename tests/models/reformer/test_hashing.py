@@ -30,14 +30,14 @@ def by_hashes(config, queries, values, rotations, mask=None, causal=False):
 
 
 def layer(config, causal):
-    from zoo.models.reformer.heads import Heads
+    from zoo.models.reformer.heads import HeadConfig
 
-    return config.build(Heads(d_model=16, num_heads=3, d_key=5, d_value=4), causal)
+    return config.build(HeadConfig(d_model=16, num_heads=3, d_key=5, d_value=4), causal)
 
 
 def arrays_of(key, config, length):
     """Queries, values and rotations for two examples and three heads."""
-    shape = config.rotation_shape(layer(config, False).heads, length)
+    shape = config.rotation_shape(layer(config, False).common, length)
     normal = jax.random.normal
     return normal(key(), (2, 3, length, 5)), normal(key(), (2, 3, length, 4)), normal(key(), shape)
 

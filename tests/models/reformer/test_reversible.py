@@ -27,10 +27,10 @@ def feed_forward(weights, x, memory, extras):
 
 def attention(weights, x, memory, extras):
     from zoo.models.reformer.attention import SelfAttention, SelfAttentionConfig
-    from zoo.models.reformer.heads import Heads
+    from zoo.models.reformer.heads import HeadConfig
 
     scale, bias, query, key, value, out = weights
-    heads = Heads(d_model=8, num_heads=2, d_key=4, d_value=4)
+    heads = HeadConfig(d_model=8, num_heads=2, d_key=4, d_value=4)
     params = {"query": query, "key": key, "value": value, "out": out}
     module = SelfAttention(SelfAttentionConfig(), heads, causal=True)
     return module.apply({"params": params}, layer_norm(x, scale, bias))
@@ -93,7 +93,7 @@ def test_gradients_are_those_of_back_propagation_with_dropout_and_memory(key):
     from zoo.models.reformer import reversible
 
     def dense(weights, x, memory, extras):
-        dropped = jax.random.bernoulli(extras.key, 0.5, x.shape)
+        dropped = jax.random.bernoulli(extras.rng, 0.5, x.shape)
         return jnp.tanh(jnp.where(dropped, 0.0, x) @ weights) * extras.rotations[None, None], ()
 
     def look(weights, x, memory, extras):
@@ -111,7 +111,7 @@ def test_gradients_are_those_of_back_propagation_with_dropout_and_memory(key):
     extras = reversible.Extras(
         masks=jnp.array([[True] * 5, [True] * 2 + [False] * 3]),
         rotations=(normal(key(), (4, 3)), None, None),
-        key=key(),
+        rng=key(),
     )
 
     @jax.jit

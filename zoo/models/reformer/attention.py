@@ -23,7 +23,7 @@ from zoo.models.layers import dropout
 from zoo.models.reformer.heads import (
     NOWHERE,
     AttentionConfig,
-    Heads,
+    HeadConfig,
     LayerCache,
     attend,
     attend_in_chunks,
@@ -47,8 +47,8 @@ class SelfAttentionConfig(AttentionConfig):
     use_bias: bool = False
     """Add a vector to queries, keys and values."""
 
-    def build(self, heads: Heads, causal: bool) -> SelfAttention:
-        return SelfAttention(self, heads, causal, parent=None)
+    def build(self, common: HeadConfig, causal: bool) -> SelfAttention:
+        return SelfAttention(self, common, causal, parent=None)
 
 
 BIAS_INIT = nn.initializers.normal(1e-6)
@@ -62,17 +62,21 @@ class SelfAttention(nn.Module):
     """
 
     config: SelfAttentionConfig
-    heads: Heads
+    common: HeadConfig
     causal: bool
 
     def setup(self) -> None:
-        widths = {"query": self.heads.d_key, "key": self.heads.d_key, "value": self.heads.d_value}
+        widths = {
+            "query": self.common.d_key,
+            "key": self.common.d_key,
+            "value": self.common.d_value,
+        }
         if self.config.share_qk:
             del widths["key"]
         for name, width in widths.items():
             setattr(self, name, input_kernel(self, name, width))
             if self.config.use_bias:
-                shape = self.heads.num_heads, width
+                shape = self.common.num_heads, width
                 setattr(self, f"{name}_bias", self.param(f"{name}_bias", BIAS_INIT, shape))
         self.out = output_kernel(self)
 
@@ -81,33 +85,33 @@ class SelfAttention(nn.Module):
         x: Float[Array, "B T D"],
         mask: Bool[Array, "B T"] | None = None,
         rotations: None = None,
-        sorting: Any = None,
-        key: PRNGKeyArray | None = None,
+        order: Any = None,
+        rng: PRNGKeyArray | None = None,
     ) -> tuple[Float[Array, "B T D"], tuple[()]]:
-        """Each position's answer, and nothing to be kept for a second call.
+        """The output for each position, and nothing that a second call would need.
 
         Args:
           x: the vectors.
           mask: True at real tokens. It is not needed if attention is causal: padding comes after
             the text, where it is hidden like the rest of the future.
-          rotations, sorting: unused, see `LSHSelfAttention`.
-          key: for dropout; None: no dropout.
+          rotations, order: unused, see `LSHSelfAttention`.
+          rng: the key for dropout; None: no dropout.
         """
         config = self.config
         query_positions, key_positions = self.positions(x.shape[1], None if self.causal else mask)
         arrays = *self._heads(x), query_positions[:, None], key_positions[:, None]
         if config.chunk_len is None:
-            found, _ = attend(*arrays, causal=self.causal, avoid_self=config.share_qk)
+            context, _ = attend(*arrays, causal=self.causal, avoid_self=config.share_qk)
         else:
-            found, _ = attend_in_chunks(
+            context, _ = attend_in_chunks(
                 config,
                 *arrays,
                 causal=self.causal,
                 avoid_self=config.share_qk,
                 around=self.around,
             )
-        out = join_heads(found, self.out, self.heads.dtype)
-        return dropout(out, self.heads.dropout_rate, key), ()
+        out = join_heads(context, self.out, self.common.dtype)
+        return dropout(out, self.common.dropout_rate, rng), ()
 
     @nn.nowrap
     def positions(
@@ -125,7 +129,7 @@ class SelfAttention(nn.Module):
     @nn.nowrap
     def start(self, batch: int, length: int) -> LayerCache:
         """A cache with room for `length` tokens, for one beam a row."""
-        return empty_cache(self.heads, batch, length)
+        return empty_cache(self.common, batch, length)
 
     def extend(
         self,
@@ -134,7 +138,7 @@ class SelfAttention(nn.Module):
         length: Int[Array, ""],
         rotations: None = None,
     ) -> tuple[Float[Array, "B N T D"], LayerCache]:
-        """The next tokens' answers, and the cache with these tokens.
+        """The output for the next tokens, and the cache with these tokens.
 
         Args:
           x: the vectors of the tokens.
@@ -146,7 +150,7 @@ class SelfAttention(nn.Module):
         cache = cache.write(length, keys=keys, values=values)
         at = length + jnp.arange(x.shape[2], dtype=jnp.int32)[:, None]  # [T, 1]
         places = jnp.arange(cache.keys.shape[3], dtype=jnp.int32)[None]  # [1, L]
-        found, _ = attend(
+        context, _ = attend(
             queries[..., None, :],
             cache.keys[:, :, :, None],
             cache.values[:, :, :, None],
@@ -155,7 +159,7 @@ class SelfAttention(nn.Module):
             causal=True,
             avoid_self=self.config.share_qk,
         )
-        return join_heads(found[..., 0, :], self.out, self.heads.dtype), cache
+        return join_heads(context[..., 0, :], self.out, self.common.dtype), cache
 
     @nn.nowrap
     def visible(self, at: Int[Array, "T 1"], places: Int[Array, "1 L"]) -> Int[Array, "#T L"]:
@@ -173,7 +177,7 @@ class SelfAttention(nn.Module):
         return queries, self._project(x, "key") / math.sqrt(queries.shape[-1]), values
 
     def _project(self, x: Float[Array, "*b T D"], name: str) -> Float[Array, "*b H T K"]:
-        projected = split_heads(x, getattr(self, name), self.heads.dtype)
+        projected = split_heads(x, getattr(self, name), self.common.dtype)
         if self.config.use_bias:
             bias: jax.Array = getattr(self, f"{name}_bias")
             projected = projected + jnp.expand_dims(bias[:, None], range(x.ndim - 2))
@@ -186,20 +190,20 @@ class CrossAttention(nn.Module):
     Parameters: `query`, `key` [H, D, K], `value` [H, D, W], `out` [H, W, D].
     """
 
-    heads: Heads
+    common: HeadConfig
 
     def setup(self) -> None:
-        self.query = input_kernel(self, "query", self.heads.d_key)
-        self.key = input_kernel(self, "key", self.heads.d_key)
-        self.value = input_kernel(self, "value", self.heads.d_value)
+        self.query = input_kernel(self, "query", self.common.d_key)
+        self.key = input_kernel(self, "key", self.common.d_key)
+        self.value = input_kernel(self, "value", self.common.d_value)
         self.out = output_kernel(self)
 
     def keys_values(
         self, x: Float[Array, "B S D"]
     ) -> tuple[Float[Array, "B H S K"], Float[Array, "B H S W"]]:
         """The keys, scaled, and the values of the sequence that is attended to."""
-        keys = split_heads(x, self.key, self.heads.dtype) / math.sqrt(self.heads.d_key)
-        return keys, split_heads(x, self.value, self.heads.dtype)
+        keys = split_heads(x, self.key, self.common.dtype) / math.sqrt(self.common.d_key)
+        return keys, split_heads(x, self.value, self.common.dtype)
 
     def __call__(
         self,
@@ -207,20 +211,22 @@ class CrossAttention(nn.Module):
         keys: Float[Array, "B H S K"],
         values: Float[Array, "B H S W"],
         mask: Bool[Array, "B S"] | None = None,
-        key: PRNGKeyArray | None = None,
+        rng: PRNGKeyArray | None = None,
     ) -> Float[Array, "B T D"]:
-        """The answer for each position of `x`; without bias, so zeros where no key is real.
+        """The output for each position of `x`: zeros where no key is real, since there is no bias.
 
         Args:
           x: the vectors that the queries are made of.
           keys, values: see `keys_values`.
           mask: True at real tokens of the other sequence.
-          key: for dropout; None: no dropout.
+          rng: the key for dropout; None: no dropout.
         """
-        queries = split_heads(x, self.query, self.heads.dtype)
+        queries = split_heads(x, self.query, self.common.dtype)
         scores = jnp.einsum("bhtk,bhsk->bhts", queries, keys)
-        found = self.weighted_mean(scores, values, mask)
-        return dropout(join_heads(found, self.out, self.heads.dtype), self.heads.dropout_rate, key)
+        context = self.weighted_mean(scores, values, mask)
+        return dropout(
+            join_heads(context, self.out, self.common.dtype), self.common.dropout_rate, rng
+        )
 
     @nn.nowrap
     def weighted_mean(
@@ -233,5 +239,5 @@ class CrossAttention(nn.Module):
         if mask is None:
             return jnp.einsum("bhts,bhsw->bhtw", jax.nn.softmax(scores), values)
         weights = jax.nn.softmax(jnp.where(mask[:, None, None], scores, HIDDEN))
-        found = jnp.einsum("bhts,bhsw->bhtw", weights, values)
-        return jnp.where(mask.any(axis=1)[:, None, None, None], found, 0.0)
+        context = jnp.einsum("bhts,bhsw->bhtw", weights, values)
+        return jnp.where(mask.any(axis=1)[:, None, None, None], context, 0.0)

@@ -12,7 +12,7 @@ from zoo.models.base import TokenConfig, TraxQuirks
 from zoo.models.dense import Precision
 from zoo.models.layers import Activation
 from zoo.models.reformer.hashing import LSHAttentionConfig
-from zoo.models.reformer.heads import AttentionConfig, Heads
+from zoo.models.reformer.heads import AttentionConfig, HeadConfig
 
 C = TypeVar("C", bound="ReformerStackConfig")
 
@@ -44,16 +44,17 @@ class ReformerStackConfig(TokenConfig):
     axial_widths: tuple[int, ...] = ()
     """Width of each side's table; their sum is d_model. Empty: divided about equally."""
     dropout_rate: float = 0.1
-    """Dropout after the embeddings, the attention, the activation and the feed-forward layer."""
+    """Dropout rate after the embeddings, the attention, the activation and the feed-forward layer.
+    """
     activation: Activation = "relu"
     """Of the feed-forward layers."""
     ff_chunk_len: int | None = None
     """Positions that the feed-forward layers process at a time, to hold fewer of their d_ff values:
     less memory, more time, the same result. None: all."""
     reversible: bool = True
-    """Recompute each layer's inputs in the backward pass instead of storing them: memory does not
-    grow with depth. This is a `jax.custom_vjp`, which has no forward-mode derivative: `jax.jvp`,
-    `jax.jacfwd`, `jax.hessian` and `jax.linearize` need False."""
+    """Recompute each layer's inputs in the backward pass instead of storing them, so that memory
+    does not grow with depth. It takes a `jax.custom_vjp`, which has no forward mode: `jax.jvp`,
+    `jax.jacfwd`, `jax.hessian` and `jax.linearize` need False (and float32, see `dense`)."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Precision of the dense layers' products. Attention scores are float32 in any case."""
     pad_id: int | None = 0
@@ -102,9 +103,9 @@ class ReformerStackConfig(TokenConfig):
         return dataclasses.replace(self, axial_shape=(first, *others))
 
     @property
-    def heads(self) -> Heads:
-        """The sizes of the attention layers."""
-        return Heads(
+    def heads(self) -> HeadConfig:
+        """What all attention layers have in common."""
+        return HeadConfig(
             d_model=self.d_model,
             num_heads=self.num_heads,
             d_key=self.d_key,

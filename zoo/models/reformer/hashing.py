@@ -31,7 +31,7 @@ from zoo.models.layers import dropout
 from zoo.models.reformer.heads import (
     NOWHERE,
     AttentionConfig,
-    Heads,
+    HeadConfig,
     LayerCache,
     attend,
     attend_in_chunks,
@@ -77,12 +77,12 @@ class LSHAttentionConfig(AttentionConfig):
                     "several of them, since half of the buckets are the other half's opposites"
                 )
 
-    def build(self, heads: Heads, causal: bool) -> LSHSelfAttention:
-        return LSHSelfAttention(self, heads, causal, parent=None)
+    def build(self, common: HeadConfig, causal: bool) -> LSHSelfAttention:
+        return LSHSelfAttention(self, common, causal, parent=None)
 
-    def rotation_shape(self, heads: Heads, length: int) -> tuple[int, int, int, int]:
+    def rotation_shape(self, common: HeadConfig, length: int) -> tuple[int, int, int, int]:
         """[H, K, R, F]: the shape of the rotations for a sequence of this length."""
-        return heads.num_heads, heads.d_key, self.num_hashes, sum(self.factors(length)) // 2
+        return common.num_heads, common.d_key, self.num_hashes, sum(self.factors(length)) // 2
 
     @property
     def num_candidates(self) -> int:
@@ -141,18 +141,14 @@ def hash_buckets(
     """
     queries, rotations = jax.lax.stop_gradient((queries, rotations))
     per_example = rotations.reshape(-1, queries.shape[1], *rotations.shape[1:])
-    # The order of axes in which XLA's products leave the result: only buckets are transposed.
-    if per_example.shape[0] == 1:
-        rotated = jnp.einsum("bhtk,hkrf->hbtrf", queries, per_example[0])
-    else:
-        rotated = jnp.einsum("bhtk,bhkrf->hbtrf", queries, per_example)
+    per_example = jnp.broadcast_to(per_example, (len(queries), *per_example.shape[1:]))
+    rotated = jnp.einsum("bhtk,bhkrf->bhrtf", queries, per_example)
     buckets = jnp.zeros(rotated.shape[:-1], jnp.int32)
     first, stride = 0, 1
     for factor in factors:
         columns = rotated[..., first : first + factor // 2]
         buckets = buckets + stride * xla.argmax(jnp.concatenate([columns, -columns], axis=-1))
         first, stride = first + factor // 2, stride * factor
-    buckets = jnp.transpose(buckets, (1, 0, 3, 2))  # [B, H, R, T]
     if mask is None:
         return buckets
     return jnp.where(mask[:, None, None, :], buckets, stride)
@@ -186,13 +182,13 @@ def take(x: Float[Array, "T F"], order: Int[Array, "T"]) -> Float[Array, "T F"]:
 
 
 def combine_rounds(
-    found: Float[Array, "B H R T W"], normaliser: Float[Array, "B H R T"]
+    context: Float[Array, "B H R T W"], normaliser: Float[Array, "B H R T"]
 ) -> Float[Array, "B H T W"]:
-    """The rounds' answers, weighted by their shares of the sum of all exponentials (appendix A)."""
-    if found.shape[2] == 1:
-        return found[:, :, 0]
+    """The outputs of the rounds, weighted by their shares of the sum of all exponentials (appendix A)."""
+    if context.shape[2] == 1:
+        return context[:, :, 0]
     share = jnp.exp(normaliser - jax.nn.logsumexp(normaliser, axis=2, keepdims=True))
-    return jnp.einsum("bhrtw,bhrt->bhtw", found, share, precision="highest")
+    return jnp.einsum("bhrtw,bhrt->bhtw", context, share, precision="highest")
 
 
 @struct.dataclass
@@ -209,12 +205,12 @@ class LSHSelfAttention(nn.Module):
     """
 
     config: LSHAttentionConfig
-    heads: Heads
+    common: HeadConfig
     causal: bool
 
     def setup(self) -> None:
-        self.query = input_kernel(self, "query", self.heads.d_key)
-        self.value = input_kernel(self, "value", self.heads.d_value)
+        self.query = input_kernel(self, "query", self.common.d_key)
+        self.value = input_kernel(self, "value", self.common.d_value)
         self.out = output_kernel(self)
 
     def __call__(
@@ -223,30 +219,30 @@ class LSHSelfAttention(nn.Module):
         mask: Bool[Array, "B T"] | None = None,
         rotations: Float[Array, "G K R F"] | None = None,
         order: Integer[Array, "B H R T"] | None = None,
-        key: PRNGKeyArray | None = None,
+        rng: PRNGKeyArray | None = None,
     ) -> tuple[Float[Array, "B T D"], Integer[Array, "B H R T"]]:
-        """Each position's answer, and the order in which the positions were sorted.
+        """The output for each position, and the order in which the positions were sorted.
 
-        No gradient flows through the order. At padding the answer means nothing.
+        No gradient flows through the order. The output at padding is meaningless.
 
         Args:
           x: the vectors.
           mask: True at real tokens.
           rotations: see `hash_buckets`; needed if there is no `order`.
           order: that of an earlier call, which is then not made again.
-          key: for dropout; None: no dropout.
+          rng: the key for dropout; None: no dropout.
         """
-        queries = split_heads(x, self.query, self.heads.dtype)
-        values = split_heads(x, self.value, self.heads.dtype)
+        queries = split_heads(x, self.query, self.common.dtype)
+        values = split_heads(x, self.value, self.common.dtype)
         if order is None:
             if rotations is None:
                 raise ValueError("neither rotations nor order are given; one of them is needed")
             factors = self.config.factors(x.shape[1], rotations)
             order = sort_by_bucket(hash_buckets(queries, rotations, factors, mask))
         order = order.astype(jnp.int32)
-        found = self.attend(queries, values, order, mask)
-        out = join_heads(found, self.out, self.heads.dtype)
-        return dropout(out, self.heads.dropout_rate, key), narrow(order)
+        context = self.attend(queries, values, order, mask)
+        out = join_heads(context, self.out, self.common.dtype)
+        return dropout(out, self.common.dropout_rate, rng), narrow(order)
 
     @nn.nowrap
     def attend(
@@ -262,7 +258,7 @@ class LSHSelfAttention(nn.Module):
         if mask is not None:
             real = jnp.take_along_axis(mask[:, None, None], order, axis=3)
             key_positions = jnp.where(real, order, NOWHERE)
-        found, normaliser = self.attend_in_rounds(
+        context, normaliser = self.attend_in_rounds(
             sorted_queries,
             shared_keys(sorted_queries),
             take(values[:, :, None], order),
@@ -270,8 +266,8 @@ class LSHSelfAttention(nn.Module):
             key_positions,
         )
         back = inverse(order)
-        normaliser = take(normaliser[..., None], back)[..., 0]
-        return combine_rounds(take(found, back), normaliser)
+        normaliser = jnp.take_along_axis(normaliser, back, axis=3)
+        return combine_rounds(take(context, back), normaliser)
 
     @nn.nowrap
     def attend_in_rounds(
@@ -289,7 +285,7 @@ class LSHSelfAttention(nn.Module):
     @nn.nowrap
     def start(self, batch: int, length: int) -> HashedCache:
         """A cache with room for `length` tokens, for one beam a row."""
-        cache = empty_cache(self.heads, batch, length)
+        cache = empty_cache(self.common, batch, length)
         shape = (*cache.keys.shape[:3], self.config.num_hashes, length)
         return HashedCache(cache.keys, cache.values, jnp.zeros(shape, jnp.int32))
 
@@ -300,7 +296,7 @@ class LSHSelfAttention(nn.Module):
         length: Int[Array, ""],
         rotations: Float[Array, "G K R F"],
     ) -> tuple[Float[Array, "B N T D"], HashedCache]:
-        """The next tokens' answers, and the cache with these tokens.
+        """The output for the next tokens, and the cache with these tokens.
 
         Each token attends to its candidates instead of to sorted chunks.
 
@@ -310,25 +306,25 @@ class LSHSelfAttention(nn.Module):
           length: the number of tokens before them.
           rotations: see `hash_buckets`.
         """
-        heads, (batch, beams, new, _) = self.heads, x.shape
-        queries = split_heads(x, self.query, heads.dtype)
+        common, (batch, beams, new, _) = self.common, x.shape
+        queries = split_heads(x, self.query, common.dtype)
         # The bucket of a token must not depend on how long its text has become.
-        factors = self.config.factors(heads.max_positions or 1, rotations)
+        factors = self.config.factors(common.max_positions or 1, rotations)
         buckets = hash_buckets(
             jax.lax.collapse(queries, 0, 2),
-            _for_beams(rotations, batch, beams, heads.num_heads),
+            _for_beams(rotations, batch, beams, common.num_heads),
             factors,
-        ).reshape(batch, beams, heads.num_heads, -1, new)
+        ).reshape(batch, beams, common.num_heads, -1, new)
         cache = cache.write(
             length,
             keys=shared_keys(queries),
-            values=split_heads(x, self.value, heads.dtype),
+            values=split_heads(x, self.value, common.dtype),
             buckets=buckets,
         )
         same = jnp.any(cache.buckets[..., None, :] == buckets[..., None], axis=3)
         at = length + jnp.arange(new, dtype=jnp.int32)
         chosen = self.candidates(same, buckets, at)
-        found, _ = attend(
+        context, _ = attend(
             queries[..., None, :],
             _gather(cache.keys, chosen),
             _gather(cache.values, chosen),
@@ -337,7 +333,7 @@ class LSHSelfAttention(nn.Module):
             causal=True,
             avoid_self=True,
         )
-        return join_heads(found[..., 0, :], self.out, heads.dtype), cache
+        return join_heads(context[..., 0, :], self.out, common.dtype), cache
 
     @nn.nowrap
     def candidates(

@@ -40,7 +40,7 @@ NOWHERE = -1
 
 
 @dataclass(frozen=True, kw_only=True)
-class Heads:
+class HeadConfig:
     """What all attention layers of a model have in common."""
 
     d_model: int
@@ -50,7 +50,7 @@ class Heads:
     d_value: int
     """Width of a head's values."""
     dropout_rate: float = 0.0
-    """Dropout of the output."""
+    """Dropout rate of the output."""
     dtype: Precision = "float32"
     """Precision of the projections."""
     max_positions: int | None = None
@@ -78,10 +78,10 @@ class AttentionConfig(abc.ABC):
             )
 
     @abc.abstractmethod
-    def build(self, heads: Heads, causal: bool) -> nn.Module:
+    def build(self, common: HeadConfig, causal: bool) -> nn.Module:
         """The layer, with the methods of `SelfAttention`."""
 
-    def rotation_shape(self, heads: Heads, length: int) -> tuple[int, int, int, int] | None:
+    def rotation_shape(self, common: HeadConfig, length: int) -> tuple[int, int, int, int] | None:
         """The shape of the random rotations for a sequence of this length; None: it takes none."""
         return None
 
@@ -96,15 +96,17 @@ class AttentionConfig(abc.ABC):
 def input_kernel(layer: Any, name: str, width: int) -> Float[Array, "H D K"]:
     """The parameter that projects the model's width to each head's."""
     init = nn.initializers.glorot_uniform(in_axis=1, out_axis=(0, 2))
-    kernel: jax.Array = layer.param(name, init, (layer.heads.num_heads, layer.heads.d_model, width))
+    kernel: jax.Array = layer.param(
+        name, init, (layer.common.num_heads, layer.common.d_model, width)
+    )
     return kernel
 
 
 def output_kernel(layer: Any) -> Float[Array, "H W D"]:
     """The parameter `out`, which projects the heads back to the model's width."""
     init = nn.initializers.glorot_uniform(in_axis=(0, 1), out_axis=2)
-    sizes = layer.heads
-    kernel: jax.Array = layer.param("out", init, (sizes.num_heads, sizes.d_value, sizes.d_model))
+    common = layer.common
+    kernel: jax.Array = layer.param("out", init, (common.num_heads, common.d_value, common.d_model))
     return kernel
 
 
@@ -193,7 +195,7 @@ def attend_in_chunks(
         """[*b, T, F] -> [*b, C, N, F]."""
         return around(chunks(x, fill), config.chunks_before, config.chunks_after, fill)
 
-    found, normaliser = attend(
+    context, normaliser = attend(
         chunks(queries),
         seen(keys),
         seen(values),
@@ -202,8 +204,8 @@ def attend_in_chunks(
         causal=causal,
         avoid_self=avoid_self,
     )
-    found = found.reshape(*queries.shape[:-2], -1, values.shape[-1])
-    return found[..., :length, :], normaliser.reshape(*queries.shape[:-2], -1)[..., :length]
+    context = context.reshape(*queries.shape[:-2], -1, values.shape[-1])
+    return context[..., :length, :], normaliser.reshape(*queries.shape[:-2], -1)[..., :length]
 
 
 def split_heads(
@@ -262,7 +264,7 @@ class LayerCache:
         return replace(self, **written)
 
 
-def empty_cache(heads: Heads, batch: int, length: int) -> LayerCache:
+def empty_cache(common: HeadConfig, batch: int, length: int) -> LayerCache:
     """A cache with room for `length` tokens, for one beam a row."""
-    shape = (batch, 1, heads.num_heads, length)
-    return LayerCache(jnp.zeros((*shape, heads.d_key)), jnp.zeros((*shape, heads.d_value)))
+    shape = (batch, 1, common.num_heads, length)
+    return LayerCache(jnp.zeros((*shape, common.d_key)), jnp.zeros((*shape, common.d_value)))

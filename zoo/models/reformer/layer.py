@@ -1,6 +1,6 @@
-"""A layer of a Reformer: attention to the sequence, in a decoder to the source, and feed-forward.
+"""A layer of a Reformer and its branches: self-attention, attention to a source, feed-forward.
 
-Each of these branches reads one stream and changes the other (see `reversible`).
+Each branch reads one stream and changes the other (see `reversible`).
 
 Shapes: `*b` any leading axes, `B` batch, `S` source length, `T` length, `D` model, `H` heads, `K`
 width of a query, `W` width of a value; in decoding `N` beams.
@@ -8,7 +8,7 @@ width of a query, `W` width of a value; in decoding `N` beams.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -17,7 +17,6 @@ from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from zoo.models.layers import ACTIVATIONS, LayerNorm, dense, dropout
-from zoo.models.reformer import reversible
 from zoo.models.reformer.attention import CrossAttention
 from zoo.models.reformer.config import ReformerStackConfig
 from zoo.models.reformer.heads import LayerCache
@@ -37,7 +36,7 @@ class AttentionBranch(nn.Module):
     """Layer norm, then attention of the sequence to itself."""
 
     heads: nn.Module
-    """What `AttentionConfig.build` gives."""
+    """The attention, from `AttentionConfig.build`."""
 
     def setup(self) -> None:
         self.norm = LayerNorm()
@@ -47,7 +46,7 @@ class AttentionBranch(nn.Module):
     ) -> tuple[Float[Array, "B T D"], Any]:
         """See `reversible.Branch`."""
         change, choices = self.heads(
-            self.norm(x), extras.masks.sequence, extras.rotations, extras.choices, extras.key
+            self.norm(x), extras.masks.sequence, extras.rotations, extras.choices, extras.rng
         )
         return change, choices
 
@@ -63,6 +62,7 @@ class SourceBranch(nn.Module):
     """Layer norm, then attention to the source."""
 
     heads: CrossAttention
+    """The attention."""
 
     def setup(self) -> None:
         self.norm = LayerNorm()
@@ -72,12 +72,12 @@ class SourceBranch(nn.Module):
     ) -> tuple[Float[Array, "B T D"], tuple[()]]:
         """See `reversible.Branch`."""
         keys, values = self.heads.keys_values(memory)
-        return self.heads(self.norm(x), keys, values, extras.masks.source, extras.key), ()
+        return self.heads(self.norm(x), keys, values, extras.masks.source, extras.rng), ()
 
     def remember(
         self, memory: Float[Array, "B S D"]
     ) -> tuple[Float[Array, "B H S K"], Float[Array, "B H S W"]]:
-        """The keys and values of the source, which decoding needs again and again."""
+        """The keys and values of the source, which every step of decoding needs."""
         return self.heads.keys_values(memory)
 
     def extend(
@@ -88,8 +88,8 @@ class SourceBranch(nn.Module):
     ) -> Float[Array, "B N T D"]:
         """The change by the next tokens."""
         flat = jax.lax.collapse(x, 1, 3)
-        found: jax.Array = self.heads(self.norm(flat), *keys_values, mask)
-        return found.reshape(x.shape)
+        context: jax.Array = self.heads(self.norm(flat), *keys_values, mask)
+        return context.reshape(x.shape)
 
 
 class FeedForwardBranch(nn.Module):
@@ -108,19 +108,17 @@ class FeedForwardBranch(nn.Module):
         """See `reversible.Branch`."""
         chunk_len = self.config.ff_chunk_len
         if chunk_len is None or chunk_len >= x.shape[1] or self.is_initializing():
-            return self.change(x, extras.key), ()
+            return self.change(x, extras.rng), ()
 
         def piece(branch: FeedForwardBranch, number: Array, part: Array) -> Array:
-            key = None if extras.key is None else jax.random.fold_in(extras.key, number)
-            return branch.change(part, key)
+            rng = None if extras.rng is None else jax.random.fold_in(extras.rng, number)
+            return branch.change(part, rng)
 
         return in_pieces(piece, self, chunk_len, x), ()
 
-    def change(self, x: Float[Array, "*b T D"], key: Any = None) -> Float[Array, "*b T D"]:
-        """The change by some positions; without a key there is no dropout."""
-        inner = outer = None
-        if key is not None:
-            inner, outer = jax.random.split(key)
+    def change(self, x: Float[Array, "*b T D"], rng: Any = None) -> Float[Array, "*b T D"]:
+        """The change by some positions; without a key in `rng` there is no dropout."""
+        inner, outer = (None, None) if rng is None else jax.random.split(rng)
         hidden = ACTIVATIONS[self.config.activation](self.up(self.norm(x)))
         out = self.down(dropout(hidden, self.config.dropout_rate, inner))
         return dropout(out, self.config.dropout_rate, outer)
@@ -134,8 +132,17 @@ def in_pieces(
 ) -> Any:
     """`function(module, number, *parts)` for each piece of a sequence, put together again.
 
-    Intermediate results are recomputed in the backward pass, piece by piece: less memory, more
+    What is computed inside is recomputed in the backward pass, piece by piece: less memory, more
     time. Positions must not depend on each other.
+
+    Args:
+      function: gets the module, the number of the piece, and the piece of each array [B, L, …].
+      module: whose parameters it uses.
+      chunk_len: L, the positions of a piece; the last one is filled up with zeros.
+      *arrays: to be cut.
+
+    Returns:
+      A pytree of arrays [B, T, …].
     """
     length = arrays[0].shape[1]
     chunk_len = min(chunk_len, max(length, 1))
@@ -156,29 +163,23 @@ def in_pieces(
         variable_broadcast="params",
         check_constancy_invariants=False,
     )
-    _, found = scan(module, jnp.zeros((), jnp.int32), tuple(map(split, arrays)))
-    return jax.tree.map(join, found)
+    _, pieces = scan(module, jnp.zeros((), jnp.int32), tuple(map(split, arrays)))
+    return jax.tree.map(join, pieces)
 
 
 class Layer(nn.Module):
     """The branches of one layer."""
 
     attention: AttentionBranch
-    mlp: FeedForwardBranch
-    cross_attention: SourceBranch | None = None
+    cross_attention: SourceBranch | None
     """None: there is no source."""
+    mlp: FeedForwardBranch
 
     @nn.nowrap
     def branches(self) -> dict[str, nn.Module]:
         """By name, in the order in which they are applied."""
         names = ("attention", "cross_attention", "mlp")
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
-
-    def __call__(
-        self, streams: Streams, memory: Any, extras: Sequence[Extras]
-    ) -> tuple[Streams, tuple[Any, ...]]:
-        """See `reversible.forward`."""
-        return reversible.forward(tuple(self.branches().values()), streams, memory, extras)
 
     def extend(
         self,
@@ -191,11 +192,11 @@ class Layer(nn.Module):
         """The streams of the next tokens after this layer, and the cache with them.
 
         Args:
-          streams: [B, N, T, D] each.
+          streams: those before it, [B, N, T, D] each.
           cache: of this layer.
-          length: number of tokens in the cache.
-          rotations: of this layer.
-          source: arguments of `SourceBranch.extend`, if there is a source.
+          length: the number of tokens in the cache.
+          rotations: of this layer, if it attends by hashes.
+          source: if there is one, the last arguments of `SourceBranch.extend`.
         """
         x1, x2 = streams
         change, cache = self.attention.extend(x2, cache, length, rotations)

@@ -18,10 +18,11 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from flax import struct
 from jaxtyping import Array, Bool, Float, Int
 
 from zoo import registry
-from zoo.models.base import Scores, SourceTargetConfig
+from zoo.models.base import SourceTargetConfig
 from zoo.models.layers import Dropout, LayerNorm, dense, embedding, embeddings, shift_right
 from zoo.models.reformer.attention import SelfAttentionConfig
 from zoo.models.reformer.config import ReformerStackConfig
@@ -71,6 +72,16 @@ class ReformerTaggerConfig(ReformerStackConfig):
 
     def build(self) -> nn.Module:
         return self.trax.build(self) if self.trax else ReformerTagger(self)
+
+
+@struct.dataclass
+class Scores:
+    """How probable given tokens are, for texts whose logits would take too much memory."""
+
+    log_probability: Float[Array, "B T"]
+    """Natural logarithm of the probability of each token given those before it."""
+    best: Bool[Array, "B T"]
+    """Whether no other token is more probable."""
 
 
 class ReformerLM(nn.Module):

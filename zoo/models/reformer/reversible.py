@@ -32,8 +32,8 @@ class Extras(NamedTuple):
     rotations: Any = None
     """Of this branch in this repetition. For a whole stack: one entry for each branch of the cycle,
     stacked over the repetitions, or None."""
-    key: Any = None
-    """For dropout; None: no dropout. For a whole stack: the key that all others are made of."""
+    rng: Any = None
+    """The key for dropout; None: no dropout. For a whole stack: the key that all are made of."""
     choices: Any = None
     """What the branch returned beside its change in the forward pass; None in the forward pass
     itself. The recomputed stream differs from the first by rounding errors: a branch that chooses
@@ -134,9 +134,9 @@ def split(extras: Extras, repetition: Array) -> list[Extras]:
         Extras(
             masks=extras.masks,
             rotations=extras.rotations[place],
-            key=None
-            if extras.key is None
-            else jax.random.fold_in(extras.key, repetition * number + place),
+            rng=None
+            if extras.rng is None
+            else jax.random.fold_in(extras.rng, repetition * number + place),
             choices=None if extras.choices is None else extras.choices[place],
         )
         for place in range(number)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -47,30 +46,26 @@ class Cycle(nn.Module):
     def __call__(
         self, streams: Streams, step: tuple[Any, Any], memory: Any, extras: Extras
     ) -> tuple[Streams, tuple[Any, ...]]:
-        """The streams after it, and the choices of the branches.
+        """The streams after these layers, and the choices of their branches.
 
         Args:
-          streams: as they come in.
-          step: number of the repetition, and rotations of each branch.
+          streams: those before.
+          step: the number of the repetition, and the rotations of each branch.
           memory: see `reversible.Branch`.
           extras: the rest of them.
         """
         repetition, rotations = step
+        branches = [branch for layer in self.layers for branch in layer.branches().values()]
         each = reversible.split(extras._replace(rotations=rotations), repetition)
-        choices: tuple[Any, ...] = ()
-        for layer in self.layers:
-            number = len(layer.branches())
-            streams, chosen = layer(streams, memory, each[:number])
-            each, choices = each[number:], choices + chosen
-        return streams, choices
+        return reversible.forward(branches, streams, memory, each)
 
 
 @struct.dataclass
-class Memory:
-    """What a decoder sees of the source in decoding."""
+class Source:
+    """A decoder's source in decoding."""
 
     layers: tuple[Any, ...]
-    """Keys [B, H, S, K] and values [B, H, S, W] of each layer."""
+    """Keys [B, H, S, K] and values [B, H, S, W] for each layer."""
     mask: Bool[Array, "B S"] | None
     """True at real tokens."""
 
@@ -84,7 +79,7 @@ class Cache:
     layers: tuple[LayerCache, ...]
     rotations: tuple[Float[Array, "_ _ _ _"] | None, ...]
     """Of each layer; None where attention is not by hashes."""
-    memory: Memory | None = None
+    source: Source | None = None
     """None in a language model."""
 
     def reorder(self, parents: Int[Array, "B M"]) -> Cache:
@@ -96,14 +91,17 @@ class Cache:
 class ReformerStack(nn.Module):
     """Positions and layers: an encoder, or a decoder if `causal`.
 
-    Parameters: `positions` [max_len, D], or `axial_0` … with a width of its own for each side of
-    the box; `layer_0` … for each kind of attention, stacked as said above.
+    Parameters: `positions` [max_len, D], or a table `axial_0` … for each side of the box; and
+    `layer_0` … for each kind of attention, stacked as said above.
+
+    Forward-mode differentiation needs `reversible=False`, see `ReformerStackConfig`.
     """
 
     config: ReformerStackConfig
     num_layers: int
     causal: bool
     reads_source: bool = False
+    """Whether the layers attend to a source too."""
 
     def setup(self) -> None:
         config = self.config
@@ -118,37 +116,39 @@ class ReformerStack(nn.Module):
         for place, kind in enumerate(self.kinds):
             setattr(self, f"layer_{place}", self.layer(kind))
         self.layers = tuple(getattr(self, f"layer_{place}") for place in range(len(self.kinds)))
-        self.cycle = nn.scan(
+        self.cycles = nn.scan(
             Cycle,
             variable_axes={"params": 0, "intermediates": 0},
             split_rngs={"params": True},
             in_axes=(0, nn.broadcast, nn.broadcast),
             length=self.repetitions,
-            check_constancy_invariants=False,
+            check_constancy_invariants=False,  # as nothing is broadcast out of the loop
         )(self.layers)
+
+    # What a layer is made of.
 
     @nn.nowrap
     def layer(self, kind: AttentionConfig) -> Layer:
-        """A layer, not yet part of this module."""
-        source = None
-        if self.reads_source:
-            source = SourceBranch(self.cross_attention(), parent=None)
+        """A layer that is not part of any module yet."""
+        source = SourceBranch(self.cross_attention(), parent=None) if self.reads_source else None
         return Layer(
             attention=AttentionBranch(self.self_attention(kind), parent=None),
-            mlp=FeedForwardBranch(self.config, parent=None),
             cross_attention=source,
+            mlp=FeedForwardBranch(self.config, parent=None),
             parent=None,
         )
 
     @nn.nowrap
     def self_attention(self, kind: AttentionConfig) -> nn.Module:
-        """The attention of a layer to the own sequence."""
+        """A layer's attention of the sequence to itself."""
         return kind.build(self.config.heads, self.causal)
 
     @nn.nowrap
     def cross_attention(self) -> CrossAttention:
-        """The attention of a layer to the source."""
+        """A layer's attention to the source."""
         return CrossAttention(self.config.heads, parent=None)
+
+    # A whole sequence.
 
     def __call__(
         self,
@@ -159,21 +159,21 @@ class ReformerStack(nn.Module):
         *,
         train: bool,
     ) -> Streams:
-        """Embeddings -> the two streams after the last layer.
+        """Embeddings -> the two streams [B, T, D] after the last layer, float32.
 
         Args:
           x: the embeddings.
           masks: where tokens are real.
           memory: the source's vectors [B, S, D], for a decoder that reads one.
           rotations: of the layers that attend by hashes, in order; None: drawn, see `rotations`.
-          train: whether there is dropout; needs the rng stream `dropout`.
+          train: whether there is dropout, which takes the rng `dropout`.
 
         Raises:
           ValueError: the sequence is longer than `max_positions`, or rotations do not fit.
         """
         length = x.shape[1]
         self.config.check_length(length, "a sequence")
-        x = x + self.first_positions(length)[None]
+        x = x + self.positions_at(jnp.arange(length))[None]
         drawn = self.rotations(rotations, length, train)
         extras = Extras(
             masks=masks,
@@ -182,37 +182,37 @@ class ReformerStack(nn.Module):
                 for place, layer in enumerate(self.layers)
                 for name in layer.branches()
             ),
-            key=self.make_rng("dropout") if train and self.config.dropout_rate else None,
+            rng=self.make_rng("dropout") if train and self.config.dropout_rate else None,
         )
         if self.is_initializing() or not self.config.reversible:
             return self.run((x, x), memory, extras)[0]
         reversibly = nn.custom_vjp(
             lambda stack, *inputs: stack.run(*inputs)[0],
-            forward_fn=lambda stack, *inputs: stack.run_and_keep(*inputs),
-            backward_fn=self.pull_back(),
+            forward_fn=lambda stack, *inputs: stack.run_keeping(*inputs),
+            backward_fn=self.backward(),
         )
         streams: Streams = reversibly(self, (x, x), memory, extras)
         return streams
 
-    def run(self, streams: Streams, memory: Any, extras: Extras) -> tuple[Streams, Any]:
-        """The streams after all layers, and the choices of the branches."""
+    def run(self, streams: Streams, memory: Any, extras: Extras) -> tuple[Streams, tuple[Any, ...]]:
+        """The streams after all layers, and the choices of the branches, see `reversible`."""
         steps = jnp.arange(self.repetitions), extras.rotations
-        found: tuple[Streams, Any] = self.cycle(
+        result: tuple[Streams, tuple[Any, ...]] = self.cycles(
             streams, steps, memory, extras._replace(rotations=None)
         )
-        return found
+        return result
 
-    def run_and_keep(self, streams: Streams, memory: Any, extras: Extras) -> tuple[Streams, Any]:
-        """The streams after all layers, and what `pull_back` needs."""
+    def run_keeping(self, streams: Streams, memory: Any, extras: Extras) -> tuple[Streams, Any]:
+        """The streams after all layers, and what `backward` needs."""
         streams, choices = self.run(streams, memory, extras)
         kept = self.variables["params"], streams, memory, extras._replace(choices=choices)
         return streams, kept
 
     @nn.nowrap
-    def pull_back(self) -> Callable[[Any, Streams], Any]:
-        """The backward pass.
+    def backward(self) -> Callable[[Any, Streams], Any]:
+        """The backward pass, as `nn.custom_vjp` wants it.
 
-        Flax has no scope there, so the branches are applied to their parameters by hand.
+        In it Flax has no scope, so detached branches are applied to their parameters.
         """
         kinds, _ = self.config.cycle(self.num_layers)
         branches = {
@@ -221,12 +221,12 @@ class ReformerStack(nn.Module):
             for name, branch in self.layer(kind).branches().items()
         }
 
-        def function(branch: nn.Module, own: Any, *inputs: Any) -> Any:
+        def apply(branch: nn.Module, own: Any, *inputs: Any) -> Any:
             return branch.apply({"params": own}, *inputs)
 
-        functions = [functools.partial(function, branch) for branch in branches.values()]
+        functions = [functools.partial(apply, branch) for branch in branches.values()]
 
-        def pull(kept: Any, gradients: Streams) -> Any:
+        def pull_back(kept: Any, gradients: Streams) -> Any:
             parameters, streams, memory, extras = kept
             own = tuple(parameters[layer][name] for layer, name in branches)
             _, of_own, of_streams, of_memory = reversible.backward(
@@ -237,25 +237,24 @@ class ReformerStack(nn.Module):
                 of_parameters[layer][name] = gradient
             return {"params": of_parameters}, of_streams, of_memory, None
 
-        return pull
+        return pull_back
 
     def rotations(
         self, given: Rotations | None, length: int, train: bool
     ) -> tuple[jax.Array | None, ...]:
         """The rotations of each layer; None for one that does not attend by hashes.
 
-        They are drawn from the rng stream `lsh` if there is one, else in training from `dropout`,
-        else from a fixed key, so that an answer does not change.
+        They are drawn from the rng `lsh` if there is one; else in training from `dropout`; else
+        from a fixed key, so that a model always gives the same answer.
 
         Raises:
-          ValueError: given rotations are not as many or not of the shapes that the layers need.
+          ValueError: given rotations are not as many, or not of the shapes, that the layers need.
         """
-        heads = self.config.heads
         kinds = self.kinds * self.repetitions
         shapes = {
-            i: shape
-            for i, kind in enumerate(kinds)
-            if (shape := kind.rotation_shape(heads, length))
+            number: shape
+            for number, kind in enumerate(kinds)
+            if (shape := kind.rotation_shape(self.config.heads, length))
         }
         if given is not None:
             return _checked(given, shapes, kinds, length)
@@ -265,9 +264,21 @@ class ReformerStack(nn.Module):
         elif shapes and train and self.has_rng("dropout"):
             key = self.make_rng("dropout")
         drawn = {
-            i: jax.random.normal(jax.random.fold_in(key, i), shape) for i, shape in shapes.items()
+            number: jax.random.normal(jax.random.fold_in(key, number), shape)
+            for number, shape in shapes.items()
         }
-        return tuple(drawn.get(i) for i in range(self.num_layers))
+        return tuple(drawn.get(number) for number in range(self.num_layers))
+
+    # Positions.
+
+    @nn.nowrap
+    def axial_shapes(self) -> list[tuple[int, ...]]:
+        """[1, 1 …, side, … 1, width] for each side of the box."""
+        shape, widths = self.config.axial_shape, self.config.side_widths
+        return [
+            (1, *(size if side == other else 1 for other in range(len(shape))), width)
+            for side, (size, width) in enumerate(zip(shape, widths, strict=True))
+        ]
 
     def positions_at(self, at: Int[Array, "T"]) -> Float[Array, "T D"]:
         """The vectors of some positions."""
@@ -283,24 +294,7 @@ class ReformerStack(nn.Module):
             axis=-1,
         )
 
-    def first_positions(self, length: int) -> Float[Array, "T D"]:
-        """The vectors of the positions 0 … length - 1: `positions_at` without a gather."""
-        if not self.config.axial_shape:
-            return self.positions[:length]
-        others = self.config.axial_shape[1:]
-        rows = -(-length // math.prod(others))
-        tables = self.tables[0][:, :rows], *self.tables[1:]
-        wide = [jnp.broadcast_to(x, (1, rows, *others, x.shape[-1])) for x in tables]
-        return jnp.concatenate(wide, axis=-1).reshape(-1, self.config.d_model)[:length]
-
-    @nn.nowrap
-    def axial_shapes(self) -> list[tuple[int, ...]]:
-        """[1, 1 …, side, … 1, width] for each side."""
-        shape, widths = self.config.axial_shape, self.config.side_widths
-        return [
-            (1, *(size if side == other else 1 for other in range(len(shape))), width)
-            for side, (size, width) in enumerate(zip(shape, widths, strict=True))
-        ]
+    # Decoding.
 
     def start(
         self,
@@ -312,18 +306,25 @@ class ReformerStack(nn.Module):
     ) -> Cache:
         """A cache with room for `length` tokens, for one beam a row.
 
+        Args:
+          batch: number of rows.
+          length: the most tokens that will be read.
+          rotations: as in a call.
+          memory: the source's vectors, for a decoder that reads one.
+          mask: True at real tokens of the source.
+
         Raises:
           ValueError: `length` is more than `max_positions`, or rotations do not fit.
         """
         self.config.check_length(length, "a cache")
-        remembered = None
+        source = None
         if memory is not None:
             layers = [
-                self.one(SourceBranch.remember, repetition)(layer.cross_attention, memory)
+                of_repetition(SourceBranch.remember, repetition)(layer.cross_attention, memory)
                 for repetition in range(self.repetitions)
                 for layer in self.layers
             ]
-            remembered = Memory(tuple(layers), mask)
+            source = Source(tuple(layers), mask)
         return Cache(
             length=jnp.zeros((), jnp.int32),
             layers=tuple(
@@ -331,39 +332,43 @@ class ReformerStack(nn.Module):
                 for kind in self.kinds * self.repetitions
             ),
             rotations=self.rotations(rotations, self.config.max_positions, train=False),
-            memory=remembered,
+            source=source,
         )
 
     def extend(self, x: Float[Array, "B N T D"], cache: Cache) -> tuple[Streams, Cache]:
-        """Embeddings of the next tokens -> their streams, and the cache with them."""
+        """Embeddings of the next tokens -> their streams [B, N, T, D], and the cache with them."""
         length, new = cache.length, x.shape[2]
         x = x + self.positions_at(length + jnp.arange(new))[None, None]
         streams, layers = (x, x), []
-        for i in range(self.num_layers):
-            repetition, place = divmod(i, len(self.kinds))
+        for number in range(self.num_layers):
+            repetition, place = divmod(number, len(self.kinds))
             source: tuple[Any, ...] = ()
-            if cache.memory is not None:
-                source = cache.memory.layers[i], cache.memory.mask
-            extend = self.one(Layer.extend, repetition)
-            streams, layer = extend(
-                self.layers[place], streams, cache.layers[i], length, cache.rotations[i], source
+            if cache.source is not None:
+                source = cache.source.layers[number], cache.source.mask
+            streams, layer = of_repetition(Layer.extend, repetition)(
+                self.layers[place],
+                streams,
+                cache.layers[number],
+                length,
+                cache.rotations[number],
+                source,
             )
             layers.append(layer)
         return streams, dataclasses.replace(cache, length=length + new, layers=tuple(layers))
 
-    @nn.nowrap
-    def one(self, method: Callable[..., Any], repetition: int) -> Callable[..., Any]:
-        """`method` of a module whose parameters are stacked, with those of one repetition."""
 
-        def pick(variables: Any) -> Any:
-            return jax.tree.map(lambda leaf: leaf[repetition], variables)
+def of_repetition(method: Callable[..., Any], repetition: int) -> Callable[..., Any]:
+    """`method` of a module with stacked parameters, run with those of one repetition."""
 
-        return nn.map_variables(method, "params", pick)
+    def pick(variables: Any) -> Any:
+        return jax.tree.map(lambda leaf: leaf[repetition], variables)
+
+    return nn.map_variables(method, "params", pick)
 
 
 def _stacked(rotations: Sequence[jax.Array | None]) -> jax.Array | None:
-    given = [each for each in rotations if each is not None]
-    return jnp.stack(given) if given else None
+    arrays = [each for each in rotations if each is not None]
+    return jnp.stack(arrays) if arrays else None
 
 
 def _checked(
@@ -372,23 +377,19 @@ def _checked(
     kinds: Sequence[AttentionConfig],
     length: int,
 ) -> tuple[jax.Array | None, ...]:
-    """Given rotations, for each layer or None, if they fit."""
+    """Given rotations for each layer or None, after making sure that they fit."""
     if len(given) != len(shapes):
         raise ValueError(
             f"{len(given)} rotations are given, but {len(shapes)} layers attend by hashes"
         )
-    found = {}
-    for number, (i, shape) in enumerate(shapes.items()):
-        found[i] = jnp.asarray(given[number])
-        sets, *others = found[i].shape
-        free = getattr(kinds[i], "num_buckets", None) is None
-        if (
-            others[:2] != list(shape[1:3])
-            or sets % shape[0]
-            or not (free or others[2:] == [shape[3]])
-        ):
+    arrays = {number: jnp.asarray(each) for number, each in zip(shapes, given, strict=True)}
+    for index, (number, shape) in enumerate(shapes.items()):
+        sets, *others = arrays[number].shape
+        if getattr(kinds[number], "num_buckets", None) is None:
+            others[2:] = shape[3:]  # rotations may decide the number of buckets
+        if sets % shape[0] or tuple(others) != shape[1:]:
             raise ValueError(
-                f"rotations {number} have the shape {list(found[i].shape)}; for {length} "
+                f"rotations {index} have the shape {list(arrays[number].shape)}; for {length} "
                 f"positions it is {list(shape)}, or the first of these times the examples"
             )
-    return tuple(found.get(i) for i in range(len(kinds)))
+    return tuple(arrays.get(number) for number in range(len(kinds)))

@@ -139,10 +139,10 @@ class TraxLSHSelfAttention(LSHSelfAttention):
             return super().attend_in_rounds(*arrays)
         shape = arrays[0].shape[:4]
         joined = (x.reshape(*shape[:2], -1, *x.shape[4:]) for x in arrays)
-        found, normaliser = attend_in_chunks(
+        context, normaliser = attend_in_chunks(
             self.config, *joined, causal=self.causal, avoid_self=True, around=ring
         )
-        return found.reshape(*shape, -1), normaliser.reshape(shape)
+        return context.reshape(*shape, -1), normaliser.reshape(shape)
 
     @nn.nowrap
     def start(self, batch: int, length: int) -> HashedCache:
