@@ -50,9 +50,9 @@ PIECE = 4096
 
 def reformer(length: int, layers: int, *, hashed: bool = True) -> Any:
     """A Reformer for such a length."""
-    from zoo.models.reformer.lsh_attention import LSHAttentionConfig
+    from zoo.models.reformer.attention import SelfAttentionConfig
+    from zoo.models.reformer.hashing import LSHAttentionConfig
     from zoo.models.reformer.models import ReformerLMConfig
-    from zoo.models.reformer.self_attention import SelfAttentionConfig
 
     by_hashes = LSHAttentionConfig(chunk_len=CHUNK, num_hashes=2)
     return ReformerLMConfig(
@@ -273,8 +273,8 @@ def by_rounds(run: str) -> None:
     import jax
 
     from zoo import hub
-    from zoo.models.reformer.lsh_attention import LSHAttentionConfig
-    from zoo.models.reformer.self_attention import SelfAttentionConfig
+    from zoo.models.reformer.attention import SelfAttentionConfig
+    from zoo.models.reformer.hashing import LSHAttentionConfig
     from zoo.train import evaluation, sharding
 
     model = hub.open_model(run)

@@ -212,3 +212,45 @@ def test_bfloat16_products_and_their_gradients_are_near_the_plain_ones(key):
     for one, other in zip(pull(gradient), pull_plain(gradient), strict=True):
         assert one.dtype == jnp.float32
         np.testing.assert_allclose(one, other, atol=0.03 * np.abs(other).max())
+
+
+# Attention.
+
+
+def test_softmax_and_its_derivatives_are_the_plain_form_s(key):
+    def plain(scores):
+        normaliser = jax.nn.logsumexp(scores, axis=-1)
+        return jnp.exp(scores - normaliser[..., None]), normaliser
+
+    def draw(*shape):
+        return jax.random.normal(key(), shape)
+
+    scores, towards = draw(3, 4, 7), draw(3, 4, 7)
+    scores = scores.at[0, 0].add(-1e9)  # each weight is 1
+    gradients = draw(3, 4, 7), draw(3, 4)
+    assert_close(jax.jvp(xla.softmax, (scores,), (towards,)), jax.jvp(plain, (scores,), (towards,)))
+    found, expected = jax.vjp(xla.softmax, scores), jax.vjp(plain, scores)
+    assert_close(found[0], expected[0])
+    assert_close(found[1](gradients), expected[1](gradients))
+
+
+# Gathers.
+
+
+@pytest.mark.parametrize("number", [1, 60])  # by gather, by counts
+def test_a_weighted_sum_and_its_gradients_are_the_plain_form_s(key, number):
+    table = jax.random.normal(key(), (40, 4))
+    ids = jax.random.randint(key(), (2, number), 0, 45)  # 40 and more are no rows
+    weights = jax.random.uniform(key(), (2, number))
+
+    def plain(table, weights):
+        rows = jnp.take(table, ids, axis=0, mode="fill", fill_value=0)
+        return jnp.einsum("bnd,bn->bd", rows, weights)
+
+    def own(table, weights):
+        return xla.weighted_sum(table, ids, weights)
+
+    gradient = jax.random.normal(key(), (2, 4))
+    found, expected = jax.vjp(own, table, weights), jax.vjp(plain, table, weights)
+    assert_close(found[0], expected[0])
+    assert_close(found[1](gradient), expected[1](gradient))

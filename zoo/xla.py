@@ -18,6 +18,8 @@ the newest JAX is removed.
 | `bfloat16_product` | `x @ kernel` with bfloat16 operands | 1.6, with gradients |
 | `bfloat16_kernel_gradient` | `x.T @ gradient` in bfloat16 | 1.5, in `bfloat16_product` |
 | `fused_attention` | softmax of scores, times values | GPUs only, not measured |
+| `softmax` | `exp(s - logsumexp(s))`, differentiated by JAX | 1.0, in 0.85 of the memory |
+| `weighted_sum` | `einsum("bnd,bn->bd", table[ids], weights)` | 5 to 30 |
 
 Gains were measured with JAX 0.12.0 on one core of an EPYC (Zen 4) in November 2026: both forms in
 turn in one process, the least CPU time of 12 to 25 runs.
@@ -433,3 +435,63 @@ def recurrence(
 
     outputs, last = run(kernels, inputs, state)
     return outputs, last
+
+
+# Attention.
+
+
+@jax.custom_jvp
+def softmax(scores: Float[Array, "*b N"]) -> tuple[Float[Array, "*b N"], Float[Array, "*b"]]:
+    """The softmax of the last axis as exp(s - z), and z, the log-sum-exp of the scores s.
+
+    Plain form:
+
+        z = jax.nn.logsumexp(scores, axis=-1)
+        jnp.exp(scores - z[..., None]), z
+
+    Differentiated by JAX, this keeps two arrays of the size of the scores for the backward pass;
+    written out, the derivative needs only the weights. Gradients of a Reformer of two layers for
+    8,192 tokens: 371 MB plain, 316 MB here, in the same time. Where all scores are near -1e9,
+    float32 rounds z to the score itself and each weight is 1, so the derivative divides by their
+    sum.
+    """
+    normaliser = jax.nn.logsumexp(scores, axis=-1)
+    return jnp.exp(scores - normaliser[..., None]), normaliser
+
+
+@softmax.defjvp
+def _softmax_derivative(
+    at: tuple[Array], towards: tuple[Array]
+) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+    (scores,), (of_scores,) = at, towards
+    weights, normaliser = softmax(scores)
+    of_normaliser = jnp.sum(weights * of_scores, axis=-1) / jnp.sum(weights, axis=-1)
+    of_weights = weights * (of_scores - of_normaliser[..., None])
+    return (weights, normaliser), (of_weights, of_normaliser)
+
+
+# Gathers.
+
+
+def weighted_sum(
+    table: Float[Array, "V D"], ids: Int[Array, "B N"], weights: Float[Array, "B N"]
+) -> Float[Array, "B D"]:
+    """The weighted sum of the table's rows with the given ids. An id of V or more is no row.
+
+    Plain form:
+
+        rows = take(table, ids, axis=0, mode="fill", fill_value=0)
+        einsum("bnd,bn->bd", rows, weights)
+
+    XLA:CPU copies the B · N rows one by one, and adds up their gradients one by one. Where ids are
+    many and rows few, a product with a matrix of counts [B, V] is faster. Forward and backward pass
+    with a table [8192, 256]: ids [64, 512] 64 ms plain, 12 ms here; [16, 2048] 51 ms and 1.5 ms.
+    """
+    size = table.shape[0]
+    if size <= 32 * ids.shape[1]:
+        rows = jnp.arange(ids.shape[0])[:, None]
+        counts = jnp.zeros((ids.shape[0], size), table.dtype)
+        counts = counts.at[rows, ids].add(weights, mode="drop")
+        return jnp.dot(counts, table, precision="highest")
+    weights = jnp.where(ids < size, weights, 0.0)
+    return jnp.einsum("bnd,bn->bd", jnp.take(table, ids, axis=0, mode="clip"), weights)

@@ -253,6 +253,7 @@ def test_a_checkpoint_that_trax_wrote_goes_the_whole_way(server, cache, shared, 
     pytest.importorskip("zoo.interop.trax", reason="needs the reader of trax's checkpoints")
     from zoo import hub
     from zoo.models.bag_of_embeddings import BagOfEmbeddingsConfig
+    from zoo.models.trax.bag_of_embeddings import BagOfEmbeddingsQuirks
     from zoo.storage.cards import Card, File
 
     golden = shared / "golden" / "open" / "classifier"
@@ -261,7 +262,10 @@ def test_a_checkpoint_that_trax_wrote_goes_the_whole_way(server, cache, shared, 
         name="toy",
         task="text_classification",
         config=BagOfEmbeddingsConfig(
-            vocab_size=50, num_classes=3, d_model=16, average_padding=True
+            vocab_size=50,
+            num_classes=3,
+            d_model=16,
+            trax=BagOfEmbeddingsQuirks(average_padding=True),
         ),
         files=(
             File(

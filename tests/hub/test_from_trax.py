@@ -122,7 +122,7 @@ def test_a_registered_model_takes_its_open_sizes_from_the_file(zoo_command, chec
     code, _, err = zoo_command("import-trax", path, "--model", "bag_of_embeddings", "--out", out)
     assert (code, err) == (0, "")
     config = zoo.card(out).config
-    assert (config.vocab_size, config.num_classes, config.average_padding) == (6, 3, False)
+    assert (config.vocab_size, config.num_classes, config.trax) == (6, 3, None)
 
 
 @pytest.mark.parametrize("shape", [(2, 2, 3), (3, 4, 1)])

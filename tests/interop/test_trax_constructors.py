@@ -23,7 +23,7 @@ def test_arguments_become_the_zoo_s_fields():
     assert (config.activation, config.trax.activate_output) == ("gelu_tanh", True)
     config = trax.config("BagOfEmbeddings", vocab_size=50, d_feature=16, n_classes=3)
     assert (config.vocab_size, config.d_model, config.num_classes) == (50, 16, 3)
-    assert config.average_padding
+    assert config.trax.average_padding
 
 
 TRANSFORMERS = ("Transformer", "TransformerLM", "TransformerEncoder", "TransformerDecoder")
@@ -90,22 +90,24 @@ def test_the_resnets_have_trax_s_defaults():
 
 
 def test_the_reformers_have_trax_s_defaults():
+    from zoo.models.trax.reformer import ReformerQuirks
+
     config = trax.config("ReformerLM", vocab_size=9)
     assert (config.d_model, config.d_ff, config.d_key, config.d_value) == (512, 2048, 64, 64)
     assert (config.num_layers, config.num_heads, config.activation) == (6, 8, "gelu_tanh")
     (attention,) = config.attention
     assert (attention.share_qk, attention.chunk_len, attention.chunks_before) == (False, None, 0)
-    assert attention.wrap_around and attention.decode_all
+    assert config.trax == ReformerQuirks(decode_all=True, count_next=True)
     config = trax.config("Reformer", input_vocab_size=9, output_vocab_size=7)
     assert (config.vocab_size, config.target_vocab_size, config.d_key) == (9, 7, 64)
     assert (config.num_encoder_layers, config.num_decoder_layers) == (6, 6)
-    assert (config.activation, config.sum_source) == ("relu", True)
-    assert config.attention[0].first_padding_visible
-    (attention,) = trax.config(
-        "ReformerLM", vocab_size=9, attention_type="LSHSelfAttention"
-    ).attention
+    assert config.activation == "relu"
+    assert config.trax == ReformerQuirks(first_padding_visible=True, sum_source=True)
+    config = trax.config("ReformerLM", vocab_size=9, attention_type="LSHSelfAttention")
+    (attention,) = config.attention
     assert (attention.chunk_len, attention.chunks_before, attention.chunks_after) == (128, 1, 0)
-    assert (attention.num_hashes, attention.num_buckets, attention.wrap_around) == (1, None, True)
+    assert (attention.num_hashes, attention.num_buckets) == (1, None)
+    assert config.trax == ReformerQuirks(wrap_around=True, decode_all=True, count_next=True)
 
 
 @pytest.mark.parametrize(

@@ -110,9 +110,9 @@ def test_shapes_and_parameter_counts(name):
 
 def small(name):
     """The small config of a model; a Reformer LM has one layer of each kind of attention."""
-    from zoo.models.reformer.lsh_attention import LSHAttentionConfig
+    from zoo.models.reformer.attention import SelfAttentionConfig
+    from zoo.models.reformer.hashing import LSHAttentionConfig
     from zoo.models.reformer.models import ReformerLMConfig
-    from zoo.models.reformer.self_attention import SelfAttentionConfig
 
     config = config_of(name, **SMALL)
     if not isinstance(config, ReformerLMConfig):

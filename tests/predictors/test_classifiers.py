@@ -137,8 +137,10 @@ def test_answers_are_printed_with_their_probabilities(text_classifier):
 def test_a_model_that_reads_padding_gets_none(text_classifier, key):
     from zoo import predictors
     from zoo.models.bag_of_embeddings import BagOfEmbeddingsConfig
+    from zoo.models.trax.bag_of_embeddings import BagOfEmbeddingsQuirks
 
-    config = BagOfEmbeddingsConfig(vocab_size=258, num_classes=3, d_model=4, average_padding=True)
+    quirks = BagOfEmbeddingsQuirks(average_padding=True)
+    config = BagOfEmbeddingsConfig(vocab_size=258, num_classes=3, d_model=4, trax=quirks)
     card = dataclasses.replace(text_classifier.card, config=config)
     _, variables = random_variables(config, key())
     classifier = predictors.create(card, variables, text_classifier.tokenizer)

@@ -273,7 +273,7 @@ def test_rows_that_fill_a_batch_up_repeat_the_first():
 
 def test_a_score_depends_on_no_padding_that_would_be_hashed(key):
     from zoo import decoding
-    from zoo.models.reformer.lsh_attention import LSHAttentionConfig
+    from zoo.models.reformer.hashing import LSHAttentionConfig
     from zoo.models.reformer.models import ReformerLMConfig
 
     hashed = LSHAttentionConfig(chunk_len=4, num_buckets=4)
@@ -298,7 +298,7 @@ def test_a_score_depends_on_no_padding_that_would_be_hashed(key):
 
 
 def test_neither_target_nor_prefix_reaches_a_source_whose_padding_would_be_read(key):
-    from zoo.models.reformer.lsh_attention import LSHAttentionConfig
+    from zoo.models.reformer.hashing import LSHAttentionConfig
     from zoo.models.reformer.models import ReformerConfig
 
     # The number of buckets follows from the length.

@@ -15,8 +15,8 @@ from helpers import random_variables
 import zoo
 from zoo.config import ConfigError
 from zoo.models.recurrent import RecurrentLMConfig
+from zoo.models.reformer.attention import SelfAttentionConfig
 from zoo.models.reformer.models import reformer_lm_tiny
-from zoo.models.reformer.self_attention import SelfAttentionConfig
 from zoo.models.transformer import TransformerLMConfig
 from zoo.pipelines.language import LanguageModelingData
 from zoo.train import Adam, Interrupted, LanguageModeling, Recipe

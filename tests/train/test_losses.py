@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from zoo.models.base import Scores
+from zoo.models.reformer.models import Scores
 from zoo.train import losses
 
 FOLDER = Path(__file__).parents[1] / "golden" / "losses"

@@ -102,9 +102,13 @@ def _renamed(
 def _bag_of_embeddings(*, vocab_size: int, d_feature: int, n_classes: int) -> ModelConfig:
     """The tutorials' `Serial(Embedding, Mean, Dense, LogSoftmax)`, which has no constructor."""
     from zoo.models.bag_of_embeddings import BagOfEmbeddingsConfig
+    from zoo.models.trax.bag_of_embeddings import BagOfEmbeddingsQuirks
 
     return BagOfEmbeddingsConfig(
-        vocab_size=vocab_size, d_model=d_feature, num_classes=n_classes, average_padding=True
+        vocab_size=vocab_size,
+        d_model=d_feature,
+        num_classes=n_classes,
+        trax=BagOfEmbeddingsQuirks(average_padding=True),
     )
 
 

@@ -9,6 +9,10 @@ from zoo import config as configs
 from zoo.config import ConfigError
 from zoo.interop.arguments import activation, evaluate, expression
 from zoo.models.base import ModelConfig
+from zoo.models.reformer.attention import SelfAttentionConfig
+from zoo.models.reformer.hashing import LSHAttentionConfig
+from zoo.models.reformer.models import ReformerConfig, ReformerLMConfig
+from zoo.models.trax.reformer import ReformerQuirks
 
 
 def reformer_lm(
@@ -40,8 +44,6 @@ def reformer_lm(
     loss_sparsity_prob: float | None = None,
     attention_chunk_size: int = 0,
 ) -> ModelConfig:
-    from zoo.models.reformer.models import ReformerLMConfig
-
     _at_default(
         "ReformerLM",
         pos_start_from_zero_prob=(pos_start_from_zero_prob, 1.0),
@@ -58,6 +60,7 @@ def reformer_lm(
     else:
         shape, widths = _axial("ReformerLM", pos_type, pos_axial_shape, pos_d_axial_embs)
     types = attention_type if isinstance(attention_type, list | tuple) else [attention_type]
+    kinds = tuple(_attention_type(kind) for kind in types)
     return ReformerLMConfig(
         vocab_size=vocab_size,
         d_model=d_model,
@@ -68,12 +71,17 @@ def reformer_lm(
         num_heads=n_heads,
         dropout_rate=dropout,
         max_len=max_len,
-        attention=tuple(_attention_type(kind) for kind in types),
+        attention=kinds,
         pad_id=None,
         axial_shape=shape,
         axial_widths=widths,
         activation=activation(ff_activation),
         ff_chunk_len=ff_chunk_size or None,
+        trax=ReformerQuirks(
+            wrap_around=any(kind.chunk_len is not None for kind in kinds),
+            decode_all=True,
+            count_next=True,
+        ),
     )
 
 
@@ -97,9 +105,6 @@ def reformer(
     ff_chunk_size: int = 0,
     ff_sparsity: Any = 0,
 ) -> ModelConfig:
-    from zoo.models.reformer.models import ReformerConfig
-    from zoo.models.reformer.self_attention import SelfAttentionConfig
-
     _at_default(
         "Reformer",
         ff_dropout=(ff_dropout, None),
@@ -121,12 +126,11 @@ def reformer(
         num_heads=n_heads,
         dropout_rate=dropout,
         max_len=max_len,
-        attention=(SelfAttentionConfig(first_padding_visible=True),),
-        sum_source=True,
         axial_shape=shape,
         axial_widths=widths,
         activation=activation(ff_activation),
         ff_chunk_len=ff_chunk_size or None,
+        trax=ReformerQuirks(first_padding_visible=True, sum_source=True),
     )
 
 
@@ -195,9 +199,6 @@ LSH_SELF_ATTENTION: Mapping[str, tuple[str, Any]] = {
 
 def _attention_type(kind: Any) -> Any:
     """A type of attention by its name, or as a mapping with its arguments beside its `type`."""
-    from zoo.models.reformer.lsh_attention import LSHAttentionConfig
-    from zoo.models.reformer.self_attention import SelfAttentionConfig
-
     if isinstance(kind, str):
         text = kind
         kind = evaluate(expression(text), text)
@@ -223,6 +224,6 @@ def _attention_type(kind: Any) -> Any:
             )
         field, annotation = known[name][argument]
         fields[field] = configs.check(value, annotation, f"{name}.{argument}")
-    if name == "SelfAttention":
-        return SelfAttentionConfig(**fields, wrap_around=True, decode_all=True)
-    return LSHAttentionConfig(**fields, wrap_around=True, count_next=True)
+    return (
+        SelfAttentionConfig(**fields) if name == "SelfAttention" else LSHAttentionConfig(**fields)
+    )

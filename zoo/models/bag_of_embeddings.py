@@ -17,111 +17,104 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Float, Int, UInt
+from jaxtyping import Array, Bool, Float, Int, UInt
 
-from zoo import registry
-from zoo.models.base import ModelConfig
-from zoo.xla import keep_mask
+from zoo import registry, xla
+from zoo.config import ConfigError
+from zoo.models.base import TokenConfig, TraxQuirks
 
 
 @dataclass(frozen=True, kw_only=True)
-class BagOfEmbeddingsConfig(ModelConfig):
-    """Token ids [B, L] -> logits [B, C].
+class BagOfEmbeddingsConfig(TokenConfig):
+    """Token ids [B, L] -> logits [B, C]."""
 
-    An answer does not depend on padding, save with `average_padding`.
-    """
-
-    vocab_size: int | None = None
-    """Token ids are 0 … vocab_size - 1; an id outside is clipped to the nearest."""
     num_classes: int | None = None
-    """Width of the head."""
+    """Number of logits."""
     d_model: int = 256
     """Width of an embedding."""
     ngram_order: int = 1
-    """Longest n-gram; those of two tokens and more are hashed into `num_buckets` rows."""
+    """Tokens of the longest n-gram; n-grams of several tokens are hashed into `num_buckets` rows.
+    """
     num_buckets: int = 0
-    """Rows of the table for hashed n-grams."""
+    """Rows of the table for hashed n-grams; needed if `ngram_order` is more than 1."""
     unique: bool = False
     """Count each n-gram once a text: a set, not a list."""
     pooling: Literal["mean", "sqrt"] = "mean"
-    """The vectors' sum is divided by their number n, or by √n: then long texts speak louder."""
+    """What the sum of n vectors is divided by: n, or √n, with which long texts have larger sums."""
     dropout_rate: float = 0.0
-    """Share of a text's n-grams that is left out in a training step."""
-    init_scale: float = 1.0
-    """Of the first embeddings, as a share of unit variance over the width (trax's √(3/D) is 1)."""
-    average_padding: bool = False
-    """Average over all L positions, as trax did: more padding then changes the answer."""
+    """Share of a text's n-grams that is dropped in training."""
     pad_id: int = 0
-    """The id of padding."""
+    """The id of padding, which counts as nothing."""
+    trax: TraxQuirks | None = None
+    """For trax's weights: `models.trax.bag_of_embeddings.BagOfEmbeddingsQuirks`."""
 
     @property
     def reads_padding(self) -> bool:
-        return self.average_padding
+        return self.trax is not None and self.trax.reads_padding
 
-    def build(self) -> BagOfEmbeddings:
+    def build(self) -> nn.Module:
         if self.ngram_order > 1 and self.num_buckets < 1:
-            raise ValueError(
+            raise ConfigError(
                 f"ngram_order={self.ngram_order} needs num_buckets, the number of rows for hashed "
-                "n-grams; got 0"
+                f"n-grams; got {self.num_buckets}"
             )
-        if self.average_padding and (self.unique or self.ngram_order > 1 or self.pooling != "mean"):
-            raise ValueError(
-                "average_padding=True reproduces trax's mean over all positions; "
-                "it goes with unique=False, ngram_order=1 and pooling='mean' only"
-            )
-        return BagOfEmbeddings(self)
-
-    def example_inputs(self, batch: int) -> tuple[jax.ShapeDtypeStruct, ...]:
-        return (jax.ShapeDtypeStruct((batch, 8), jnp.int32),)
+        return self.trax.build(self) if self.trax else BagOfEmbeddings(self)
 
 
 class BagOfEmbeddings(nn.Module):
-    """The module of `BagOfEmbeddingsConfig`."""
+    """The module of `BagOfEmbeddingsConfig`.
+
+    Parameters: `embedding/embedding` [V, D], first the vocabulary, then the buckets; `head`.
+    """
 
     config: BagOfEmbeddingsConfig
 
     @nn.compact
     def __call__(self, tokens: Int[Array, "B L"], *, train: bool = False) -> Float[Array, "B C"]:
+        """The float32 logits of each text. Training takes the rng `dropout`."""
         config = self.config
-        vocab_size, num_classes = config.size_of("vocab_size"), config.size_of("num_classes")
-        initializer = nn.initializers.variance_scaling(config.init_scale**2, "fan_out", "uniform")
-        rows = vocab_size + config.num_buckets
-        table = nn.Embed(
-            rows, config.d_model, embedding_init=initializer, name="embedding"
-        ).embedding
+        rows = config.size_of("vocab_size") + config.num_buckets
+        init = nn.initializers.variance_scaling(config.init_scale**2, "fan_out", "uniform")
+        table = nn.Embed(rows, config.d_model, embedding_init=init, name="embedding").embedding
 
-        ids = ngram_ids(tokens, config)
+        ids = ngram_ids(tokens, self.real(tokens), config)
+        counted = ids < rows
         if config.unique:
             ids = jnp.sort(ids, axis=1)  # repetitions are neighbours then
-            first = jnp.concatenate(
-                [jnp.ones_like(ids[:, :1], bool), ids[:, 1:] != ids[:, :-1]], axis=1
-            )
-            counted = first & (ids < rows)
-        else:
-            counted = ids < rows
+            before = jnp.pad(ids, ((0, 0), (1, 0)), constant_values=-1)[:, :-1]
+            counted = (ids < rows) & (ids != before)
         weights = counted.astype(table.dtype)
-        number = weights.sum(axis=1)
+        number = jnp.maximum(weights.sum(axis=1), 1.0)  # a text without tokens: a vector of zeros
         if train and config.dropout_rate > 0:
-            mask, share = keep_mask(self.make_rng("dropout"), config.dropout_rate, ids.shape)
+            mask, share = xla.keep_mask(self.make_rng("dropout"), config.dropout_rate, ids.shape)
             weights = jnp.where(mask, weights / share, jnp.zeros_like(weights))
 
-        number = jnp.maximum(number, 1.0)  # a text without tokens is a vector of zeros
         divisor = number if config.pooling == "mean" else jnp.sqrt(number)
-        pooled = weighted_sum(table, ids, weights) / divisor[:, None]
-        return nn.Dense(num_classes, name="head", kernel_init=nn.initializers.glorot_uniform())(
-            pooled
-        )
+        pooled = xla.weighted_sum(table, ids, weights) / divisor[:, None]
+        init = nn.initializers.glorot_uniform()
+        return nn.Dense(config.size_of("num_classes"), kernel_init=init, name="head")(pooled)
+
+    @nn.nowrap
+    def real(self, tokens: Int[Array, "B L"]) -> Bool[Array, "B L"]:
+        """True at the tokens that count."""
+        return tokens != self.config.pad_id
 
 
-def ngram_ids(tokens: Int[Array, "B L"], config: BagOfEmbeddingsConfig) -> Int[Array, "B N"]:
-    """The rows of the table that belong to a text, all orders one after the other.
+def ngram_ids(
+    tokens: Int[Array, "B L"], real: Bool[Array, "B L"], config: BagOfEmbeddingsConfig
+) -> Int[Array, "B N"]:
+    """The table's rows for the n-grams of a text, one order after the other.
 
-    A token's row is its id. The row of n tokens is a hash of their ids, behind the vocabulary.
-    Whatever holds padding gets the number of rows, which is no row at all.
+    A token's row is its id; the row of several tokens is a hash of their ids, after the vocabulary.
+    An n-gram with padding in it gets the number of rows, which is not a row.
+
+    Args:
+      tokens: the texts.
+      real: False at padding.
+      config: has the sizes.
     """
     vocab_size = config.size_of("vocab_size")
     nothing = vocab_size + config.num_buckets
-    real = jnp.ones_like(tokens, bool) if config.average_padding else tokens != config.pad_id
     clipped = jnp.clip(tokens, 0, vocab_size - 1).astype(jnp.int32)
     orders = [jnp.where(real, clipped, nothing)]
     hashed, complete = clipped.astype(jnp.uint32), real
@@ -135,31 +128,11 @@ def ngram_ids(tokens: Int[Array, "B L"], config: BagOfEmbeddingsConfig) -> Int[A
 
 
 def _mix(x: UInt[Array, "..."]) -> UInt[Array, "..."]:
-    """Lets every bit reach every other (MurmurHash3's last step), so that `%` spreads evenly."""
+    """The last step of MurmurHash3: each bit depends on all others, so that `%` spreads evenly."""
     x = (x ^ (x >> jnp.uint32(16))) * jnp.uint32(0x85EBCA6B)
     x = (x ^ (x >> jnp.uint32(13))) * jnp.uint32(0xC2B2AE35)
     mixed: jax.Array = x ^ (x >> jnp.uint32(16))
     return mixed
-
-
-def weighted_sum(
-    table: Float[Array, "V D"], ids: Int[Array, "B N"], weights: Float[Array, "B N"]
-) -> Float[Array, "B D"]:
-    """Σₙ weights[b, n] · table[ids[b, n]], with ids ≥ V worth nothing.
-
-    For long texts and a small table the sum is a product with the matrix of counts: the gradient of
-    a gather is a scatter of B·N rows, one after the other, where the product needs B·V numbers (a
-    step of trax's tutorial on a CPU: the gather takes twice as long).
-    """
-    size = table.shape[0]
-    if size <= 32 * ids.shape[1]:
-        rows = jnp.arange(ids.shape[0])[:, None]
-        counts = (
-            jnp.zeros((ids.shape[0], size), table.dtype).at[rows, ids].add(weights, mode="drop")
-        )
-        return jnp.dot(counts, table, precision=jax.lax.Precision.HIGHEST)
-    vectors = jnp.take(table, ids, axis=0, mode="clip")  # [B, N, D]
-    return jnp.einsum("bnd,bn->bd", vectors, weights)
 
 
 @registry.models.register

@@ -31,8 +31,7 @@ from typing import Any, Protocol, TypeVar, get_args, runtime_checkable
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from flax import struct
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
 from zoo.config import ConfigError, check_share, check_size, override
 from zoo.models.dense import Precision
@@ -285,13 +284,3 @@ class Recurrent(Protocol):
         self, tokens: Int[Array, "B T"], carry: Any, /, *, train: bool = False
     ) -> tuple[Float[Array, "B T V"], Any]:
         """The logits of each token of the next piece of a text, and the state after it."""
-
-
-@struct.dataclass
-class Scores:
-    """How probable given tokens are, for models that never hold the logits of a whole text."""
-
-    log_probability: Float[Array, "B T"]
-    """Natural logarithm of the probability of each token given those before it."""
-    best: Bool[Array, "B T"]
-    """Whether no other token is more probable."""

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from zoo import xla
 from zoo.models.base import SourceTargetConfig, TokenConfig
@@ -126,22 +126,28 @@ class LayerNorm(nn.Module):
         return xla.layer_norm(x, scale, bias, self.epsilon)
 
 
-class Dropout(nn.Module):
-    """Zeroes a random share of the entries in training (Srivastava et al. 2014).
+def dropout(x: Float[Array, "..."], rate: float, key: PRNGKeyArray | None) -> Float[Array, "..."]:
+    """`x` with a random share of its entries zeroed (Srivastava et al. 2014); without a key, `x`.
 
-    `nn.Dropout`, but with faster masks, see `xla.keep_mask`: the share is a multiple of 1/256.
+    The share is about `rate`, a multiple of 1/256, see `xla.keep_mask`. The other entries are
+    divided by the share that is kept.
     """
+    if key is None or rate == 0:
+        return x
+    mask, share = xla.keep_mask(key, rate, x.shape)
+    return jnp.where(mask, x / share, jnp.zeros_like(x))
+
+
+class Dropout(nn.Module):
+    """`dropout` in training: `nn.Dropout`, but with faster masks."""
 
     rate: float
-    """About the share that is zeroed; the others are divided by the share that is kept."""
+    """About the share that is zeroed."""
 
     @nn.compact
     def __call__(self, x: Float[Array, "..."], *, train: bool) -> Float[Array, "..."]:
         """`x` with entries zeroed if `train`, which takes the rng `dropout`; else `x` itself."""
-        if not train or self.rate == 0:
-            return x
-        mask, share = xla.keep_mask(self.make_rng("dropout"), self.rate, x.shape)
-        return jnp.where(mask, x / share, jnp.zeros_like(x))
+        return dropout(x, self.rate, self.make_rng("dropout") if train and self.rate else None)
 
 
 def shift_right(tokens: Int[Array, "B T"]) -> Int[Array, "B T"]:

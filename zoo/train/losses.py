@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from zoo.models.base import Scores
+from zoo.models.reformer.models import Scores
 from zoo.xla import argmax
 
 Logits: TypeAlias = jax.Array | Scores

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -15,8 +16,8 @@ EXACT = {"rtol": 1e-4, "atol": 2e-5}
 
 
 def kinds():
-    from zoo.models.reformer.lsh_attention import LSHAttentionConfig
-    from zoo.models.reformer.self_attention import SelfAttentionConfig
+    from zoo.models.reformer.attention import SelfAttentionConfig
+    from zoo.models.reformer.hashing import LSHAttentionConfig
 
     full = SelfAttentionConfig()
     local = SelfAttentionConfig(chunk_len=4, chunks_before=1)
@@ -59,22 +60,58 @@ def test_a_token_sees_only_what_is_before_it(key):
     assert np.abs(logits[0, 6] - changed[0, 6]).max() > 1e-3
 
 
-def test_gradients_are_those_of_back_propagation_in_training(key, monkeypatch):
-    from zoo.models.reformer import blocks, reversible
+def test_gradients_are_those_of_back_propagation_and_without_reversing_go_forward_too(key):
+    config = language(kinds()[2], ff_chunk_len=4)
+    _, variables = random_variables(config, key())
+    towards = jax.tree.map(lambda x: jax.random.normal(key(), x.shape), variables)
+    tokens, rngs = ids(key(), 2, 10), {"dropout": key()}
 
-    module, variables = random_variables(language(num_layers=4, ff_chunk_len=4), key())
-    tokens, dropout = ids(key(), 2, 10), key()
-
-    def loss(variables):
-        logits = module.apply(variables, tokens, train=True, rngs={"dropout": dropout})
+    def loss(config, variables):
+        logits = config.build().apply(variables, tokens, train=True, rngs=rngs)
         return -jnp.mean(jax.nn.log_softmax(logits)[..., 0])
 
-    found = jax.jit(jax.value_and_grad(loss))(variables)
-    monkeypatch.setattr(blocks, "reversible", lambda *inputs: reversible.forward(*inputs)[0])
-    expected = jax.jit(jax.value_and_grad(lambda variables: loss(variables)))(variables)
+    @jax.jit
+    def reversibly(variables):
+        return jax.value_and_grad(functools.partial(loss, config))(variables)
+
+    @jax.jit
+    def plainly(variables, towards):
+        plain = dataclasses.replace(config, reversible=False)
+        forward = jax.value_and_grad(functools.partial(loss, plain))
+        (value, gradient), (along, product) = jax.jvp(forward, (variables,), (towards,))
+        return value, gradient, along, product
+
+    value, gradient, along, product = plainly(variables, towards)
     jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5), *(found, expected)
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5),
+        reversibly(variables),
+        (value, gradient),
     )
+    np.testing.assert_allclose(
+        along, sum(jax.tree.leaves(jax.tree.map(jnp.vdot, gradient, towards))), rtol=1e-3
+    )
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(product))
+    with pytest.raises(TypeError, match=r"can't apply forward-mode .* to a custom_vjp"):
+        jax.jit(lambda *x: jax.jvp(functools.partial(loss, config), *x)).lower(
+            (variables,), (towards,)
+        )
+
+
+def test_what_layers_compute_can_be_captured_and_tabulated(key):
+    module, variables = random_variables(language(kinds()[1], ff_chunk_len=4), key())
+    tokens = ids(key(), 2, 10)
+
+    @jax.jit
+    def capture(variables):
+        return module.apply(variables, tokens, capture_intermediates=True, mutable="intermediates")
+
+    logits, found = capture(variables)
+    np.testing.assert_allclose(logits, run(module, variables, tokens), **EXACT)
+    layer = found["intermediates"]["decoder"]["layer_0"]
+    assert layer["attention"]["norm"]["__call__"][0].shape == (2, 2, 10, 16)  # of each repetition
+    assert layer["mlp"]["up"]["__call__"][0].shape == (2, 3, 2, 4, 24)  # in pieces
+    table = module.tabulate(jax.random.key(0), tokens, console_kwargs={"width": 200})
+    assert "decoder/layer_0/attention/heads" in table
 
 
 def test_the_memory_of_gradients_does_not_grow_with_depth():
@@ -258,7 +295,7 @@ def test_padding_of_the_source_changes_nothing(key):
 
 
 def test_padding_changes_no_tag_and_may_be_all_there_is(key):
-    from zoo.models.reformer.self_attention import SelfAttentionConfig
+    from zoo.models.reformer.attention import SelfAttentionConfig
 
     near = SelfAttentionConfig(chunk_len=4, chunks_before=1, chunks_after=1)
     module, variables = random_variables(tagger(kinds()[2], near), key())
@@ -272,22 +309,13 @@ def test_padding_changes_no_tag_and_may_be_all_there_is(key):
 
 
 @pytest.mark.parametrize("make", [tagger, translation])
-def test_whoever_pads_is_told_where_padding_would_be_read(key, make):
+def test_a_config_says_whether_padding_is_read(make):
     full, near, hashed = kinds()
-    around = dataclasses.replace(near, chunk_len=2, wrap_around=True)
-    rounds = dataclasses.replace(hashed, chunk_len=2, wrap_around=True)
-    by_length = dataclasses.replace(hashed, num_buckets=None, chunk_len=2)
+    by_length = dataclasses.replace(hashed, num_buckets=None)
     for kind in (full, near, hashed):
         assert not make(attention=(kind,)).reads_padding
         assert make(attention=(kind,), pad_id=None).reads_padding
-    for kind in (around, rounds, by_length):
-        assert make(attention=(kind,)).reads_padding
-    if make is tagger:
-        for kind in (around, rounds):
-            module, variables = random_variables(tagger(kind), key())
-            tokens = ids(key(), 2, 6)
-            padded = run(module, variables, jnp.pad(tokens, ((0, 0), (0, 8))))[:, :6]
-            assert np.abs(padded - run(module, variables, tokens)).max() > 1e-3
+    assert make(attention=(by_length,)).reads_padding
 
 
 def test_a_text_to_be_continued_may_be_all_padding(key):
@@ -315,9 +343,7 @@ def test_axial_positions_are_numbered_last_side_fastest(key):
     decoder = variables["params"]["decoder"]
     assert decoder["axial_0"].shape == (1, 2, 1, 6) and decoder["axial_1"].shape == (1, 1, 3, 10)
     bound = module.bind(variables)
-    found = bound.decoder.embed(jnp.arange(6))
-    for length in (1, 3, 4, 6):
-        np.testing.assert_array_equal(bound.decoder._first_positions(length), found[:length])
+    found = bound.decoder.positions_at(jnp.arange(6))
     np.testing.assert_array_equal(found[4, :6], decoder["axial_0"][0, 1, 0])
     np.testing.assert_array_equal(found[4, 6:], decoder["axial_1"][0, 0, 1])
     assert run(module, variables, ids(key(), 1, 5)).shape == (1, 5, 11)

@@ -1,4 +1,4 @@
-"""What a Reformer is made of: the fields that its three forms share."""
+"""The fields that the three forms of the Reformer share."""
 
 from __future__ import annotations
 
@@ -8,61 +8,61 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, TypeVar
 
 from zoo.config import ConfigError
-from zoo.models.base import ModelConfig
+from zoo.models.base import TokenConfig, TraxQuirks
 from zoo.models.dense import Precision
 from zoo.models.layers import Activation
-from zoo.models.reformer.lsh_attention import LSHAttentionConfig
-from zoo.models.reformer.self_attention import AttentionConfig, HeadSizes, SelfAttentionConfig
+from zoo.models.reformer.hashing import LSHAttentionConfig
+from zoo.models.reformer.heads import AttentionConfig, HeadConfig
 
 C = TypeVar("C", bound="ReformerStackConfig")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReformerStackConfig(ModelConfig):
-    """What the three forms share."""
+class ReformerStackConfig(TokenConfig):
+    """The fields that the three forms of the Reformer share."""
 
-    vocab_size: int | None = None
-    """Token ids are 0 … vocab_size - 1; an id outside is clipped to the nearest."""
     looks_ahead: ClassVar[bool] = False
-    """Whether positions see those behind them too, as in an encoder."""
+    """Whether positions see later ones, as in an encoder."""
 
-    d_model: int = 512
-    """Width of a position, in each of the two streams."""
     d_ff: int = 2048
     """Width of the feed-forward layers."""
     num_heads: int = 8
+    """Heads of each attention layer. Their width does not depend on it."""
     d_key: int = 64
     """Width of a head's queries and keys."""
     d_value: int = 64
     """Width of a head's values."""
-    attention: tuple[SelfAttentionConfig | LSHAttentionConfig, ...] = (LSHAttentionConfig(),)
-    """Of the layers in turn, from the first again after the last. Where the number of layers is a
-    multiple of theirs, memory does not grow with depth."""
+    attention: tuple[AttentionConfig, ...] = (LSHAttentionConfig(),)
+    """Kinds of self-attention, which the layers have in turn. Memory does not grow with depth if
+    the number of layers is a multiple of the number of kinds."""
     max_len: int = 2048
-    """Most positions of a sequence: rows of the position tables; unused with `axial_shape`."""
+    """Rows of the position table: the longest sequence. Unused with `axial_shape`."""
     axial_shape: tuple[int, ...] = ()
-    """Sides of a box in which positions are numbered, the last one fastest: each side has a table
-    of its own, so that few rows serve many positions (trax: axial position encoding). Its volume
-    is the greatest length. Empty: one table of `max_len`."""
+    """Sides of a box whose cells, numbered with the last side fastest, are the positions. Each side
+    has a table of its own, so that few rows serve many positions (trax: axial position encoding).
+    The longest sequence is the product of the sides. Empty: one table of `max_len` rows."""
     axial_widths: tuple[int, ...] = ()
-    """What each side's table fills of d_model; they add up to it. Empty: about as much each."""
+    """Width of each side's table; their sum is d_model. Empty: divided about equally."""
     dropout_rate: float = 0.1
-    """After the embeddings, the attention, the activation and the feed-forward layer."""
-    init_scale: float = 1.0
-    """Of the first embeddings, as a share of unit variance over the width, which is trax's."""
+    """Dropout rate after the embeddings, the attention, the activation and the feed-forward layer.
+    """
     activation: Activation = "relu"
     """Of the feed-forward layers."""
     ff_chunk_len: int | None = None
-    """Positions of which the feed-forward layer keeps its d_ff values at a time: less memory for
-    more time, and no other result. None: all."""
+    """Positions that the feed-forward layers process at a time, to hold fewer of their d_ff values:
+    less memory, more time, the same result. None: all."""
+    reversible: bool = True
+    """Recompute each layer's inputs in the backward pass instead of storing them, so that memory
+    does not grow with depth. It takes a `jax.custom_vjp`, which has no forward mode: `jax.jvp`,
+    `jax.jacfwd`, `jax.hessian` and `jax.linearize` need False (and float32, see `dense`)."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """Of the products of dense layers: `bfloat16` for mixed precision. What attention does with
-    queries, keys and values is float32 in any case."""
+    """Precision of the dense layers' products. Attention scores are float32 in any case."""
     pad_id: int | None = 0
-    """The id of padding; None for none, as in trax's language models. It is masked where a source
-    or a text to tag is read. In a decoder nothing is masked but the future; yet where attention is
-    by hashes, padding at the end of a text is hashed apart, since it would move the others' chunks.
-    """
+    """The id of padding; None if there is none, as in trax's language models. Padding is masked in
+    a source and in a text to be tagged. A decoder masks only the future; but where attention is by
+    hashes, padding at the end of a text gets a bucket of its own, lest it move the other chunks."""
+    trax: TraxQuirks | None = None
+    """What trax computed differently; None: nothing."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -95,8 +95,7 @@ class ReformerStackConfig(ModelConfig):
 
     def with_max_len(self: C, length: int) -> C:
         if not self.axial_shape:
-            longer = self.max_len < length
-            return dataclasses.replace(self, max_len=length) if longer else self
+            return self if self.max_len >= length else dataclasses.replace(self, max_len=length)
         _, *others = self.axial_shape
         first = -(-length // math.prod(others))
         if first <= self.axial_shape[0]:
@@ -104,18 +103,21 @@ class ReformerStackConfig(ModelConfig):
         return dataclasses.replace(self, axial_shape=(first, *others))
 
     @property
-    def sizes(self) -> HeadSizes:
-        """Of the attention."""
-        return HeadSizes(
+    def heads(self) -> HeadConfig:
+        """What all attention layers have in common."""
+        return HeadConfig(
             d_model=self.d_model,
             num_heads=self.num_heads,
             d_key=self.d_key,
             d_value=self.d_value,
+            dropout_rate=self.dropout_rate,
+            dtype=self.dtype,
+            max_positions=self.max_positions,
         )
 
     @property
     def side_widths(self) -> tuple[int, ...]:
-        """What each side's table of positions fills of d_model."""
+        """The width of each side's table of positions."""
         sides = len(self.axial_shape)
         if self.axial_widths or not sides:
             return self.axial_widths
@@ -135,26 +137,14 @@ class ReformerStackConfig(ModelConfig):
 
     @property
     def reads_padding(self) -> bool:
-        """See `ModelConfig`.
+        """True if padding can change the result.
 
-        Without an id of its own padding is hashed with the words and moves their chunks; the longer
-        input has more buckets, where the length decides how many there are; and all rounds in one
-        sequence have padding between them. Whoever looks ahead sees padding without an id, or where
-        the other end would be seen. What trax's mask leaves visible of it, the first two positions,
-        is as much of it with any padding.
+        It can where padding has no id of its own, so that an encoder or a hash takes it for a word;
+        and where the number of hash buckets follows from the length.
         """
-
-        def reads(kind: AttentionConfig) -> bool:
-            if isinstance(kind, LSHAttentionConfig):
-                return self.pad_id is None or kind.num_buckets is None or kind.wrap_around
-            return self.looks_ahead and kind.wrap_around and kind.chunk_len is not None
-
-        return (self.looks_ahead and self.pad_id is None) or any(map(reads, self.attention))
-
-    def check_length(self, length: int, what: str) -> None:
-        """Raises ValueError where a sequence is longer than the positions go."""
-        if length > self.max_positions:
-            raise ValueError(f"{what} of {length} positions is longer than {self.described_limit}")
+        return any(
+            kind.reads_padding(self.pad_id, self.looks_ahead) for kind in self.attention
+        ) or (self.trax is not None and self.trax.reads_padding)
 
     def cycle(self, num_layers: int) -> tuple[tuple[AttentionConfig, ...], int]:
         """The kinds of attention of the layers that are repeated, and how often they are."""

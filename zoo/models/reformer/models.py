@@ -1,11 +1,10 @@
 """The Reformer in its three forms: a language model, translation, and a tagger.
 
 `ReformerLM` predicts a text, `Reformer` reads a source and predicts a target, `ReformerTagger`
-gives each word of a text a tag. Embeddings are neither scaled (save at the start, `init_scale`) nor
-tied to the output.
+gives each word of a text a tag. The output layer has weights of its own, not the embeddings'.
 
-Decoding goes through a `Cache`, as with the Transformer. Attention by hashes then looks at the
-tokens so far alone, where a whole pass sorts all of a text: the answers are alike, not equal.
+Decoding is as `zoo.models.base` explains it. With attention by hashes a step looks for its keys
+among the tokens read so far, where a call sorts the whole text: the logits are similar, not equal.
 
 Shapes: `B` batch, `S` source length, `T` length, `D` model, `V` vocabulary, `C` classes; in
 decoding `N` beams.
@@ -14,22 +13,23 @@ decoding `N` beams.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from flax import struct
 from jaxtyping import Array, Bool, Float, Int
 
 from zoo import registry
-from zoo.models.base import Scores
-from zoo.models.dense import multiply
-from zoo.models.layers import Dropout, Embedding, LayerNorm, dense, shift_right
-from zoo.models.reformer.blocks import Cache, Masks, ReformerStack, Rotations
-from zoo.models.reformer.chunks import in_pieces
+from zoo.models.base import SourceTargetConfig
+from zoo.models.layers import Dropout, LayerNorm, dense, embedding, embeddings, shift_right
+from zoo.models.reformer.attention import SelfAttentionConfig
 from zoo.models.reformer.config import ReformerStackConfig
-from zoo.models.reformer.lsh_attention import LSHAttentionConfig
-from zoo.models.reformer.self_attention import SelfAttentionConfig
+from zoo.models.reformer.hashing import LSHAttentionConfig
+from zoo.models.reformer.heads import AttentionConfig
+from zoo.models.reformer.layer import Masks, in_pieces
+from zoo.models.reformer.stack import Cache, ReformerStack, Rotations
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,35 +37,27 @@ class ReformerLMConfig(ReformerStackConfig):
     """Tokens [B, T] -> logits [B, T, V] of each token given those before it."""
 
     num_layers: int = 6
+    """Layers: attention and feed-forward."""
 
-    def build(self) -> ReformerLM:
-        return ReformerLM(self)
-
-    def example_inputs(self, batch: int) -> tuple[jax.ShapeDtypeStruct, ...]:
-        return (jax.ShapeDtypeStruct((batch, min(8, self.max_positions)), jnp.int32),)
+    def build(self) -> nn.Module:
+        return self.trax.build(self) if self.trax else ReformerLM(self)
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReformerConfig(ReformerStackConfig):
-    """Source [B, S] and target [B, T] -> logits [B, T, V]."""
+class ReformerConfig(ReformerStackConfig, SourceTargetConfig):
+    """Source [B, S] and target [B, T] -> logits [B, T, V] of each target token."""
 
     looks_ahead: ClassVar[bool] = True
-    target_vocab_size: int | None = None
-    """Vocabulary of the target, with embeddings of its own; None: both share one."""
     num_encoder_layers: int = 6
+    """Layers of the encoder: attention and feed-forward."""
     num_decoder_layers: int = 6
-    attention: tuple[SelfAttentionConfig | LSHAttentionConfig, ...] = (SelfAttentionConfig(),)
-    """Of the layers of encoder and decoder in turn; all of the source is seen in any case."""
-    sum_source: bool = False
-    """Let the decoder see the sum of all that the source offers, whatever it asks for, as trax did
-    by mistake."""
+    """Layers of the decoder: attention, attention to the source, and feed-forward."""
+    attention: tuple[AttentionConfig, ...] = (SelfAttentionConfig(),)
+    """Kinds of self-attention, which the layers of encoder and decoder have in turn. The attention
+    to the source is always to all of it."""
 
-    def build(self) -> Reformer:
-        return Reformer(self)
-
-    def example_inputs(self, batch: int) -> tuple[jax.ShapeDtypeStruct, ...]:
-        tokens = jax.ShapeDtypeStruct((batch, min(8, self.max_positions)), jnp.int32)
-        return tokens, tokens
+    def build(self) -> nn.Module:
+        return self.trax.build(self) if self.trax else Reformer(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,14 +66,22 @@ class ReformerTaggerConfig(ReformerStackConfig):
 
     looks_ahead: ClassVar[bool] = True
     num_layers: int = 2
+    """Layers: attention and feed-forward."""
     num_classes: int | None = None
     """Number of tags."""
 
-    def build(self) -> ReformerTagger:
-        return ReformerTagger(self)
+    def build(self) -> nn.Module:
+        return self.trax.build(self) if self.trax else ReformerTagger(self)
 
-    def example_inputs(self, batch: int) -> tuple[jax.ShapeDtypeStruct, ...]:
-        return (jax.ShapeDtypeStruct((batch, min(8, self.max_positions)), jnp.int32),)
+
+@struct.dataclass
+class Scores:
+    """How probable given tokens are, for texts whose logits would take too much memory."""
+
+    log_probability: Float[Array, "B T"]
+    """Natural logarithm of the probability of each token given those before it."""
+    best: Bool[Array, "B T"]
+    """Whether no other token is more probable."""
 
 
 class ReformerLM(nn.Module):
@@ -91,11 +91,16 @@ class ReformerLM(nn.Module):
 
     def setup(self) -> None:
         config = self.config
-        self.embedding = _embedding(config, config.size_of("vocab_size"))
+        self.embedding = embedding(config)
         self.dropout = Dropout(config.dropout_rate)
-        self.decoder = ReformerStack(config, config.num_layers, causal=True)
+        self.decoder = self.stack(config.num_layers, causal=True)
         self.norm = LayerNorm()
         self.logits = dense(config.size_of("vocab_size"), config.dtype)
+
+    @nn.nowrap
+    def stack(self, num_layers: int, *, causal: bool) -> ReformerStack:
+        """The layers."""
+        return ReformerStack(self.config, num_layers, causal)
 
     def __call__(
         self,
@@ -104,14 +109,17 @@ class ReformerLM(nn.Module):
         *,
         train: bool = False,
     ) -> Float[Array, "B T V"]:
-        """The logits of each token given those before it.
+        """The float32 logits of each token given those before it.
 
         Args:
           tokens: the text.
-          rotations: of the layers that attend by hashes, in order, each [H, d_key, num_hashes, half
-            of the buckets] or with B · H in place of H. None: drawn by the stream of random numbers
-            `lsh`, in training by `dropout`, and without either always the same ones.
-          train: whether there is dropout.
+          rotations: of the layers that attend by hashes, in order, each float32 [H, d_key,
+            num_hashes, half of the buckets], or with B · H in place of H. None: drawn from the rng
+            stream `lsh`, or in training from `dropout`; without either they are always the same.
+          train: whether there is dropout, which needs the rng stream `dropout`.
+
+        Raises:
+          ValueError: the text is longer than `max_positions`, or rotations do not fit.
         """
         return self.logits(self.encode(tokens, rotations, train=train))
 
@@ -122,9 +130,12 @@ class ReformerLM(nn.Module):
         *,
         train: bool = False,
     ) -> Float[Array, "B T E"]:
-        """What the logits are made of: both streams side by side (E is 2 D)."""
+        """The vectors that the logits are made of: both streams side by side, so E is 2 D.
+
+        Arguments, rngs and errors are those of a call.
+        """
         x = self.dropout(self.embedding(shift_right(tokens)), train=train)
-        masks = Masks(own=_not_after_end(tokens, self.config.pad_id))
+        masks = Masks(sequence=_up_to_last(tokens, self.config.pad_id))
         streams = self.decoder(x, masks, (), rotations, train=train)
         normed: jax.Array = self.norm(jnp.concatenate(streams, axis=-1))
         return normed
@@ -137,36 +148,28 @@ class ReformerLM(nn.Module):
         *,
         train: bool = False,
     ) -> Scores:
-        """How probable each token is given those before it, without logits of the whole text.
+        """How probable each token is given those before it, without the logits of a whole text.
 
-        Only those of `chunk_len` positions exist at a time, in the backward pass too.
+        Only those of `chunk_len` positions exist at a time, in the backward pass too. A token
+        outside the vocabulary scores NaN. Other arguments, rngs and errors are those of a call.
         """
         x = self.encode(tokens, rotations, train=train)
 
-        def piece(number: jax.Array, head: Any, x: jax.Array, tokens: jax.Array) -> Any:
-            product = multiply(x.reshape(-1, x.shape[-1]), (head["kernel"],), self.config.dtype)
-            logits = product.reshape(*tokens.shape, -1) + head["bias"][None, None]
+        def piece(head: nn.Module, number: Array, x: Array, tokens: Array) -> tuple[Array, Array]:
+            logits = head(x)
             own = jnp.take_along_axis(logits, tokens[..., None], axis=-1)[..., 0]
             return own - jax.nn.logsumexp(logits, axis=-1), own >= logits.max(axis=-1)
 
-        return Scores(*in_pieces(piece, chunk_len, self.logits.variables["params"], x, tokens))
+        return Scores(*in_pieces(piece, self.logits, chunk_len, x, tokens))
 
-    def start(
-        self,
-        batch: int,
-        length: int,
-        rotations: Rotations | None = None,
-    ) -> Cache:
-        """An empty cache for up to `length` tokens."""
+    def start(self, batch: int, length: int, rotations: Rotations | None = None) -> Cache:
+        """A cache with room for `length` tokens, see `zoo.models.base.Decoder`."""
         return self.decoder.start(batch, length, rotations)
 
     def extend(
         self, tokens: Int[Array, "B N T"], cache: Cache
     ) -> tuple[Float[Array, "B N V"], Cache]:
-        """The logits of the token after `tokens`, which follow those in the cache.
-
-        The first token of all is 0, the start.
-        """
+        """The logits of the token after `tokens`, and the cache, see `zoo.models.base.Decoder`."""
         streams, cache = self.decoder.extend(self.embedding(tokens), cache)
         last = jnp.concatenate([stream[:, :, -1] for stream in streams], axis=-1)
         return self.logits(self.norm(last)), cache
@@ -175,63 +178,62 @@ class ReformerLM(nn.Module):
 class Reformer(nn.Module):
     """The module of `ReformerConfig` (trax: `Reformer`).
 
-    The source's padding is masked in the encoder and in the attention to it; the decoder masks the
-    future and nothing else.
+    The source's padding is masked in the encoder and in the attention to it; the decoder masks only
+    the future.
     """
 
     config: ReformerConfig
 
     def setup(self) -> None:
         config = self.config
-        size = config.size_of("vocab_size")
-        self.embedding = self.target_embedding = _embedding(config, size)
-        if config.target_vocab_size is not None:
-            size = config.target_vocab_size
-            self.target_embedding = _embedding(config, size)
+        self.embedding, self.target_embedding = embeddings(config)
         self.dropout = Dropout(config.dropout_rate)
-        self.encoder = ReformerStack(config, config.num_encoder_layers, causal=False)
+        self.encoder = self.stack(config.num_encoder_layers, causal=False)
         self.encoder_norm = LayerNorm()
-        self.decoder = ReformerStack(
-            config,
-            config.num_decoder_layers,
-            causal=True,
-            reads_source=True,
-            sum_values=config.sum_source,
-        )
+        self.decoder = self.stack(config.num_decoder_layers, causal=True)
         self.decoder_norm = LayerNorm()
-        self.logits = dense(size, config.dtype)
+        self.logits = dense(config.output_size, config.dtype)
+
+    @nn.nowrap
+    def stack(self, num_layers: int, *, causal: bool) -> ReformerStack:
+        """The layers of the encoder, or if `causal` of the decoder."""
+        return ReformerStack(self.config, num_layers, causal, reads_source=causal)
 
     def __call__(
         self, inputs: Int[Array, "B S"], targets: Int[Array, "B T"], *, train: bool = False
     ) -> Float[Array, "B T V"]:
-        """The logits of each target token given the source and the target tokens before it."""
+        """The float32 logits of each target token given the source and the targets before it.
+
+        `train` turns dropout on, which needs the rng stream `dropout`; the stream `lsh` draws the
+        rotations of layers that attend by hashes.
+
+        Raises:
+          ValueError: source or target is longer than `max_positions`.
+        """
         memory, mask = self.encode(inputs, train=train)
         x = self.dropout(self.target_embedding(shift_right(targets)), train=train)
-        masks = Masks(own=_not_after_end(targets, self.config.pad_id), source=mask)
+        masks = Masks(sequence=_up_to_last(targets, self.config.pad_id), source=mask)
         y1, y2 = self.decoder(x, masks, memory, train=train)
         return self.logits(self.decoder_norm((y1 + y2) / 2))
 
     def encode(
         self, inputs: Int[Array, "B S"], *, train: bool = False
     ) -> tuple[Float[Array, "B S D"], Bool[Array, "B S"] | None]:
-        """The source's vectors, and where it is real."""
+        """The source's vectors, and a mask that is True at its real tokens."""
         mask = _real(inputs, self.config.pad_id)
         x = self.dropout(self.embedding(inputs), train=train)
-        y1, y2 = self.encoder(x, Masks(own=mask), train=train)
+        y1, y2 = self.encoder(x, Masks(sequence=mask), train=train)
         return self.encoder_norm((y1 + y2) / 2), mask
 
     def start(self, inputs: Int[Array, "B S"], length: int) -> Cache:
-        """An empty cache for up to `length` target tokens."""
+        """A cache with room for `length` target tokens, see `zoo.models.base.Decoder`."""
         memory, mask = self.encode(inputs)
         return self.decoder.start(inputs.shape[0], length, None, memory, mask)
 
     def extend(
         self, tokens: Int[Array, "B N T"], cache: Cache
     ) -> tuple[Float[Array, "B N V"], Cache]:
-        """The logits of the token after `tokens`, which follow those in the cache.
-
-        The first token of all is 0, the start.
-        """
+        """The logits of the token after `tokens`, and the cache, see `zoo.models.base.Decoder`."""
         (y1, y2), cache = self.decoder.extend(self.target_embedding(tokens), cache)
         return self.logits(self.decoder_norm((y1[:, :, -1] + y2[:, :, -1]) / 2)), cache
 
@@ -243,7 +245,7 @@ class ReformerTagger(nn.Module):
 
     def setup(self) -> None:
         config = self.config
-        self.embedding = _embedding(config, config.size_of("vocab_size"))
+        self.embedding = embedding(config)
         self.dropout = Dropout(config.dropout_rate)
         self.encoder = ReformerStack(config, config.num_layers, causal=False)
         self.norm = LayerNorm()
@@ -256,27 +258,24 @@ class ReformerTagger(nn.Module):
         *,
         train: bool = False,
     ) -> Float[Array, "B T C"]:
-        """The logits of each word's tag; `rotations` as in `ReformerLM`."""
-        masks = Masks(own=_real(tokens, self.config.pad_id))
+        """The float32 logits of each word's tag. Arguments, rngs and errors: as `ReformerLM`'s."""
+        masks = Masks(sequence=_real(tokens, self.config.pad_id))
         x = self.dropout(self.embedding(tokens), train=train)
         streams = self.encoder(x, masks, (), rotations, train=train)
         return self.head(self.norm(jnp.concatenate(streams, axis=-1)))
 
 
 def _real(tokens: Int[Array, "B T"], pad_id: int | None) -> Bool[Array, "B T"] | None:
+    """True at all tokens but padding."""
     return None if pad_id is None else tokens != pad_id
 
 
-def _not_after_end(tokens: Int[Array, "B T"], pad_id: int | None) -> Bool[Array, "B T"] | None:
+def _up_to_last(tokens: Int[Array, "B T"], pad_id: int | None) -> Bool[Array, "B T"] | None:
     """True at all tokens but the padding at the end."""
     real = _real(tokens, pad_id)
     if real is None:
         return None
     return jax.lax.cummax(real.astype(jnp.int32), axis=1, reverse=True) > 0
-
-
-def _embedding(config: ReformerStackConfig, size: int) -> Embedding:
-    return Embedding(size, config.d_model, config.init_scale)
 
 
 LOCAL = SelfAttentionConfig(chunk_len=64, chunks_before=1)

@@ -1,192 +1,143 @@
 """Reversible residual layers (Gomez et al. 2017; Kitaev et al. 2020, section 3).
 
-Two streams pass through a stack of functions, each of which changes one stream by what it makes of
-the other: (x1, x2) -> (x2, x1 + f(x2)). From what comes out all that went before follows, so that
-back-propagation keeps the last two streams alone and computes the others anew, from the top down.
+Two streams pass through a stack of branches. Each branch reads one stream and changes the other:
+(x1, x2) -> (x2, x1 + branch(x2)). The inputs of a branch follow from its outputs, so that
+back-propagation need not store them: it starts from the last two streams and recomputes the
+earlier ones on its way down.
 
-The stack is a cycle of functions, repeated: one compiled loop over parameters that are stacked
-along a leading axis. So memory does not grow with depth; unrolled, it would (the compiler keeps
-more alive than it must).
+The stack is a cycle of branches, repeated, and its parameters are stacked along a leading axis, so
+that it runs as one compiled loop. Unrolled, its memory would grow with depth after all: the
+compiler keeps more alive than it must.
 
-Shapes: `B` batch, `T` positions, `D` width of a stream.
+Shapes: `*b` any leading axes, `T` positions, `D` width of a stream.
 """
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-Streams = tuple[Float[Array, "B T D"], Float[Array, "B T D"]]
+Streams = tuple[Float[Array, "*b T D"], Float[Array, "*b T D"]]
 
 
-class Given(NamedTuple):
-    """What a function gets besides parameters and a stream; no gradient flows into any of it."""
+class Extras(NamedTuple):
+    """The inputs of a branch through which no gradient flows."""
 
-    fixed: Any = None
-    """The same for all functions, as masks."""
-    each: Any = None
-    """For this function in this repetition, as rotations."""
-    key: Any = None
-    """For dropout, another for each function and each repetition; None: there is none."""
-    kept: Any = None
-    """What the function gave beside its result, where it is called again in the backward pass; None
-    in the forward pass. It is how a choice between near equals is not made differently then."""
+    masks: Any = None
+    """The same for all branches."""
+    rotations: Any = None
+    """Of this branch in this repetition. For a whole stack: one entry for each branch of the cycle,
+    stacked over the repetitions, or None."""
+    rng: Any = None
+    """The key for dropout; None: no dropout. For a whole stack: the key that all are made of."""
+    choices: Any = None
+    """What the branch returned beside its change in the forward pass; None in the forward pass
+    itself. The recomputed stream differs from the first by rounding errors: a branch that chooses
+    between near equals, such as the order of positions, returns its choice, to be given it again.
+    For a whole stack: like `rotations`."""
 
 
-Function = Callable[[Any, jax.Array, Any, Given], tuple[jax.Array, Any]]
-"""(parameters, stream, memory, given) -> (change of the other stream, what to keep: integers).
-The memory is what all functions see and gradients flow into, as a decoder's source."""
+Branch = Callable[[Array, Any, Extras], tuple[Array, Any]]
+"""(stream, memory, extras) -> (change of the other stream, choices).
+
+The memory, such as the source that a decoder reads, is the same for all branches, and gradients
+flow into it. Choices are integers or ()."""
 
 
 def forward(
-    functions: tuple[Function, ...],
-    parameters: tuple[Any, ...],
-    streams: Streams,
-    memory: Any,
-    given: Given,
-    keep: bool = True,
-) -> tuple[Streams, Any]:
-    """The streams after the whole stack, and what its functions kept, stacked.
-
-    Args:
-      functions: one cycle.
-      parameters: for each function, with a leading axis of repetitions.
-      streams: (x1, x2).
-      memory: see `Function`.
-      given: `each` has an entry for each function, with a leading axis of repetitions; `key` is one
-        key, from which those of the functions are made.
-      keep: whether anything is kept.
-    """
-
-    def cycle(streams: Streams, step: Any) -> tuple[Streams, Any]:
-        kept = []
-        for parts in _parts(functions, given, step):
-            function, weights, extras = parts
-            x1, x2 = streams
-            change, choice = function(weights, x2, memory, extras)
-            streams = x2, x1 + change
-            kept.append(choice)
-        return streams, tuple(kept) if keep else None
-
-    return jax.lax.scan(cycle, streams, _steps(parameters, given.each, None))
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def reversible(
-    functions: tuple[Function, ...],
-    parameters: tuple[Any, ...],
-    streams: Streams,
-    memory: Any,
-    given: Given,
-) -> Streams:
-    """`forward`, whose backward pass stores no activations but the last; gradients are the same."""
-    return forward(functions, parameters, streams, memory, given, keep=False)[0]
-
-
-def _forward(
-    functions: tuple[Function, ...],
-    parameters: tuple[Any, ...],
-    streams: Streams,
-    memory: Any,
-    given: Given,
-) -> tuple[Streams, Any]:
-    streams, kept = forward(functions, parameters, streams, memory, given)
-    return streams, (parameters, streams, memory, given, kept)
-
-
-def _backward(
-    functions: tuple[Function, ...], residuals: Any, gradients: Streams
-) -> tuple[Any, Streams, Any, None]:
-    parameters, streams, memory, given, kept = residuals
-    _, *found = backward(functions, parameters, streams, memory, given, kept, gradients)
-    of_parameters, of_streams, of_memory = found
-    return of_parameters, of_streams, of_memory, None
-
-
-reversible.defvjp(_forward, _backward)
+    branches: Sequence[Branch], streams: Streams, memory: Any, extras: Sequence[Extras]
+) -> tuple[Streams, tuple[Any, ...]]:
+    """The streams after one cycle of branches, and what each of them chose."""
+    choices = []
+    for branch, extra in zip(branches, extras, strict=True):
+        x1, x2 = streams
+        change, choice = branch(x2, memory, extra)
+        streams = x2, x1 + change
+        choices.append(choice)
+    return streams, tuple(choices)
 
 
 def backward(
-    functions: tuple[Function, ...],
-    parameters: tuple[Any, ...],
+    branches: Sequence[Callable[..., tuple[Array, Any]]],
+    parameters: Sequence[Any],
     streams: Streams,
     memory: Any,
-    given: Given,
-    kept: Any,
+    extras: Extras,
     gradients: Streams,
-) -> tuple[Streams, Any, Streams, Any]:
-    """What went in, as computed from what came out, and the gradients.
+) -> tuple[Streams, tuple[Any, ...], Streams, Any]:
+    """The backward pass of a whole stack: what went in, and the gradients.
 
     Args:
-      functions, parameters, memory, given: as in `forward`.
-      streams: what `forward` gave.
-      kept: what it kept.
-      gradients: of the streams that it gave.
+      branches: of one cycle, as functions of their parameters and of what a `Branch` takes.
+      parameters: of each branch, stacked over the repetitions.
+      streams: as they came out.
+      memory: as in the forward pass.
+      extras: as in the forward pass, with the choices made in it.
+      gradients: of the streams that came out.
 
     Returns:
-      The streams that went in, and the gradients of parameters, of these streams and of the memory.
+      The streams that went in, and the gradients of the parameters, of these streams and of the
+      memory.
     """
 
     def cycle(carry: Any, step: Any) -> tuple[Any, Any]:
         streams, gradients, of_memory = carry
-        found = []
-        for function, weights, extras in reversed(_parts(functions, given, step)):
+        repetition, weights, rotations, choices = step
+        each = split(extras._replace(rotations=rotations, choices=choices), repetition)
+        of_weights = []
+        for branch, own, extra in reversed(list(zip(branches, weights, each, strict=True))):
             (x2, y2), (of_x2, of_x1) = streams, gradients
 
             def change(
-                weights: Any,
-                x2: jax.Array,
-                memory: Any,
-                function: Function = function,
-                extras: Given = extras,
-            ) -> jax.Array:
-                return function(weights, x2, memory, extras)[0]
+                own: Any, x2: Array, memory: Any, branch: Any = branch, extra: Extras = extra
+            ) -> Array:
+                changed: Array = branch(own, x2, memory, extra)[0]
+                return changed
 
-            changed, pull = jax.vjp(change, weights, x2, memory)
-            of_weights, through, more = pull(of_x1)
+            changed, pull = jax.vjp(change, own, x2, memory)
+            of_own, through, of_seen = pull(of_x1)
             streams = y2 - changed, x2
             gradients = of_x1, of_x2 + through
-            of_memory = jax.tree.map(jnp.add, of_memory, more)
-            found.append(of_weights)
-        return (streams, gradients, of_memory), tuple(reversed(found))
+            of_memory = jax.tree.map(jnp.add, of_memory, of_seen)
+            of_weights.append(of_own)
+        return (streams, gradients, of_memory), tuple(reversed(of_weights))
 
     nothing = jax.tree.map(jnp.zeros_like, memory)
     carry, of_parameters = jax.lax.scan(
         cycle,
         (streams, gradients, nothing),
-        _steps(parameters, given.each, kept),
+        (jnp.arange(repetitions(parameters)), parameters, extras.rotations, extras.choices),
         reverse=True,
     )
     streams, gradients, of_memory = carry
     return streams, of_parameters, gradients, of_memory
 
 
-def _steps(parameters: Any, each: Any, kept: Any) -> Any:
-    """What the loop goes through: number of the repetition, parameters and so on."""
-    repetitions = len(jax.tree.leaves(parameters)[0])
-    return jnp.arange(repetitions), parameters, each, kept
+def repetitions(parameters: Any) -> int:
+    """How often the cycle of branches with these parameters is repeated."""
+    return len(jax.tree.leaves(parameters)[0])
 
 
-def _parts(
-    functions: tuple[Function, ...], given: Given, step: Any
-) -> list[tuple[Function, Any, Given]]:
-    """Each function of a cycle with its parameters and the rest, in one repetition."""
-    repetition, parameters, each, kept = step
-    parts = []
-    for place, function in enumerate(functions):
-        key = None
-        if given.key is not None:
-            key = jax.random.fold_in(given.key, repetition * len(functions) + place)
-        extras = Given(
-            fixed=given.fixed,
-            each=None if each is None else each[place],
-            key=key,
-            kept=None if kept is None else kept[place],
+def split(extras: Extras, repetition: Array) -> list[Extras]:
+    """The extras of each branch of a cycle in one repetition.
+
+    Args:
+      extras: `rotations` and `choices` have one entry for each branch; `choices` may be None.
+      repetition: the number of the repetition.
+    """
+    number = len(extras.rotations)
+    return [
+        Extras(
+            masks=extras.masks,
+            rotations=extras.rotations[place],
+            rng=None
+            if extras.rng is None
+            else jax.random.fold_in(extras.rng, repetition * number + place),
+            choices=None if extras.choices is None else extras.choices[place],
         )
-        parts.append((function, parameters[place], extras))
-    return parts
+        for place in range(number)
+    ]

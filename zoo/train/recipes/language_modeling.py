@@ -6,7 +6,7 @@ import dataclasses
 
 from zoo import registry
 from zoo.models.recurrent import RecurrentLMConfig
-from zoo.models.reformer.lsh_attention import LSHAttentionConfig
+from zoo.models.reformer.hashing import LSHAttentionConfig
 from zoo.models.reformer.models import ReformerLMConfig, reformer_lm_long
 from zoo.models.transformer import TransformerLMConfig
 from zoo.pipelines.language import LanguageModelingData

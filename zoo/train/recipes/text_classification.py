@@ -5,6 +5,7 @@ from __future__ import annotations
 from zoo import registry
 from zoo.models.bag_of_embeddings import BagOfEmbeddingsConfig
 from zoo.models.lstm import LSTMClassifierConfig
+from zoo.models.trax.bag_of_embeddings import BagOfEmbeddingsQuirks
 from zoo.pipelines.text import TextClassificationData
 from zoo.tokenizers import TokenizerConfig
 from zoo.train import Adam, Linear, Recipe, TextClassification
@@ -109,7 +110,9 @@ def bag_of_embeddings_imdb_trax(vocab: str = "en_8k.subword") -> Recipe:
       vocab: the path of the vocabulary.
     """
     return Recipe(
-        model=BagOfEmbeddingsConfig(vocab_size=8192, d_model=256, average_padding=True),
+        model=BagOfEmbeddingsConfig(
+            vocab_size=8192, d_model=256, trax=BagOfEmbeddingsQuirks(average_padding=True)
+        ),
         data=TextClassificationData(
             name="imdb_reviews",
             tokenizer=TokenizerConfig(kind="subwords", vocab=vocab),
