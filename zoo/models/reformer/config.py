@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal, TypeVar
 
 from zoo.config import ConfigError
@@ -52,7 +52,7 @@ class ReformerStackConfig(ModelConfig):
     """Of the first embeddings, as a share of unit variance over the width, which is trax's."""
     activation: Activation = "relu"
     """Of the feed-forward layers."""
-    ff_chunk_len: int | None = None
+    ff_chunk_len: int | None = field(default=None, metadata={"weights": False})
     """Positions of which the feed-forward layer keeps its d_ff values at a time: less memory for
     more time, and no other result. None: all."""
     dtype: Literal["float32", "bfloat16"] = "float32"
