@@ -112,9 +112,11 @@ def test_the_head_is_whatever_depends_on_the_number_of_classes():
 def test_fields_that_no_weight_depends_on_are_the_recipe_s_own():
     """Every field that says how to compute, and none that says what there is to learn."""
     for name in registry.list_models():
-        fields = {field for field in vars(registry.models.get(name)())}
-        own = {f for f in fields if f.endswith(("_rate", "_momentum")) or f in ("dtype", "remat")}
-        assert fields & set(fine_tuning.FREE) == own | (fields & {"ff_chunk_len"}), name
+        config = registry.models.get(name)()
+        fields = vars(config).keys()
+        how = {field for field in fields if field.endswith(("_rate", "_momentum"))}
+        how |= fields & {"dtype", "remat", "ff_chunk_len"}
+        assert config.fields_without_weights() == how, name
 
 
 def test_another_family_is_refused(source, recipe, rows, tmp_path):

@@ -81,6 +81,19 @@ class ModelConfig(abc.ABC):
             jax.eval_shape(lambda *inputs: module.init(key, *inputs), *self.example_inputs(1))
         )
 
+    def fields_without_weights(self) -> frozenset[str]:
+        """The fields that no weight depends on. Fine-tuning keeps the recipe's own values of them.
+
+        They are `dtype`, `remat`, dropout rates, and fields with the metadata `weights: False`.
+        """
+        return frozenset(
+            field.name
+            for field in dataclasses.fields(self)
+            if field.name in ("dtype", "remat")
+            or field.name.endswith("dropout_rate")
+            or not field.metadata.get("weights", True)
+        )
+
     def size_of(self, field: str) -> int:
         """The value of a size that the data may decide.
 

@@ -14,7 +14,7 @@ Shapes: `B` batch, `H` height, `W` width, `C` channels, `N` classes.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, get_args
 
 import jax
@@ -43,7 +43,7 @@ class ImageModelConfig(ModelConfig):
     any size."""
     num_classes: int | None = None
     """N, the width of the last layer."""
-    norm_momentum: float = 0.9
+    norm_momentum: float = field(default=0.9, metadata={"weights": False})
     """Share of the running statistics that a training step keeps; 0 to 1."""
     dtype: ConvPrecision = "float32"
     """Precision of convolutions, of the activations between them and of the head's product. Batch

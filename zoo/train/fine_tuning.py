@@ -17,16 +17,6 @@ from zoo.tokenizers import Tokenizer
 from zoo.train.patterns import matches
 from zoo.train.recipe import InitFrom, Recipe
 
-FREE = (
-    "dropout_rate",
-    "attention_dropout_rate",
-    "norm_momentum",
-    "dtype",
-    "remat",
-    "ff_chunk_len",
-)
-"""Fields of a model's config that no weight depends on."""
-
 
 @dataclass(frozen=True)
 class Reading:
@@ -72,12 +62,10 @@ class Source:
                 f"the recipe trains a {type(own).__name__}, but {card.name!r} is a "
                 f"{type(card.config).__name__}; take a recipe of that family"
             )
-        kept = {*FREE, *(["num_classes"] if self.fresh_head else [])}
-        fields = {
-            field.name: getattr(own, field.name)
-            for field in dataclasses.fields(own)
-            if field.name in kept
-        }
+        kept = set(own.fields_without_weights())
+        if self.fresh_head and hasattr(own, "num_classes"):
+            kept.add("num_classes")
+        fields = {name: getattr(own, name) for name in kept}
         return dataclasses.replace(recipe, model=dataclasses.replace(card.config, **fields))
 
     def other_labels(self, error: Exception) -> ConfigError:

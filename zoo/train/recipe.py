@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from zoo import config as configs
-from zoo.config import ConfigError, check_fields, check_size
+from zoo.config import check_fields, check_size
 from zoo.models.base import ModelConfig
 from zoo.pipelines.base import DataConfig, Facts
 from zoo.train.optimizers import Optimizer
@@ -86,11 +86,7 @@ class Recipe:
             "patience",
         ):
             check_size(name, getattr(self, name))
-        if getattr(self.task, "carry_state", False) and not getattr(self.data, "contiguous", False):
-            raise ConfigError(
-                "task.carry_state is True, but the batches of the data do not continue each other; "
-                "set data.contiguous too"
-            )
+        self.task.check_data(self.data)
 
     def __repr__(self) -> str:
         parts = (self.model, self.data, self.task, self.optimizer)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal, TypeVar
 
 from zoo.config import ConfigError
@@ -48,10 +48,10 @@ class ReformerStackConfig(TokenConfig):
     """
     activation: Activation = "relu"
     """Of the feed-forward layers."""
-    ff_chunk_len: int | None = None
+    ff_chunk_len: int | None = field(default=None, metadata={"weights": False})
     """Positions that the feed-forward layers process at a time, to hold fewer of their d_ff values:
     less memory, more time, the same result. None: all."""
-    reversible: bool = True
+    reversible: bool = field(default=True, metadata={"weights": False})
     """Recompute each layer's inputs in the backward pass instead of storing them, so that memory
     does not grow with depth. It takes a `jax.custom_vjp`, which has no forward mode: `jax.jvp`,
     `jax.jacfwd`, `jax.hessian` and `jax.linearize` need False (and float32, see `dense`)."""

@@ -22,7 +22,7 @@ from flax import linen as nn
 
 from zoo.config import check_fields, check_share
 from zoo.models.base import ModelConfig
-from zoo.pipelines.base import Data
+from zoo.pipelines.base import Data, DataConfig
 from zoo.predictors import Predictor
 from zoo.storage.checkpoints import Best
 from zoo.train import losses
@@ -114,6 +114,13 @@ class Task(abc.ABC):
             variables, *self.arguments(batch), train=True, rngs=rngs, mutable=collections
         )
         return output, changed, carry
+
+    def check_data(self, config: DataConfig) -> None:  # noqa: B027  # most tasks take any data
+        """Refuses data that the task cannot be learnt from; called when a recipe is made.
+
+        Raises:
+          ConfigError: the data does not suit the task.
+        """
 
     def initial_carry(self, config: ModelConfig, batch_size: int) -> Any:
         """The `carry` of the first step: a tree of arrays, here empty.

@@ -9,7 +9,8 @@ from typing import Any
 from flax import linen as nn
 
 from zoo.config import ConfigError, check_size
-from zoo.models.base import ModelConfig, Recurrent
+from zoo.models.base import ModelConfig
+from zoo.pipelines.base import DataConfig
 from zoo.predictors import LanguageModel
 from zoo.train import metrics
 from zoo.train.metrics import Batch, Metric, MetricFunction
@@ -54,6 +55,13 @@ class LanguageModeling(NextToken):
                     f"chunk_len there is no {name}: leave one of the two out"
                 )
 
+    def check_data(self, config: DataConfig) -> None:
+        if self.carry_state and not getattr(config, "contiguous", False):
+            raise ConfigError(
+                "task.carry_state is True, but the batches of the data do not continue each other; "
+                "set data.contiguous too"
+            )
+
     def initial_carry(self, config: ModelConfig, batch_size: int) -> Any:
         """The recurrent state before the first batch, where the task carries it."""
         module = config.build()
@@ -65,7 +73,7 @@ class LanguageModeling(NextToken):
             )
         if not self.carry_state:
             return ()
-        if not isinstance(module, Recurrent):
+        if not config.carries_state:
             raise ConfigError(
                 f"task.carry_state is True, but a {kind} has no state; leave it out, or take a "
                 "recurrent model, such as lstm_lm"
