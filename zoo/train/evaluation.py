@@ -106,9 +106,10 @@ def evaluate(
       The metrics as `test/accuracy`.
 
     Raises:
-      UnknownNameError: there is no such model. LookupError: the data has no such split, or it is
-      unknown what to evaluate on. ConfigError: the model was trained on rows that were handed over,
-      and `data` is missing; or the classes of the data are not those of the model.
+      UnknownNameError: there is no such model.
+      LookupError: the data has no such split, or it is unknown what to evaluate on.
+      ConfigError: the model was trained on rows that were handed over, and `data` is missing; or
+        the classes of the data are not those of the model.
     """
     model = hub.open_model(source, step, dtype, code=code)
     if data is None and model.card.data == OWN_ROWS:
