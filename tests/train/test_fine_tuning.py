@@ -115,7 +115,7 @@ def test_fields_that_no_weight_depends_on_are_the_recipe_s_own():
         config = registry.models.get(name)()
         fields = vars(config).keys()
         how = {field for field in fields if field.endswith(("_rate", "_momentum"))}
-        how |= fields & {"dtype", "remat", "ff_chunk_len"}
+        how |= fields & {"dtype", "remat", "ff_chunk_len", "reversible"}
         assert config.fields_without_weights() == how, name
 
 
