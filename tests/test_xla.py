@@ -92,6 +92,44 @@ def test_what_is_computed_unfused_is_the_same(key):
     assert_close(jax.jacrev(own)(x), jax.jacrev(plain)(x))
 
 
+# Matrix products.
+
+
+def test_a_dot_general_of_rows_gives_what_a_dense_layer_gives(key):
+    x = jax.random.normal(key(), (2, 3, 4))
+    plain, own = nn.Dense(5), nn.Dense(5, dot_general=xla.dot_general_of_rows(jnp.matmul))
+    variables = plain.init(key(), x)
+
+    def results(layer):
+        y, pull = jax.vjp(layer.apply, variables, x)
+        return y, pull(jnp.cos(y)), jax.jvp(layer.apply, (variables, x), (variables, x))
+
+    assert_close(results(own), results(plain))
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_products_with_a_row_of_padding_are_the_same(key, rows):
+    x, kernel = jax.random.normal(key(), (rows, 4)), jax.random.normal(key(), (4, 5))
+    assert_close(xla.with_two_rows(jnp.matmul, x, kernel), x @ kernel)
+
+
+def test_bfloat16_products_and_their_gradients_are_near_the_plain_ones(key):
+    def plain(x, kernel):
+        narrow = x.astype(jnp.bfloat16), kernel.astype(jnp.bfloat16)
+        return jnp.matmul(*narrow, preferred_element_type=jnp.float32)
+
+    x, kernel = jax.random.normal(key(), (6, 8)), jax.random.normal(key(), (8, 5))
+    (found, pull), (expected, pull_plain) = (
+        jax.vjp(f, x, kernel) for f in (xla.bfloat16_product, plain)
+    )
+    assert found.dtype == jnp.float32
+    assert_close(found, expected)
+    gradient = jax.random.normal(key(), found.shape)
+    for one, other in zip(pull(gradient), pull_plain(gradient), strict=True):
+        assert one.dtype == jnp.float32
+        np.testing.assert_allclose(one, other, atol=0.03 * np.abs(other).max())
+
+
 # Convolution.
 
 
@@ -174,44 +212,6 @@ def test_a_recurrence_and_its_derivatives_are_those_of_a_scan(key, reverse):
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), found, expected
     )
-
-
-# Matrix products.
-
-
-def test_a_dot_general_of_rows_gives_what_a_dense_layer_gives(key):
-    x = jax.random.normal(key(), (2, 3, 4))
-    plain, own = nn.Dense(5), nn.Dense(5, dot_general=xla.dot_general_of_rows(jnp.matmul))
-    variables = plain.init(key(), x)
-
-    def results(layer):
-        y, pull = jax.vjp(layer.apply, variables, x)
-        return y, pull(jnp.cos(y)), jax.jvp(layer.apply, (variables, x), (variables, x))
-
-    assert_close(results(own), results(plain))
-
-
-@pytest.mark.parametrize("rows", [1, 3])
-def test_products_with_a_row_of_padding_are_the_same(key, rows):
-    x, kernel = jax.random.normal(key(), (rows, 4)), jax.random.normal(key(), (4, 5))
-    assert_close(xla.with_two_rows(jnp.matmul, x, kernel), x @ kernel)
-
-
-def test_bfloat16_products_and_their_gradients_are_near_the_plain_ones(key):
-    def plain(x, kernel):
-        narrow = x.astype(jnp.bfloat16), kernel.astype(jnp.bfloat16)
-        return jnp.matmul(*narrow, preferred_element_type=jnp.float32)
-
-    x, kernel = jax.random.normal(key(), (6, 8)), jax.random.normal(key(), (8, 5))
-    (found, pull), (expected, pull_plain) = (
-        jax.vjp(f, x, kernel) for f in (xla.bfloat16_product, plain)
-    )
-    assert found.dtype == jnp.float32
-    assert_close(found, expected)
-    gradient = jax.random.normal(key(), found.shape)
-    for one, other in zip(pull(gradient), pull_plain(gradient), strict=True):
-        assert one.dtype == jnp.float32
-        np.testing.assert_allclose(one, other, atol=0.03 * np.abs(other).max())
 
 
 # Attention.

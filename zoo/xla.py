@@ -17,6 +17,8 @@ the newest JAX is removed.
 | `with_two_rows` | `product(rows, kernel)` | 5 in bfloat16, 4 in int8, for one row |
 | `bfloat16_product` | `x @ kernel` with bfloat16 operands | 1.6, with gradients |
 | `bfloat16_kernel_gradient` | `x.T @ gradient` in bfloat16 | 1.5, in `bfloat16_product` |
+| `convolution` | `lax.conv_general_dilated` | 1.5, a training step of ResNet-20 |
+| `recurrence` | `lax.scan` | 1.1 to 1.2, with gradients |
 | `fused_attention` | softmax of scores, times values | GPUs only, not measured |
 | `softmax` | `exp(s - logsumexp(s))`, differentiated by JAX | 1.0, in 0.85 of the memory |
 | `weighted_sum` | `einsum("bnd,bn->bd", table[ids], weights)` | 5 to 30 |
@@ -309,7 +311,7 @@ def fused_attention(
 def convolution(
     x: Float[Array, "..."],
     kernel: Float[Array, "..."],
-    strides: Any,
+    window_strides: Any,
     padding: Any,
     *,
     dimension_numbers: Any = None,
@@ -317,15 +319,15 @@ def convolution(
 ) -> Float[Array, "..."]:
     """A convolution with all arguments of `jax.lax.conv_general_dilated`, which is its plain form.
 
-    It is what `nn.Conv(conv_general_dilated=…)` takes. XLA:CPU transposes `x` for the kernel's
-    gradient, fused with the arithmetic that made it, one number at a time. Here the derivative by
-    the kernel is the same convolution of an `unfused` transposition of `x`, whose own transpose,
-    the gradient, then finds the layout that it needs.
+    For `nn.Conv(conv_general_dilated=…)`. The kernel's gradient is a convolution in which channels
+    take the place of the batch, and XLA:CPU transposes `x` for it on the way. Here the derivative
+    by the kernel is a convolution of `x` transposed in advance, behind a barrier; the gradient,
+    which is the transpose of that derivative, then finds the layout that it needs.
     """
 
     def convolve(x: Array, kernel: Array, numbers: Any) -> Array:
-        result: jax.Array = jax.lax.conv_general_dilated(
-            x, kernel, strides, padding, dimension_numbers=numbers, **options
+        result: Array = jax.lax.conv_general_dilated(
+            x, kernel, window_strides, padding, dimension_numbers=numbers, **options
         )
         return result
 
@@ -376,22 +378,24 @@ def recurrence(
         last, outputs = jax.lax.scan(body, state, (inputs, fixed), reverse=reverse)
 
     JAX adds to the gradient of each kernel at every step, a pass over [D, O] in memory. Since the
-    product with a kernel is added to an input, both have the same derivative: here the backward
-    loop gives that of the inputs, and a kernel's gradient is one product after it.
+    product with a kernel is added to an input, both have the same gradient: here the backward loop
+    gives that of the inputs, and a kernel's gradient is one product after it. Forward and backward
+    pass of an LSTM, [64, 64, 512]: 386 ms plain, 343 ms here (bfloat16: 211 and 194); of a GRU 288
+    and 246 ms (bfloat16: 152 and 137).
 
     Args:
       step: kernels, inputs and `fixed` of one step, state -> the next state, and for each kernel
         the operand [B, D] that was multiplied with it. Of that product and of the input at the same
         place only the sum may be used.
-      kernels: the arrays of each; the first is differentiated, [D, O].
+      kernels: the arrays of each. The first, [D, O], is differentiated.
       inputs: one for each kernel, [T, B, O].
       fixed: arrays [T, …] that are not differentiated, or None.
-      state: that before the first step; the last part of a state is the step's output.
+      state: the state before the first step. The last part of a state is the step's output.
       narrow: whether the step's products are `bfloat16_product`s, without forward mode.
       reverse: begin at the end.
     """
 
-    def loop(kernels: Any, inputs: Any, state: Any) -> Any:
+    def loop(kernels: Any, fixed: Any, inputs: Any, state: Any) -> Any:
         def body(state: Any, at: Any) -> Any:
             state, operands = step(kernels, *at, state)
             return state, (state[-1], operands)
@@ -400,15 +404,15 @@ def recurrence(
         return (outputs, last), operands
 
     @jax.custom_jvp
-    def run(kernels: Any, inputs: Any, state: Any) -> Any:
-        return loop(kernels, inputs, state)[0]
+    def run(*at: Any) -> Any:
+        return loop(*at)[0]
 
     @run.defjvp
     def derivative(at: Any, towards: Any) -> Any:
-        kernels, inputs, state = at
-        of_kernels, of_inputs, of_state = towards
+        kernels, fixed, inputs, state = at
+        of_kernels, _, of_inputs, of_state = towards
         results, along, operands = jax.linearize(
-            functools.partial(loop, kernels), inputs, state, has_aux=True
+            functools.partial(loop, kernels, fixed), inputs, state, has_aux=True
         )
         moved = tuple(
             of_input + by_kernel(operand, kernel, of_kernel)
@@ -420,10 +424,9 @@ def recurrence(
 
     def by_kernel(operand: Array, kernel: Array, of_kernel: Array) -> Array:
         rows = operand.reshape(-1, operand.shape[-1])
-        product: Array
         if narrow:
             # Transposed by JAX, a narrow product would round the kernel's gradient to bfloat16.
-            product = jax.custom_derivatives.linear_call(
+            product: Array = jax.custom_derivatives.linear_call(
                 lambda fixed, of_kernel: _narrow(fixed[0], of_kernel, (1, 0)),
                 lambda fixed, gradient: bfloat16_kernel_gradient(fixed[0], gradient, fixed[1]),
                 (rows, kernel),
@@ -431,9 +434,9 @@ def recurrence(
             )
         else:
             product = rows @ of_kernel
-        return product.reshape(*operand.shape[:-1], -1)
+        return product.reshape(*operand.shape[:-1], kernel.shape[1])
 
-    outputs, last = run(kernels, inputs, state)
+    outputs, last = run(kernels, fixed, inputs, state)
     return outputs, last
 
 

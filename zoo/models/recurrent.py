@@ -1,9 +1,8 @@
 """Recurrent networks: LSTM and GRU layers, and the language model made of them.
 
-`lstm.py` has the classifier and the tagger, `seq2seq.py` translation; `base.py` explains how models
-decode and carry their state. The products with the inputs of all steps are one product before the
-loop over time, which only multiplies the state. A loop takes its steps from the first axis, so time
-comes before the batch in here.
+`lstm.py` has a classifier and a tagger, `seq2seq.py` translation; `base.py` explains how models
+decode and carry their state. The inputs of all steps are multiplied before the loop over time,
+which only multiplies the state. It takes steps from the first axis, so here time comes first.
 
 Shapes: `T` steps, `B` batch, `I` inputs, `D` units of a layer, `V` vocabulary; in decoding `N` and
 `M` beams.
@@ -35,8 +34,7 @@ State = tuple[Float[Array, "B D"], ...]
 Arrays = tuple[Array, ...]
 Kernels = tuple[Weights, ...]
 
-
-# Cells: recurrent kernels, x W + b of a step, state -> next state, and what each kernel multiplied.
+# Cells: kernels R, x W + b of one step, state -> next state, and the operand of each kernel.
 
 
 def lstm(dtype: Precision, kernels: Kernels, inputs: Arrays, state: State) -> tuple[State, Arrays]:
@@ -66,11 +64,10 @@ def gru(dtype: Precision, kernels: Kernels, inputs: Arrays, state: State) -> tup
 
 
 class Cell(NamedTuple):
-    """A kind of recurrent layer."""
+    """A kind of layer: its step, and of each x W + h R + b the name and the width in units of D."""
 
     step: Callable[[Precision, Kernels, Arrays, State], tuple[State, Arrays]]
     projections: dict[str, int]
-    """Name and width, in multiples of D, of each x W + h R + b."""
     states: int
     """Number of arrays of the state."""
 
@@ -79,9 +76,6 @@ CELLS: dict[CellName, Cell] = {
     "lstm": Cell(lstm, {"gates": 4}, 2),
     "gru": Cell(gru, {"gates": 2, "candidate": 1}, 1),
 }
-
-
-# Layers.
 
 
 class RecurrentLayer(nn.Module):
@@ -95,13 +89,7 @@ class RecurrentLayer(nn.Module):
     features: int
     dtype: Precision = "float32"
 
-    def setup(self) -> None:
-        widths = CELLS[self.cell].projections.items()
-        sizes = {name: width * self.features for name, width in widths}
-        bias = _forget_bias if self.cell == "lstm" else nn.initializers.zeros
-        self.input = {name: dense(size, self.dtype, bias_init=bias) for name, size in sizes.items()}
-        self.recurrent = {name: RecurrentKernel(size, self.dtype) for name, size in sizes.items()}
-
+    @nn.compact
     def __call__(
         self,
         x: Float[Array, "T B I"],
@@ -113,8 +101,7 @@ class RecurrentLayer(nn.Module):
         """The output of each step, and the state after the last one; float32.
 
         Args:
-          x: inputs.
-          state: the state before the first step.
+          x, state: the inputs, and the state before the first step.
           real: False at padding, where the state does not change; None if there is no padding.
           reverse: begin at the end. Each output keeps the place of its input.
         """
@@ -126,14 +113,15 @@ class RecurrentLayer(nn.Module):
                 new = jax.tree.map(lambda a, b: jnp.where(real[:, None], a, b), new, state)
             return new, operands
 
-        inputs = tuple(projection(x) for projection in self.input.values())
-        kernels = tuple(kernel(self.features) for kernel in self.recurrent.values())
+        bias = _forget_bias if self.cell == "lstm" else nn.initializers.zeros
+        inputs: Arrays = ()
+        kernels: Kernels = ()
+        for name, width in cell.projections.items():
+            sizes = width * self.features, self.dtype
+            inputs += (dense(*sizes, bias_init=bias, name=f"input_{name}")(x),)
+            kernels += (RecurrentKernel(*sizes, name=f"recurrent_{name}")(self.features),)
         narrow = self.dtype == "bfloat16"
         return xla.recurrence(step, kernels, inputs, real, state, narrow=narrow, reverse=reverse)
-
-    def zeros(self, rows: int) -> State:
-        """The state before anything was read, for `rows` rows."""
-        return (jnp.zeros((rows, self.features)),) * CELLS[self.cell].states
 
 
 class RecurrentKernel(nn.Module):
@@ -144,12 +132,11 @@ class RecurrentKernel(nn.Module):
 
     @nn.compact
     def __call__(self, width: int) -> Weights:
-        """What `multiply` takes for rows of this width."""
+        """The weights that `multiply` takes for rows of this width."""
         if self.dtype == "int8":
             kernel = self.param("kernel", nn.initializers.zeros, (self.features, width), jnp.int8)
             return kernel, self.param("scale", nn.initializers.ones, (self.features,))
-        init = nn.initializers.glorot_uniform()
-        return (self.param("kernel", init, (width, self.features)),)
+        return (self.param("kernel", nn.initializers.glorot_uniform(), (width, self.features)),)
 
 
 def _forget_bias(key: Any, shape: tuple[int], dtype: Any = jnp.float32) -> Float[Array, "O"]:
@@ -162,7 +149,7 @@ class RecurrentConfig(TokenConfig):
     """The fields that all recurrent models have."""
 
     d_model: int = 512
-    """Width of an embedding, and units of a layer."""
+    """D: width of an embedding, and units of a layer."""
     dropout_rate: float = 0.1
     """Share dropped in training, of the embeddings and of each layer's outputs; nothing is dropped
     between the steps of a layer (Zaremba et al. 2014)."""
@@ -179,13 +166,7 @@ class Layers(nn.Module):
     bidirectional: bool = False
     """Whether each layer is a pair that reads from both ends, with D units each."""
 
-    def setup(self) -> None:
-        sizes = self.cell, self.config.d_model, self.config.dtype
-        self.layer = [RecurrentLayer(*sizes) for _ in range(self.number)]
-        if self.bidirectional:
-            self.backward = [RecurrentLayer(*sizes) for _ in range(self.number)]
-        self.dropout = Dropout(self.config.dropout_rate)
-
+    @nn.compact
     def __call__(
         self,
         x: Float[Array, "T B I"],
@@ -200,23 +181,26 @@ class Layers(nn.Module):
         before the first step, None for zeros; `real` is as in `RecurrentLayer`. Training takes the
         rng `dropout`.
         """
-        states = self.zeros(x.shape[1]) if states is None else states
+        dropout = Dropout(self.config.dropout_rate)
+        sizes = self.cell, self.config.d_model, self.config.dtype
         ends = []
-        for i, (layer, state) in enumerate(zip(self.layer, states, strict=True)):
-            outputs, end = layer(x, state, real)
+        for i, state in enumerate(states or self.zeros(x.shape[1])):
+            outputs, end = RecurrentLayer(*sizes, name=f"layer_{i}")(x, state, real)
             if self.bidirectional:
-                other, _ = self.backward[i](x, state, real, reverse=True)
-                outputs = jnp.concatenate([outputs, other], axis=-1)
-            x = self.dropout(outputs, train=train)
+                layer = RecurrentLayer(*sizes, name=f"backward_{i}")
+                backward, _ = layer(x, state, real, reverse=True)
+                outputs = jnp.concatenate([outputs, backward], axis=-1)
+            x = dropout(outputs, train=train)
             ends.append(end)
         return x, tuple(ends)
 
     def zeros(self, rows: int) -> tuple[State, ...]:
-        """The states before anything was read."""
-        return tuple(layer.zeros(rows) for layer in self.layer)
+        """The states before anything was read, for `rows` rows."""
+        part = jnp.zeros((rows, self.config.d_model))
+        return ((part,) * CELLS[self.cell].states,) * self.number
 
 
-# Decoding. The beams of all texts are rows of a batch there.
+# Decoding, in which the beams of all texts are rows.
 
 
 @struct.dataclass
@@ -227,9 +211,7 @@ class Cache:
 
     def reorder(self, parents: Int[Array, "B M"]) -> Cache:
         """The cache in which beam m has the history of beam `parents[:, m]`."""
-
-        parents = parents[..., None]
-        pick = functools.partial(jnp.take_along_axis, indices=parents, axis=1)
+        pick = functools.partial(jnp.take_along_axis, indices=parents[..., None], axis=1)
         return replace(self, layers=jax.tree.map(pick, self.layers))
 
 

@@ -6,13 +6,12 @@ Shapes: as in `zoo.models.seq2seq`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from flax import linen as nn
 from jaxtyping import Array, Bool
 
 from zoo.models.base import TraxQuirks
-from zoo.models.seq2seq import LSTMSeq2Seq
+from zoo.models.seq2seq import LSTMSeq2Seq, LSTMSeq2SeqConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,18 +24,16 @@ class LSTMSeq2SeqQuirks(TraxQuirks):
 
     @property
     def reads_padding(self) -> bool:
-        """See `TraxQuirks`; if the encoder reads from both ends."""
+        """See `TraxQuirks`; `LSTMSeq2SeqConfig` asks only if the encoder reads from both ends."""
         return self.encode_padding
 
-    def build(self, config: Any) -> nn.Module:
-        return TraxLSTMSeq2Seq(config)
+    def build(self, config: LSTMSeq2SeqConfig) -> nn.Module:
+        return PaddingEncoder(config) if self.encode_padding else LSTMSeq2Seq(config)
 
 
-class TraxLSTMSeq2Seq(LSTMSeq2Seq):
-    """The module of an `LSTMSeq2SeqConfig` with `LSTMSeq2SeqQuirks`."""
+class PaddingEncoder(LSTMSeq2Seq):
+    """An `LSTMSeq2Seq` whose encoder reads padding like any other token."""
 
     @nn.nowrap
-    def encoded(self, real: Bool[Array, "S B"]) -> Bool[Array, "S B"] | None:
-        """None if the state changes over padding."""
-        quirks: Any = self.config.trax
-        return None if quirks.encode_padding else real
+    def encoded(self, real: Bool[Array, "S B"]) -> None:
+        return None

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,15 @@ from jaxtyping import Array, Float
 from zoo import xla
 from zoo.config import ConfigError
 from zoo.models.base import TraxQuirks
-from zoo.models.resnet import ImageModule, PreActivation, ResidualBlock, ResNet, WideResNet
+from zoo.models.resnet import (
+    ImageModule,
+    PreActivation,
+    ResidualBlock,
+    ResNet,
+    ResNetConfig,
+    WideResNet,
+    WideResNetConfig,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +43,7 @@ class ResNetQuirks(TraxQuirks):
     """Positions on a side of the windows over which the head takes means, one position apart; the
     means of all windows, row by row, are the inputs of the last layer."""
 
-    def build(self, config: Any) -> nn.Module:
+    def build(self, config: ResNetConfig) -> nn.Module:
         return TraxResNet(config)
 
 
@@ -51,7 +59,7 @@ class WideResNetQuirks(TraxQuirks):
     pool_window: int = 8
     """As in `ResNetQuirks`."""
 
-    def build(self, config: Any) -> nn.Module:
+    def build(self, config: WideResNetConfig) -> nn.Module:
         return TraxWideResNet(config)
 
 
