@@ -141,19 +141,17 @@ def test_what_an_iterator_raises_comes_at_its_turn():
 
 
 def test_threads_end_with_the_iterators_they_work_for():
-    def threads() -> int:
-        return sum(thread.name.startswith("zoo-data") for thread in threading.enumerate())
+    def threads() -> set[threading.Thread]:
+        return {t for t in threading.enumerate() if t.name.startswith("zoo-data")}
 
-    before = threads()
+    others = threads()  # of tests before this one; they may end meanwhile
     items = delivery.ahead(itertools.count())
     next(items)
-    assert threads() == before + 1
+    (thread,) = threads() - others
     del items
     gc.collect()
-    deadline = time.monotonic() + 10
-    while threads() > before and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert threads() == before
+    thread.join(timeout=10)
+    assert not thread.is_alive()
 
 
 def test_data_in_memory_is_read_without_tensorflow():
