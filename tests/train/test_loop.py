@@ -340,3 +340,18 @@ def test_a_tenth_of_the_run_is_between_two_evaluations_unless_the_recipe_says_so
     result = run(steps=21, eval_every=None, checkpoint_every=None, log_every=50)
     steps = [record["step"] for record in records_of(result) if "validation/loss" in record]
     assert steps == [*range(2, 21, 2), 21]
+
+
+def test_each_step_drops_other_units(run):
+    """With equal rows and a learning rate of 0, nothing but dropout can change the loss."""
+    losses = []
+    run(
+        data=[("sea", "sea")] * 8,
+        callbacks=[lambda report: losses.append(report.metrics["train/loss"])],
+        data__labels=("sea", "sky"),
+        data__holdout=0.0,
+        model__dropout_rate=0.5,
+        optimizer__learning_rate=0.0,
+    )
+    assert len(losses) == 4
+    assert len(set(losses)) > 1
