@@ -196,3 +196,11 @@ def test_a_disk_that_is_too_full_is_noticed_before_anything_is_written(store, mo
     ):
         save(store, 2, 0.6)
     assert store.steps() == (1,)
+
+
+def test_better_is_more_or_less_as_the_mode_says():
+    assert Best("validation/accuracy", "max").better(0.9, 0.8)
+    assert not Best("validation/accuracy", "max").better(0.8, 0.9)
+    assert Best("validation/loss", "min").better(0.8, 0.9)
+    assert not Best("validation/loss", "min").better(0.9, 0.8)
+    assert Best("validation/loss", "min").better(0.9, None)
