@@ -17,7 +17,7 @@ the newest JAX is removed.
 | `with_two_rows` | `product(rows, kernel)` | 5 in bfloat16, 4 in int8, for one row |
 | `bfloat16_product` | `x @ kernel` with bfloat16 operands | 1.6, with gradients |
 | `bfloat16_kernel_gradient` | `x.T @ gradient` in bfloat16 | 1.5, in `bfloat16_product` |
-| `convolution` | `lax.conv_general_dilated` | 1.5, a training step of ResNet-20 |
+| `convolution` | `lax.conv_general_dilated` | 1.3, a training step of ResNet-20; on two cores 1.5 |
 | `recurrence` | `lax.scan` | 1.1 to 1.2, with gradients |
 | `fused_attention` | softmax of scores, times values | GPUs only, not measured |
 | `softmax` | `exp(s - logsumexp(s))`, differentiated by JAX | 1.0, in 0.85 of the memory |
@@ -322,7 +322,8 @@ def convolution(
     For `nn.Conv(conv_general_dilated=…)`. The kernel's gradient is a convolution in which channels
     take the place of the batch, and XLA:CPU transposes `x` for it on the way. Here the derivative
     by the kernel is a convolution of `x` transposed in advance, behind a barrier; the gradient,
-    which is the transpose of that derivative, then finds the layout that it needs.
+    which is the transpose of that derivative, then finds the layout that it needs. A training step
+    of ResNet-20 with 128 images: 800 ms plain, 612 ms here.
     """
 
     def convolve(x: Array, kernel: Array, numbers: Any) -> Array:
@@ -385,13 +386,13 @@ def recurrence(
 
     Args:
       step: kernels, inputs and `fixed` of one step, state -> the next state, and for each kernel
-        the operand [B, D] that was multiplied with it. Of that product and of the input at the same
-        place only the sum may be used.
+        the operand [B, D] that was multiplied with it. Of each product and its input only the sum
+        may be used.
       kernels: the arrays of each. The first, [D, O], is differentiated.
       inputs: one for each kernel, [T, B, O].
       fixed: arrays [T, …] that are not differentiated, or None.
       state: the state before the first step. The last part of a state is the step's output.
-      narrow: whether the step's products are `bfloat16_product`s, without forward mode.
+      narrow: whether the step's products are `bfloat16_product`s. Then there is no forward mode.
       reverse: begin at the end.
     """
 

@@ -100,10 +100,8 @@ class RecurrentLayer(nn.Module):
     ) -> tuple[Float[Array, "T B D"], State]:
         """The output of each step, and the state after the last one; float32.
 
-        Args:
-          x, state: the inputs, and the state before the first step.
-          real: False at padding, where the state does not change; None if there is no padding.
-          reverse: begin at the end. Each output keeps the place of its input.
+        `state` is that before the first step. It does not change over padding, where `real` is
+        False. `reverse` begins at the end; each output keeps the place of its input.
         """
         cell = CELLS[self.cell]
 
@@ -239,7 +237,6 @@ class RecurrentLMConfig(RecurrentConfig):
 
     @property
     def carries_state(self) -> bool:
-        """See `ModelConfig`."""
         return True
 
     def build(self) -> RecurrentLM:
@@ -267,10 +264,7 @@ class RecurrentLM(nn.Module):
         self.logits = dense(config.size_of("vocab_size"), config.dtype)
 
     def __call__(self, tokens: Int[Array, "B T"], *, train: bool = False) -> Float[Array, "B T V"]:
-        """Float32 logits of each token given those before it, for texts of any length.
-
-        The model shifts the tokens itself. Training takes the rng `dropout`.
-        """
+        """Float32 logits of each token given those before it. Training takes the rng `dropout`."""
         return self.unroll(tokens, self.begin(tokens.shape[0]), train=train)[0]
 
     def begin(self, batch: int) -> Carry:
