@@ -1,4 +1,4 @@
-"""trax's constructors of Reformers as configs of the zoo, and its types of attention."""
+"""Configs of the zoo from calls to trax's Reformer constructors, and from its attention types."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from zoo.interop.arguments import activation, evaluate, expression
 from zoo.models.base import ModelConfig
 from zoo.models.reformer.attention import SelfAttentionConfig
 from zoo.models.reformer.hashing import LSHAttentionConfig
+from zoo.models.reformer.heads import AttentionConfig
 from zoo.models.reformer.models import ReformerConfig, ReformerLMConfig
 from zoo.models.trax.reformer import ReformerQuirks
 
@@ -194,36 +195,44 @@ LSH_SELF_ATTENTION: Mapping[str, tuple[str, Any]] = {
     "n_hashes": ("num_hashes", int),
     "n_buckets": ("num_buckets", int | tuple[int, ...] | None),
 }
-"""… and of `LSHSelfAttention`."""
+"""The same for `LSHSelfAttention`."""
+
+ATTENTION: Mapping[str, tuple[type[AttentionConfig], Mapping[str, tuple[str, Any]]]] = {
+    "SelfAttention": (SelfAttentionConfig, SELF_ATTENTION),
+    "LSHSelfAttention": (LSHAttentionConfig, LSH_SELF_ATTENTION),
+}
+"""trax's class -> our config and its arguments."""
 
 
-def _attention_type(kind: Any) -> Any:
-    """A type of attention by its name, or as a mapping with its arguments beside its `type`."""
+def _attention_type(kind: Any) -> AttentionConfig:
+    """The kind of attention that trax's class is.
+
+    Args:
+      kind: the name of the class, a call to it in Python, or a mapping with the name as `type` and
+        its arguments.
+    """
     if isinstance(kind, str):
         text = kind
         kind = evaluate(expression(text), text)
     arguments = dict(kind) if isinstance(kind, Mapping) else {"type": kind}
     name = str(arguments.pop("type", None)).rpartition(".")[2]
-    known = {"SelfAttention": SELF_ATTENTION, "LSHSelfAttention": LSH_SELF_ATTENTION}
-    if name not in known:
+    if name not in ATTENTION:
         raise ConfigError(
-            f"no attention of trax named {name!r} is known{configs.did_you_mean(name, known)} "
-            f"(known: {', '.join(known)}); give its name, or a mapping with its `type`"
+            f"no attention of trax named {name!r} is known{configs.did_you_mean(name, ATTENTION)} "
+            f"(known: {', '.join(ATTENTION)}); give its name, or a mapping with its `type`"
         )
+    config, known = ATTENTION[name]
     if name == "LSHSelfAttention" and not arguments.get("bias"):
         arguments.pop("bias", None)  # with a bias, trax's does not run
     fields = {}
     for argument, value in arguments.items():
         if argument in WITHOUT_EFFECT:
             continue
-        if argument not in known[name]:
+        if argument not in known:
             raise ConfigError(
-                f"{name} has no argument {argument!r}"
-                f"{configs.did_you_mean(argument, known[name])} "
-                f"(arguments: {', '.join(known[name])})"
+                f"{name} has no argument {argument!r}{configs.did_you_mean(argument, known)} "
+                f"(arguments: {', '.join(known)})"
             )
-        field, annotation = known[name][argument]
+        field, annotation = known[argument]
         fields[field] = configs.check(value, annotation, f"{name}.{argument}")
-    return (
-        SelfAttentionConfig(**fields) if name == "SelfAttention" else LSHAttentionConfig(**fields)
-    )
+    return config(**fields)
