@@ -11,7 +11,7 @@ the newest JAX is removed.
 | `argmax` | `jnp.argmax(x, axis=-1)` | 5 to 7 |
 | `top_k` | `jax.lax.top_k(x, k)` | 3.6 to 4.8 |
 | `keep_mask` | `jax.random.bernoulli(key, 1 - rate, shape)` | 10 |
-| `layer_norm` | the formula, differentiated by JAX | 1.2 to 1.3, with gradients |
+| `layer_norm` | the formula, differentiated by JAX | 1.0 to 1.3, with gradients |
 | `unfused` | `function(x)` | see its callers |
 | `dot_general_of_rows` | `lax.dot_general` | 1.2, with gradients |
 | `with_two_rows` | `product(rows, kernel)` | 5 in bfloat16, 4 in int8, for one row |
@@ -117,7 +117,9 @@ def layer_norm(
 
     Only the derivative is written out: so that transposing it, which gives the gradient, makes sums
     of products into products of vectors and sums over rows into sums over one axis. Forward and
-    backward pass of [2048, 512]: 3.6 ms plain, 2.8 ms here.
+    backward pass of [2048, 512]: 3.6 ms plain, 2.8 ms here, on one core; on two cores both take
+    1.9 ms. A whole training step of the base Transformer: as fast in float32, 1.01 to 1.04 times
+    as fast in bfloat16, without which it would be slower than it was with a written backward pass.
     """
     return _normalise(x, scale, bias, epsilon)[0]
 

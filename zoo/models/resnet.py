@@ -218,6 +218,7 @@ class ResidualBlock(ImageModule):
     def shortcut(
         self, x: Float[Array, "B H W C"], features: int, train: bool
     ) -> Float[Array, "B _ _ _"]:
+        """The input in the shape of the block's output, `features` wide, see `config.shortcut`."""
         if self.config.shortcut == "padding":
             x = x[:, :: self.stride, :: self.stride]
             return jnp.pad(x, ((0, 0), (0, 0), (0, 0), (0, features - x.shape[-1])))
