@@ -2,7 +2,7 @@
 # Another Python: make PYTHON=/path/to/python3.12 test
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow soak lint format bench clean
+.PHONY: help demo test test-slow soak versions lint format bench clean
 
 # The newest that runs, as the newest JAX is the fastest (a shim of pyenv may be there and not run);
 # TensorFlow has no wheels beyond 3.13.
@@ -22,6 +22,7 @@ help:
 	@echo "make test        the tests, in minutes (one file: .venv/bin/python -m pytest FILE)"
 	@echo "make test-slow   the slow tests too (under 40 minutes)"
 	@echo "make soak        random faults, again and again: before a release"
+	@echo "make versions    the tests with the oldest and the newest packages: before a release"
 	@echo "make lint        formatting, lint, types (make format: mend the formatting)"
 	@echo "make bench       speed and accuracy beside fastText"
 	@echo "make clean       remove .venv and everything built"
@@ -41,6 +42,9 @@ test-slow: $(READY)
 
 soak: $(READY)
 	$(BIN)/python -m pytest --soak -m soak
+
+versions: $(READY)
+	$(BIN)/python tests/versions.py
 
 lint: $(READY)
 	$(BIN)/ruff format --check .
