@@ -32,10 +32,16 @@ class Environment:
     """How they are chosen."""
     options: tuple[str, ...]
     """What that is for uv."""
+    pytest: tuple[str, ...] = ()
+    """Further arguments of pytest."""
 
 
 ENVIRONMENTS = (
-    Environment("3.11", "oldest", ("--resolution", "lowest-direct")),
+    # Old packages call what the ones below them have deprecated since.
+    Environment(
+        *("3.11", "oldest", ("--resolution", "lowest-direct")),
+        ("-W", "ignore::DeprecationWarning"),
+    ),
     Environment("3.12", "pinned", ("--constraints", str(ROOT / "constraints.txt"))),
     Environment("3.13", "newest", ()),
 )
@@ -101,7 +107,7 @@ def main() -> None:
         python = set_up(environment, tools / "bin" / "uv")
         frozen = (python.parents[1] / "requirements.txt").read_text()
         versions = dict(re.findall(r"^([\w.-]+)==([\w.]+)", frozen, re.MULTILINE))
-        passed, last, seconds = run_tests(python, options.tests)
+        passed, last, seconds = run_tests(python, [*environment.pytest, *options.tests])
         failed |= not passed
         cells = [versions.get(name, "none") for name in SHOWN]
         rows.append([environment.python, environment.packages, *cells, last, f"{seconds:.0f} s"])
