@@ -278,14 +278,14 @@ def test_a_lack_of_memory_is_not_a_broken_checkpoint(store, monkeypatch):
         store.restore(variables=target(), optimizer=(jnp.ones(3),))
 
 
-def test_every_file_of_a_checkpoint_may_be_half_written(store):
+def test_every_description_in_a_checkpoint_may_be_half_written(store):
     for step in (1, 2):
         save(store, step, 0.5)
     whole = {path: path.read_bytes() for path in store.folder.rglob("*") if path.is_file()}
     asked = {"variables": target(), "optimizer": (jnp.ones(3),)}
     for path in whole:
         # Half an array makes Orbax's threads complain at the end; tests/soak/ has those.
-        if path.is_relative_to(store.folder / "2") and path.parent.name != "d":
+        if path.is_relative_to(store.folder / "2") and whole[path].startswith(b"{"):
             path.write_bytes(whole[path][: len(whole[path]) // 2])
             with warnings.catch_warnings(record=True) as warned:
                 warnings.simplefilter("always")
