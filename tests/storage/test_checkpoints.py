@@ -3,7 +3,6 @@
 import errno
 import math
 import resource
-import warnings
 
 import jax
 import jax.numpy as jnp
@@ -278,22 +277,12 @@ def test_a_lack_of_memory_is_not_a_broken_checkpoint(store, monkeypatch):
         store.restore(variables=target(), optimizer=(jnp.ones(3),))
 
 
-def test_every_description_in_a_checkpoint_may_be_half_written(store):
-    for step in (1, 2):
-        save(store, step, 0.5)
-    whole = {path: path.read_bytes() for path in store.folder.rglob("*") if path.is_file()}
-    asked = {"variables": target(), "optimizer": (jnp.ones(3),)}
-    for path in whole:
-        # Half an array makes Orbax's threads complain at the end; tests/soak/ has those.
-        if path.is_relative_to(store.folder / "2") and whole[path].startswith(b"{"):
-            path.write_bytes(whole[path][: len(whole[path]) // 2])
-            with warnings.catch_warnings(record=True) as warned:
-                warnings.simplefilter("always")
-                reader = Checkpoints(store.folder, BEST, read_only=True)
-                found = reader._content(2, asked)
-                reader.close()
-            assert (found is None) == bool(warned), path
-            path.write_bytes(whole[path])
+def test_metrics_that_are_half_written_hide_no_checkpoint(store):
+    save(store, 1, 0.5)
+    truncate(store.folder / "1" / "metrics")
+    reader = Checkpoints(store.folder, BEST, read_only=True)
+    assert reader.variables(target())[0] == 1
+    reader.close()
 
 
 def test_the_mean_leaves_out_a_best_one_that_is_older(tmp_path):
