@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _run(words)
     except KeyboardInterrupt as stop:
         print(f"zoo: {stop}" if str(stop) else "zoo: interrupted", file=sys.stderr)
-        return 130
+        return int(getattr(stop, "exit_code", 130))  # 143 after SIGTERM
     except BrokenPipeError:  # `zoo list | head`
         sys.stdout = None
         return 0

@@ -93,6 +93,8 @@ class Card:
     """The command that measured them."""
     training: Mapping[str, Any] = field(default_factory=dict)
     """Steps, seconds, seed, hardware and versions of the training."""
+    changes: tuple[str, ...] = ()
+    """Fields of the recipe that the user changed while it trained, with the step."""
     check: Mapping[str, Any] = field(default_factory=dict)
     """An `input`, and the first `output` values that these weights give for it."""
 
@@ -155,7 +157,7 @@ class Card:
             )
         except (configs.ConfigError, TypeError) as error:
             raise CardError(f"{path}: {error}") from error
-        for key in ("labels", "samples"):
+        for key in ("labels", "samples", "changes"):
             content[key] = tuple(content.get(key, ()))
         # They become names in the cache; a card from elsewhere must not reach outside it.
         for name in (content["name"], *(file.name for file in content["files"])):

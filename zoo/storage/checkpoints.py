@@ -116,6 +116,11 @@ class Checkpoints:
         with _quiet():
             self._manager = _Manager(
                 folder.absolute(),
+                item_handlers={
+                    "variables": ocp.StandardCheckpointHandler(),
+                    "optimizer": ocp.StandardCheckpointHandler(),
+                    "progress": ocp.JsonCheckpointHandler(),
+                },
                 options=ocp.CheckpointManagerOptions(
                     preservation_policy=policies.AnyPreservationPolicy(keep),
                     best_fn=score,

@@ -16,6 +16,7 @@ from zoo.storage.cards import OWN_ROWS, Card
 from zoo.tokenizers import read_lines
 from zoo.train import bleu, recipe_files, sharding, update
 from zoo.train.fine_tuning import Reading
+from zoo.train.precision import in_32_bits
 from zoo.train.recipe import Recipe
 from zoo.train.reporting import prefixed
 from zoo.train.setup import Setup, set_up
@@ -79,6 +80,7 @@ class Evaluator:
         return metrics
 
 
+@in_32_bits
 def evaluate(
     source: str | Path,
     split: str | None = None,
@@ -164,6 +166,7 @@ def recipe_of(card: Card, folder: Path) -> Recipe:
     return recipe_files.get(card.recipe)
 
 
+@in_32_bits
 def evaluate_files(
     source: str | Path,
     texts: Path,
