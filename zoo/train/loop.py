@@ -67,14 +67,14 @@ def run(
       OtherProcessError: another process of the same job failed.
     """
     keep_freed_memory()
-    recipe = recipe_files.get(source) if isinstance(source, str) else source
-    if isinstance(init_from, str):
-        init_from = InitFrom(source=init_from)
-    if init_from is not None:
-        recipe = dataclasses.replace(recipe, init_from=init_from)
-    path = Path(workdir) if workdir is not None else Path("runs") / (recipe.name or "unnamed")
     with contextlib.ExitStack() as stack:
         job = stack.enter_context(together())
+        recipe = recipe_files.get(source) if isinstance(source, str) else source
+        if isinstance(init_from, str):
+            init_from = InitFrom(source=init_from)
+        if init_from is not None:
+            recipe = dataclasses.replace(recipe, init_from=init_from)
+        path = Path(workdir) if workdir is not None else Path("runs") / (recipe.name or "unnamed")
         stack.enter_context(folder.locked(path))
         reporter = Reporter(path, recipe.steps, profile_at=profile_at, quiet=quiet)
         stack.callback(reporter.close)

@@ -1,4 +1,4 @@
-"""How a run can end: with a result, interrupted, or because something is no longer finite."""
+"""How a run can end: with a result, interrupted, or because something failed."""
 
 from __future__ import annotations
 
@@ -32,6 +32,10 @@ class NonFiniteError(ArithmeticError):
 
     The message names the step and the last good checkpoint.
     """
+
+
+class OtherProcessError(OSError):
+    """Another process of the job failed; the message has its error."""
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,8 @@ from typing import Any, TypeVar
 
 import jax
 
+from zoo.train.outcome import OtherProcessError
+
 T = TypeVar("T")
 
 PATIENCE = 15.0
@@ -25,10 +27,6 @@ PATIENCE = 15.0
 it waits for a device: then it ends without an exception."""
 
 _runs = itertools.count()  # all processes of a job start the same runs
-
-
-class OtherProcessError(OSError):
-    """Another process of the job failed; the message has its error."""
 
 
 def writes() -> bool:
@@ -107,7 +105,9 @@ class _Several(Job):
         self._closed = self._asked = False
         self._lock = threading.Lock()  # held while the processes find their last call of `stop`
         self._turn, self._last_turn, self._signal = 0, sys.maxsize, 0
-        threading.Thread(target=self._listen, name="zoo-processes", daemon=True).start()
+        # Python waits for it at its end: a thread that is killed inside the client takes all along.
+        self._listener = threading.Thread(target=self._listen, name="zoo-processes")
+        self._listener.start()
 
     def agree(self, flag: bool = True) -> bool:
         return all(self._gather(flag))
@@ -207,9 +207,9 @@ class _Several(Job):
             except RuntimeError as error:
                 if "DEADLINE_EXCEEDED" not in str(error):
                     raise
-            on_main = threading.current_thread() is threading.main_thread()
-            if self._failure and on_main:
+            listening = threading.current_thread() is self._listener
+            if self._failure and not listening:
                 raise OtherProcessError(self._failure)
             late = deadline is not None and time.monotonic() > deadline
-            if late or (self._closed and not on_main):
+            if late or (self._closed and listening):
                 raise TimeoutError(f"nothing is known of {key}")
