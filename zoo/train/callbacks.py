@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
 import jax
+import jax.numpy as jnp
 
 from zoo.train.state import TrainState
 
@@ -53,7 +54,7 @@ def call(callbacks: Sequence[Callback], report: Report) -> bool:
 
 def _copy(array: jax.Array) -> jax.Array:
     """A copy that no other process has to take part in."""
-    if jax.process_count() == 1 or jax.dtypes.issubdtype(array.dtype, jax.dtypes.prng_key):
+    if jax.process_count() == 1 or jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
         return array.copy()
     shards = [shard.data.copy() for shard in array.addressable_shards]
     return jax.make_array_from_single_device_arrays(array.shape, array.sharding, shards)

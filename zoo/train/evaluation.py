@@ -80,7 +80,7 @@ class Evaluator:
         return metrics
 
 
-@in_32_bits
+@in_32_bits()
 def evaluate(
     source: str | Path,
     split: str | None = None,
@@ -166,7 +166,7 @@ def recipe_of(card: Card, folder: Path) -> Recipe:
     return recipe_files.get(card.recipe)
 
 
-@in_32_bits
+@in_32_bits()
 def evaluate_files(
     source: str | Path,
     texts: Path,

@@ -28,7 +28,6 @@ from zoo.train.summary import conclude, introduce
 from zoo.train.update import Tally
 
 
-@in_32_bits
 def run(
     source: str | Recipe,
     workdir: str | Path | None = None,
@@ -68,6 +67,7 @@ def run(
     """
     keep_freed_memory()
     with contextlib.ExitStack() as stack:
+        stack.enter_context(in_32_bits())
         job = stack.enter_context(together())
         recipe = recipe_files.get(source) if isinstance(source, str) else source
         if isinstance(init_from, str):
