@@ -22,12 +22,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from zoo.config import did_you_mean
+from zoo.config import LookupMistake, did_you_mean
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class UnknownNameError(LookupError):
+class UnknownNameError(LookupMistake):
     """Nothing has the given name; the message has the closest one."""
 
     def __init__(self, kind: str, name: str, known: tuple[str, ...]) -> None:

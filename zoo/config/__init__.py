@@ -1,6 +1,16 @@
 """Configurations: frozen dataclasses as values, on disk, and the user's code that they name."""
 
 from zoo.config.code import file_of, is_own, load_file, reference, resolve, running, source_of
+from zoo.config.messages import (
+    FileMistake,
+    LookupMistake,
+    Mistake,
+    PackageMistake,
+    TypeMistake,
+    ValueMistake,
+    say,
+)
+from zoo.config.paths import local
 from zoo.config.stored import (
     TYPE_KEY,
     diff,
@@ -27,6 +37,12 @@ from zoo.config.values import (
 __all__ = [
     "TYPE_KEY",
     "ConfigError",
+    "FileMistake",
+    "LookupMistake",
+    "Mistake",
+    "PackageMistake",
+    "TypeMistake",
+    "ValueMistake",
     "check",
     "check_fields",
     "check_not_negative",
@@ -41,10 +57,12 @@ __all__ = [
     "from_json",
     "is_own",
     "load_file",
+    "local",
     "override",
     "reference",
     "resolve",
     "running",
+    "say",
     "source_of",
     "to_dict",
     "to_json",

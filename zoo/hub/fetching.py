@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from zoo.config import Mistake
 from zoo.storage.cards import Card, CardError, File
 from zoo.storage.files import replacing, sha256
 
@@ -33,7 +34,7 @@ CHUNK = 1 << 20
 """Bytes read from a server at a time."""
 
 
-class HubError(OSError):
+class HubError(Mistake, OSError):
     """A model's file is not available; one line says what was tried, and how to add it by hand."""
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 
-from zoo.config import ConfigError, check_share
+from zoo.config import ConfigError, LookupMistake, check_share
 
 if TYPE_CHECKING:
     from zoo.tokenizers import Tokenizer
@@ -23,7 +23,7 @@ MAX_QUOTED = 10
 """Most names that an error message lists."""
 
 
-class ColumnError(LookupError):
+class ColumnError(LookupMistake):
     """Data without a column that is wanted; the message lists the columns there are."""
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from zoo import config as configs
+from zoo.config import ValueMistake
 from zoo.storage.files import replacing
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ OWN_ROWS = "rows that were handed over"
 """The `data` of a run's card if it was not trained on the data of its recipe."""
 
 
-class CardError(ValueError):
+class CardError(ValueMistake):
     """A card or one of its files is broken; the message names the card and the entry."""
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from zoo.config import Mistake
 from zoo.train.state import TrainState
 
 
@@ -13,7 +14,7 @@ class Interrupted(KeyboardInterrupt):
     """Ctrl-C or SIGTERM. A checkpoint was saved; the message says how to resume."""
 
 
-class NonFiniteError(ArithmeticError):
+class NonFiniteError(Mistake, ArithmeticError):
     """The loss or a parameter became infinite or NaN.
 
     The message names the step and the last good checkpoint.
