@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from zoo.config import LookupMistake, did_you_mean
+from zoo.config import LookupMistake, ValueMistake, did_you_mean
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -67,7 +67,7 @@ class Registry(Generic[F]):
     def _claim(self, name: str, module: str) -> None:
         owner = self._modules.setdefault(name, module)
         if owner != module:
-            raise ValueError(
+            raise ValueMistake(
                 f"two {self.kind}s are named {name!r}: in {owner} and in {module}; rename one"
             )
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from zoo.cli.parsing import AsksModel
+from zoo.config import ValueMistake
 
 if TYPE_CHECKING:
     from zoo.predictors import AnyPredictor
@@ -115,7 +116,7 @@ def _loaded(arguments: AsksModel, command: str) -> AnyPredictor:
     task = hub.card(arguments.name, code=arguments.code).task
     known = predictors.PREDICTORS.get(task)
     if known is not None and known.command != command:
-        raise ValueError(
+        raise ValueMistake(
             f"{arguments.name} is a model of {task}; ask it with `zoo {known.command}`"
         )
     return hub.load(arguments.name, dtype=arguments.dtype, step=checkpoint)

@@ -10,6 +10,7 @@ import tyro
 
 from zoo.cli.parsing import Command, NamesCheckpoint, NamesModel
 from zoo.cli.training import registered_model
+from zoo.config import ValueMistake
 
 if TYPE_CHECKING:
     from zoo.hub.verification import Proof
@@ -119,7 +120,7 @@ class ImportTrax(Command):
         from zoo.interop import trax
 
         if (self.call is None) == (self.model is None):
-            raise ValueError(
+            raise ValueMistake(
                 "give either --call or --model: a checkpoint does not say which model it is of"
             )
         config = registered_model(self.model) if self.model else trax.parse_call(self.call or "")

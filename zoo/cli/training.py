@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import tyro
 
 from zoo.cli.parsing import AsksModel, parse, parse_known
+from zoo.config import ValueMistake
 
 if TYPE_CHECKING:
     from zoo.train.recipe import Recipe
@@ -98,7 +99,9 @@ def recipe_of(words: list[str], command: str) -> tuple[Recipe, Options]:
         config=(tyro.conf.AvoidSubcommands,),
     )
     if options.skip and not options.init_from:
-        raise ValueError("--skip goes with --init-from: it says which of its weights to leave out")
+        raise ValueMistake(
+            "--skip goes with --init-from: it says which of its weights to leave out"
+        )
     if options.init_from:
         init_from = InitFrom(source=options.init_from, skip=options.skip)
         recipe = dataclasses.replace(recipe, init_from=init_from)
@@ -148,7 +151,9 @@ class Evaluate(AsksModel):
                 print(f"{name}  {value:.5f}")
             return
         if self.source is None or self.reference is None:
-            raise ValueError("give --source and --reference together: files of the same sentences")
+            raise ValueMistake(
+                "give --source and --reference together: files of the same sentences"
+            )
         score, signature = evaluation.evaluate_files(
             self.name,
             self.source,

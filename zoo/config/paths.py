@@ -9,7 +9,7 @@ from pathlib import Path
 from zoo.config.messages import ValueMistake
 
 SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+")
-"""Begins a URL. `Path` makes one slash of two; one letter before the colon is a drive of Windows."""
+"""Begins a URL, which `Path` gives one slash. One letter before the colon is a drive of Windows."""
 
 
 def local(path: str | os.PathLike[str]) -> Path:
@@ -31,4 +31,6 @@ def local(path: str | os.PathLike[str]) -> Path:
         return Path(text).expanduser()
     except RuntimeError:
         home = text.partition("/")[0]
-        raise ValueMistake(f"{text}: there is no home folder {home}; write the whole path") from None
+        raise ValueMistake(
+            f"{text}: there is no home folder {home}; write the whole path"
+        ) from None

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo import config as configs
+from zoo.config import ValueMistake
 from zoo.hub import opening, verification
 from zoo.storage.cards import OWN_ROWS, Card, File
 from zoo.storage.files import name_of, sha256
@@ -104,7 +105,7 @@ def write_model(
     from zoo.storage import weights
 
     if dtype not in ("float32", "bfloat16"):
-        raise ValueError(f"dtype is {dtype!r}; weights are written as float32 or bfloat16")
+        raise ValueMistake(f"dtype is {dtype!r}; weights are written as float32 or bfloat16")
     name = name_of(folder)
     others = [path.name for path in folder.glob("*.toml") if path.stem != name]
     if others:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from zoo import config as configs
+from zoo.config import FileMistake
 from zoo.hub import compilation, fetching
 from zoo.registry import UnknownNameError
 from zoo.storage.cards import RUN_CARD, Card
@@ -55,7 +56,7 @@ def find(source: str | Path) -> Path:
         if len(cards) == 1:
             return cards[0]
         names = ", ".join(card.name for card in cards) or "none"
-        raise FileNotFoundError(
+        raise FileMistake(
             f"{path} is neither a run nor an exported model: it should hold one card "
             f"({RUN_CARD} or NAME.toml), found {names}"
         )

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from zoo.config import ConfigError, did_you_mean
+from zoo.config import ConfigError, LookupMistake, ValueMistake, did_you_mean
 from zoo.pipelines.base import Array, Batch, ColumnError, DataConfig, Example, Facts, quoted
 from zoo.pipelines.delivery import deliver
 from zoo.pipelines.rows import IndexedRows
@@ -208,7 +208,7 @@ class Arrays:
 
     def _table(self, split: str) -> Batch:
         if split not in self._tables:
-            raise LookupError(
+            raise LookupMistake(
                 f"the data has no split {split!r}; it has {quoted(tuple(self._tables))}"
             )
         return self._tables[split]
@@ -269,10 +269,10 @@ def _arrays(columns: Mapping[str, Any], where: str) -> Columns:
     arrays = {name: np.asarray(values) for name, values in columns.items()}
     lengths = {name: len(array) if array.ndim else 0 for name, array in arrays.items()}
     if not lengths or 0 in lengths.values():
-        raise ValueError(f"{where} has no rows")
+        raise ValueMistake(f"{where} has no rows")
     if len(set(lengths.values())) > 1:
         listed = ", ".join(f"{name} {length}" for name, length in lengths.items())
-        raise ValueError(f"the columns of {where} differ in their number of rows: {listed}")
+        raise ValueMistake(f"the columns of {where} differ in their number of rows: {listed}")
     return arrays
 
 
@@ -301,13 +301,13 @@ def _joined(columns: Columns, where: str) -> Array:
     for name, array in columns.items():
         if _is_text(array):
             row = next(row for row, value in enumerate(array, start=1) if not _is_number(value))
-            raise ValueError(
+            raise ValueMistake(
                 f"column {name!r} of the {where} rows has {array[row - 1]!r:.30} in row {row}, "
                 "which is not a number; choose other columns with data.inputs, or mend the row"
             )
         bad = ~np.isfinite(array.astype(np.float64)).reshape(len(array), -1).all(axis=1)
         if bad.any():
-            raise ValueError(
+            raise ValueMistake(
                 f"column {name!r} of the {where} rows has no finite number in row "
                 f"{int(bad.argmax()) + 1}"
             )

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
-from zoo.config import ConfigError
+from zoo.config import ConfigError, ValueMistake
 from zoo.pipelines.base import Array, Batch, Example, Facts
 from zoo.pipelines.delivery import GlobalBatch, deliver, generator
 from zoo.pipelines.rows import IndexedRows, LazySplits, endless
@@ -92,7 +92,7 @@ class LanguageModelingData(StoredData):
         tokens = {split: encode(documents(), tokenizer) for split, documents in splits.items()}
         for split, ids in tokens.items():
             if len(ids) < 2:
-                raise ValueError(
+                raise ValueMistake(
                     f"the {split} text has {len(ids)} token(s); it must have 2 or more"
                 )
         return RunningText(self, tokenizer, tokens)

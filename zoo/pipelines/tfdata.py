@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias
 
+from zoo.config import PackageMistake
 from zoo.pipelines.base import Array
 
 # TensorFlow has no types that mypy could check: these two are for the reader.
@@ -45,7 +46,7 @@ def tensorflow() -> Any:
     try:
         tf = importlib.import_module("tensorflow")
     except ImportError as error:
-        raise ImportError(
+        raise PackageMistake(
             f'this data is read with TensorFlow ({error}): pip install "flax-zoo[train]"'
         ) from error
     with contextlib.suppress(RuntimeError):  # TensorFlow runs already: the user has chosen

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
-from zoo.config import ConfigError
+from zoo.config import ConfigError, ValueMistake
 from zoo.pipelines.base import Array, Facts
 from zoo.pipelines.delivery import sample
 from zoo.pipelines.sequences import EncodedPairs, OpenedPairs, PackedSequences, PairedData
@@ -222,9 +222,9 @@ def _two_files(path: str, data_dir: str | None) -> Source:
     source, target = (locations.find_file(before + end + after, data_dir) for end in endings)
     sides = formats.lines(source), formats.lines(target)
     if not sides[0]:
-        raise ValueError(f"{source} is empty: it has no lines")
+        raise ValueMistake(f"{source} is empty: it has no lines")
     if len(sides[0]) != len(sides[1]):
-        raise ValueError(
+        raise ValueMistake(
             f"{source} has {len(sides[0])} lines, but {target} has {len(sides[1])}; line n of one "
             "must be the translation of line n of the other"
         )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import jax
 from flax import linen as nn
 
-from zoo.config import reference
+from zoo.config import TypeMistake, ValueMistake, reference
 from zoo.tokenizers import Tokenizer
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Predictor(abc.ABC):
             return
         other = PREDICTORS.get(cls.task)
         if other is not None and reference(other) != reference(cls):
-            raise ValueError(
+            raise ValueMistake(
                 f"{reference(cls)} and {reference(other)} are both for the task {cls.task!r}; "
                 "give the task of one of them another name"
             )
@@ -92,7 +92,7 @@ class Predictor(abc.ABC):
           ValueError: the card has no tokenizer, or the tokenizer cannot take the text.
         """
         if not isinstance(text, str):
-            raise TypeError(
+            raise TypeMistake(
                 "this model takes a string or a list of strings; "
                 f"got {type(text).__name__} ({text!r})"
             )
@@ -101,7 +101,7 @@ class Predictor(abc.ABC):
     @property
     def _text_tokenizer(self) -> Tokenizer:
         if self.tokenizer is None:
-            raise ValueError(
+            raise ValueMistake(
                 f"the card {self.card.name!r} has no tokenizer, so its model does not read text"
             )
         return self.tokenizer

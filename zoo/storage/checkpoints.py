@@ -24,6 +24,8 @@ import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 from orbax.checkpoint.checkpoint_managers import preservation_policy as policies
 
+from zoo.config import FileMistake
+
 FOLDER = "checkpoints"
 """Name of the folder inside a run's folder."""
 
@@ -219,7 +221,7 @@ class Checkpoints:
         steps = self.steps()
         if isinstance(step, int):
             if step not in steps:
-                raise FileNotFoundError(
+                raise FileMistake(
                     f"{self.folder} has no checkpoint of step {step}; it has {_listed(steps)}"
                 )
             candidates = [step]
@@ -238,7 +240,7 @@ class Checkpoints:
             restored = self._try(candidate, args)
             if restored is not None:
                 return candidate, restored["variables"]
-        raise FileNotFoundError(f"{self.folder} has no readable checkpoint; found {_listed(steps)}")
+        raise FileMistake(f"{self.folder} has no readable checkpoint; found {_listed(steps)}")
 
     def _try(self, step: int, args: Any) -> Any:
         try:

@@ -14,6 +14,8 @@ from flax import traverse_util
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from zoo.config import ValueMistake
+
 Tree = Mapping[str, Any]
 """Nested dicts of arrays, the form that `module.init` returns."""
 
@@ -59,7 +61,7 @@ def load(path: Path) -> dict[str, Any]:
         with safe_open(path, framework="numpy") as file:
             return unflatten({name: file.get_tensor(name) for name in file.keys()})
     except SafetensorError as error:
-        raise ValueError(
+        raise ValueMistake(
             f"{path} is not a readable safetensors file ({error}); fetch or export it again"
         ) from error
 
@@ -92,7 +94,7 @@ def merge(target: Tree, source: Tree, *, skip: Sequence[str] = ()) -> dict[str, 
 
     problems = list(_differences(wanted, given, skipped))
     if problems:
-        raise ValueError(
+        raise ValueMistake(
             "the weights do not fit the model (+ the model has, - the weights have):\n"
             + "\n".join(problems)
         )

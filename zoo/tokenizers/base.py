@@ -9,6 +9,8 @@ from itertools import count
 from pathlib import Path
 from typing import Literal, Protocol, Self
 
+from zoo.config import FileMistake, TypeMistake, ValueMistake
+
 SPECIALS = ("<pad>", "<eos>", "<unk>")
 """The first three lines of the vocabularies that WordTokenizer and CharTokenizer train."""
 
@@ -59,11 +61,11 @@ def read_lines(paths: Iterable[PathLike]) -> Iterator[str]:
                     yield line.decode().removesuffix("\n").removesuffix("\r")
                 except UnicodeDecodeError as error:
                     byte = line[error.start]
-                    raise ValueError(
+                    raise ValueMistake(
                         f"{path}, line {number}: byte 0x{byte:02x} is not UTF-8"
                     ) from error
         if number == 0:
-            raise ValueError(f"{path} is empty")
+            raise ValueMistake(f"{path} is empty")
 
 
 class Ids(dict[str, int]):
@@ -76,7 +78,7 @@ class Ids(dict[str, int]):
 
     def __missing__(self, entry: str) -> int:
         if self.unknown is None:
-            raise ValueError(
+            raise ValueMistake(
                 f"{entry!r} is not in the vocabulary, which has no entry for unknown ones; name "
                 "one, as with unknown='UNK'"
             )
@@ -92,7 +94,7 @@ def most_frequent(counts: Counter[str], what: str, size: int | None, min_count: 
         at_least(4, "size", size)
     frequent = [entry for entry, n in counts.items() if n >= min_count]
     if not frequent:
-        raise ValueError(
+        raise ValueMistake(
             f"the texts to train on have no {what} that occur {min_count} times or more"
         )
     frequent.sort(key=lambda entry: (-counts[entry], entry))
@@ -107,28 +109,28 @@ def pick(entries: Sequence[str], ids: Iterable[int]) -> list[str]:
 def at_least(least: int, name: str, value: int) -> int:
     """The value of an option. Raises ValueError if it is below `least`."""
     if value < least:
-        raise ValueError(f"{name} is {value}; it must be {least} or more")
+        raise ValueMistake(f"{name} is {value}; it must be {least} or more")
     return value
 
 
 def check_text(text: str) -> str:
     """The text. Raises TypeError if it is no string."""
     if not isinstance(text, str):
-        raise TypeError(f"a text must be a string, not {type(text).__name__}: {text!r:.60}")
+        raise TypeMistake(f"a text must be a string, not {type(text).__name__}: {text!r:.60}")
     return text
 
 
 def check_texts(texts: Iterable[str]) -> Iterable[str]:
     """The texts. Raises TypeError for a single string."""
     if isinstance(texts, str):
-        raise TypeError(f"expected several strings, not one: {texts!r:.60}")
+        raise TypeMistake(f"expected several strings, not one: {texts!r:.60}")
     return map(check_text, texts)
 
 
 def existing(path: PathLike) -> Path:
     """The path. Raises FileNotFoundError if it is no file."""
     if not Path(path).is_file():
-        raise FileNotFoundError(f"there is no file {path}")
+        raise FileMistake(f"there is no file {path}")
     return Path(path)
 
 
@@ -149,5 +151,5 @@ def read_option(path: PathLike, kind: Kind, name: str) -> int:
     except json.JSONDecodeError:
         data = None
     if not isinstance(data, dict) or data.get("kind") != kind or type(data.get(name)) is not int:
-        raise ValueError(f'{path}: expected {{"kind": "{kind}", "{name}": NUMBER}}')
+        raise ValueMistake(f'{path}: expected {{"kind": "{kind}", "{name}": NUMBER}}')
     return int(data[name])

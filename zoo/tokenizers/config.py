@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from typing import Any, TypeAlias
 
-from zoo.config import ConfigError, did_you_mean
+from zoo.config import ConfigError, TypeMistake, did_you_mean
 from zoo.tokenizers.base import Kind, PathLike, Tokenizer
 from zoo.tokenizers.pieces import SentencePieceTokenizer
 from zoo.tokenizers.plain import ByteTokenizer, CharTokenizer, IdTokenizer
@@ -216,7 +216,7 @@ def _kind_of(tokenizer: Tokenizer) -> tuple[Kind, Scheme]:
     for kind, scheme in KINDS.items():
         if isinstance(tokenizer, scheme.tokenizer):
             return kind, scheme
-    raise TypeError(f"{type(tokenizer).__name__} is none of the kinds {', '.join(KINDS)}")
+    raise TypeMistake(f"{type(tokenizer).__name__} is none of the kinds {', '.join(KINDS)}")
 
 
 def _scheme(kind: str) -> Scheme:

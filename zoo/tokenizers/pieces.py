@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Self
 
+from zoo.config import ValueMistake
 from zoo.tokenizers.base import PathLike, at_least, check_text, check_texts, existing
 
 
@@ -30,10 +31,10 @@ class SentencePieceTokenizer:
         try:
             self._processor.LoadFromSerializedProto(model)
         except RuntimeError as error:
-            raise ValueError(f"not a SentencePiece model: {error}") from error
+            raise ValueMistake(f"not a SentencePiece model: {error}") from error
         pad, eos = self._processor.pad_id(), self._processor.eos_id()
         if (pad, eos) != (0, 1):
-            raise ValueError(
+            raise ValueMistake(
                 f"the model has padding as {pad} and end of sequence as {eos}, but they must be 0 "
                 "and 1; train it with pad_id=0 and eos_id=1, or with `zoo train-vocab`"
             )
@@ -57,7 +58,7 @@ class SentencePieceTokenizer:
         try:
             return cls(existing(path).read_bytes())
         except ValueError as error:
-            raise ValueError(f"{path}: {error}") from error
+            raise ValueMistake(f"{path}: {error}") from error
 
     @classmethod
     def train(
@@ -85,7 +86,7 @@ class SentencePieceTokenizer:
         # All texts are read first: the trainer would wrap an error of the iterable in its own.
         lines = [line for text in check_texts(texts) for line in text.splitlines() if line.strip()]
         if not lines:
-            raise ValueError("there is no text to train on")
+            raise ValueMistake("there is no text to train on")
         lines = lines[:: -(-len(lines) // cls.MAX_LINES)]
         model = io.BytesIO()
         try:
@@ -104,7 +105,7 @@ class SentencePieceTokenizer:
                 minloglevel=2,
             )
         except RuntimeError as error:
-            raise ValueError(_training_error(str(error), size)) from error
+            raise ValueMistake(_training_error(str(error), size)) from error
         return cls(model.getvalue())
 
     def __reduce__(self) -> tuple[type[SentencePieceTokenizer], tuple[bytes]]:

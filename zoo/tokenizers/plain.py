@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Self
 
+from zoo.config import ValueMistake
 from zoo.tokenizers.base import (
     SPECIALS,
     Ids,
@@ -83,11 +84,11 @@ class IdTokenizer:
 
     def _id(self, word: str) -> int:
         if not re.fullmatch("-?[0-9]{1,18}", word):
-            raise ValueError(
+            raise ValueMistake(
                 f"{word!r} is not an integer; the text must be integers between spaces, as '3 7 5'"
             )
         if not 0 <= int(word) < self._vocab_size:
-            raise ValueError(f"the id {word} is not among 0 to {self._vocab_size - 1}")
+            raise ValueMistake(f"the id {word} is not among 0 to {self._vocab_size - 1}")
         return int(word)
 
     def decode(self, ids: Iterable[int]) -> str:
@@ -113,7 +114,7 @@ class CharTokenizer:
         self._characters = tuple(characters)
         for character in self._characters:
             if len(check_text(character)) != 1:
-                raise ValueError(f"{character!r} is not one character")
+                raise ValueMistake(f"{character!r} is not one character")
         self._ids = Ids(self._characters, first=3)
         self._ids.unknown = 2
 
@@ -137,10 +138,10 @@ class CharTokenizer:
     def load(cls, path: PathLike) -> Self:
         lines = list(read_lines([path]))
         if tuple(lines[:3]) != SPECIALS:
-            raise ValueError(f"{path}: the first lines must be {', '.join(SPECIALS)}")
+            raise ValueMistake(f"{path}: the first lines must be {', '.join(SPECIALS)}")
         for number, line in enumerate(lines[3:], start=4):
             if not re.fullmatch(r".|U\+(10|[0-9A-F])?[0-9A-F]{4}", line):
-                raise ValueError(
+                raise ValueMistake(
                     f"{path}, line {number}: expected one character, or one such as U+000A, "
                     f"not {line!r:.60}"
                 )

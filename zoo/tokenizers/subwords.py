@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from itertools import chain, pairwise
 from typing import Self
 
+from zoo.config import ValueMistake
 from zoo.tokenizers.base import (
     PathLike,
     at_least,
@@ -63,7 +64,7 @@ class SubwordTokenizer:
             while token[start:end] not in known:
                 end -= 1
                 if end <= start:
-                    raise ValueError(
+                    raise ValueMistake(
                         f"the vocabulary has no entry {token[start]!r}, needed for {token!r:.40}; "
                         r"each character of its entries and of '\_u;0123456789' must be one too"
                     )
@@ -106,7 +107,7 @@ class SubwordTokenizer:
             if entry[:1] in ("'", '"') and entry[0] == entry[-1]:
                 entry = entry[1:-1]
             elif quoted:
-                raise ValueError(
+                raise ValueMistake(
                     f"{path}, line {number}: expected an entry in quotes, such as 'the_', "
                     f"not {line!r:.60}"
                 )

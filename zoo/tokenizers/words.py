@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from itertools import chain
 from typing import Self
 
+from zoo.config import ValueMistake
 from zoo.tokenizers.base import (
     SPECIALS,
     Ids,
@@ -45,7 +46,7 @@ class WordTokenizer:
         self.unknown = SPECIALS[2] if unknown is None and self._reserved else unknown
         if self.unknown is not None:
             if self.unknown not in self._ids:
-                raise ValueError(
+                raise ValueMistake(
                     f"the vocabulary of {self.vocab_size} words has no word {self.unknown!r}, "
                     "which `unknown` names for unknown words"
                 )
@@ -80,7 +81,7 @@ class WordTokenizer:
     def save(self, path: PathLike) -> None:
         for word in self._words:
             if len(f"{word}\n".splitlines()) > 1:
-                raise ValueError(f"a file with one word on each line cannot hold {word!r}")
+                raise ValueMistake(f"a file with one word on each line cannot hold {word!r}")
         write_lines(path, self._words)
 
     @classmethod

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from zoo.config import ValueMistake
+
 
 def corpus_bleu(translations: Sequence[str], references: Sequence[str]) -> tuple[float, str]:
     """BLEU of untokenised sentences, from 0 to 100, and the signature of sacrebleu's settings.
@@ -14,7 +16,7 @@ def corpus_bleu(translations: Sequence[str], references: Sequence[str]) -> tuple
     from sacrebleu.metrics.bleu import BLEU
 
     if len(translations) != len(references) or not translations:
-        raise ValueError(
+        raise ValueMistake(
             f"{len(translations)} translations and {len(references)} references; "
             "BLEU needs one reference for each translation, and at least one of them"
         )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 
 from zoo import hub, predictors
-from zoo.config import ConfigError
+from zoo.config import ConfigError, LookupMistake, ValueMistake
 from zoo.hub import StoredModel
 from zoo.models.dense import Precision
 from zoo.storage.cards import OWN_ROWS, Card
@@ -74,7 +74,7 @@ class Evaluator:
                 totals = sharding.put_state(empty.metrics, setup.mesh)
             totals = self._step(variables, totals, batch)
         if totals is None:
-            raise ValueError(f"nothing to evaluate on: the split {split!r} has no examples")
+            raise ValueMistake(f"nothing to evaluate on: the split {split!r} has no examples")
         metrics: dict[str, float] = totals.compute()
         return metrics
 
@@ -123,7 +123,7 @@ def evaluate(
     if data is not None:
         chosen = "train"  # the only split of rows that are handed over
     if chosen not in available:
-        raise LookupError(f"the data has no split {chosen!r}; it has {', '.join(available)}")
+        raise LookupMistake(f"the data has no split {chosen!r}; it has {', '.join(available)}")
     variables = sharding.put_state(jax.device_get(model.variables), setup.mesh)
     metrics, _ = Evaluator(setup, model.card)(variables, chosen, limit=limit)
     if data is None:
@@ -158,7 +158,7 @@ def recipe_of(card: Card, folder: Path) -> Recipe:
     if (folder / recipe_files.FILE).is_file():
         return recipe_files.read(folder / recipe_files.FILE)
     if not card.recipe:
-        raise LookupError(
+        raise LookupMistake(
             f"the card {card.name!r} names no recipe, so it is unknown what to evaluate on"
         )
     return recipe_files.get(card.recipe)
@@ -180,10 +180,10 @@ def evaluate_files(
     """
     predictor = hub.load(source, dtype=dtype, step=step)
     if not isinstance(predictor, predictors.Translator):
-        raise ValueError(f"{source} is a model for {predictor.card.task}, not for translation")
+        raise ValueMistake(f"{source} is a model for {predictor.card.task}, not for translation")
     lines = [list(read_lines([path])) for path in (texts, references)]
     if len(lines[0]) != len(lines[1]):
-        raise ValueError(
+        raise ValueMistake(
             f"{texts} has {len(lines[0])} lines and {references} has {len(lines[1])}; "
             "line n of one must be the translation of line n of the other"
         )

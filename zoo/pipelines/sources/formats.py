@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
-from zoo.config import did_you_mean
+from zoo.config import ValueMistake, did_you_mean
 from zoo.pipelines.base import ColumnError, quoted
 
 Columns: TypeAlias = dict[str, list[Any]]
@@ -38,10 +38,10 @@ def read(path: Path, columns: Sequence[str] | None = None) -> Columns:
     """
     suffix = path.suffix.lower()
     if suffix not in READERS:
-        raise ValueError(f"{path} has the suffix {suffix!r}; known are {', '.join(READERS)}")
+        raise ValueMistake(f"{path} has the suffix {suffix!r}; known are {', '.join(READERS)}")
     found = READERS[suffix](path, columns)
     if not any(found.values()):
-        raise ValueError(f"{path} is empty: it has no rows")
+        raise ValueMistake(f"{path} is empty: it has no rows")
     return found
 
 
@@ -69,14 +69,14 @@ def read_unnamed(path: Path) -> dict[str, list[str]]:
         fields = line.split("\t")
         columns = columns or [[] for _ in fields]
         if len(fields) != len(columns):
-            raise ValueError(
+            raise ValueMistake(
                 f"{path}, line {number}: {len(fields)} field(s) between tabs, but the lines before "
                 f"have {len(columns)}"
             )
         for column, value in zip(columns, fields, strict=True):
             column.append(value)
     if not columns:
-        raise ValueError(f"{path} is empty: it has no rows")
+        raise ValueMistake(f"{path} is empty: it has no rows")
     return {str(number): column for number, column in enumerate(columns)}
 
 
@@ -95,11 +95,11 @@ def content(path: Path, encoding: str = "utf-8") -> str:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         if not utf8:
-            raise ValueError(
+            raise ValueMistake(
                 f"{path}, line {line}: byte 0x{data[error.start]:02x} at offset {error.start} is "
                 f"not {encoding}"
             ) from error
-        raise ValueError(
+        raise ValueMistake(
             f"{path}, line {line}: byte 0x{data[error.start]:02x} at offset {error.start} is not "
             "UTF-8; save the file as UTF-8, for example with `iconv -f LATIN1 -t UTF-8 "
             f"{path.name}`"
@@ -133,12 +133,12 @@ def _read_separated(path: Path, separator: str) -> Columns:
             elif len(row) == len(names):
                 rows.append(row)
             else:
-                raise ValueError(
+                raise ValueMistake(
                     f"{path}, line {reader.line_num}: {len(row)} field(s), but there are "
                     f"{len(names)} columns: {quoted(names)}"
                 )
     except csv.Error as error:
-        raise ValueError(f"{path}, line {reader.line_num}: {error}") from error
+        raise ValueMistake(f"{path}, line {reader.line_num}: {error}") from error
     finally:
         csv.field_size_limit(limit)
     return {name: [row[index] for row in rows] for index, name in enumerate(names)}
@@ -153,9 +153,9 @@ def _read_jsonl(path: Path, columns: Sequence[str] | None) -> Columns:
         try:
             row = json.loads(line)
         except json.JSONDecodeError as error:
-            raise ValueError(f"{path}, line {number}: not JSON: {error}") from error
+            raise ValueMistake(f"{path}, line {number}: not JSON: {error}") from error
         if not isinstance(row, dict):
-            raise ValueError(f"{path}, line {number}: {line.strip():.40} is not a JSON object")
+            raise ValueMistake(f"{path}, line {number}: {line.strip():.40} is not a JSON object")
         names = names or list(row)
         for name in names:
             if name not in row:
@@ -164,7 +164,7 @@ def _read_jsonl(path: Path, columns: Sequence[str] | None) -> Columns:
                     f"columns are {quoted(list(row))}"
                 )
             if not isinstance(row[name], str | int | float):
-                raise ValueError(
+                raise ValueMistake(
                     f"{path}, line {number}: column {name!r} is {json.dumps(row[name]):.40}; it "
                     "must be a string or a number"
                 )

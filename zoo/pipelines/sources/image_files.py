@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from zoo import preprocessing
+from zoo.config import FileMistake, ValueMistake
 from zoo.pipelines.base import Array, quoted
 from zoo.pipelines.sources.opening import from_arrays
 from zoo.pipelines.sources.source import Source
@@ -109,18 +110,18 @@ def read(folder: str | Path, image: str, label: str) -> dict[str, Source]:
 
 def _split(folder: Path, image: str, label: str) -> Source:
     if not folder.is_dir():
-        raise FileNotFoundError(f"there is no folder {str(folder)!r}")
+        raise FileMistake(f"there is no folder {str(folder)!r}")
     files = {
         path.name: [file for file in sorted(path.iterdir()) if file.suffix.lower() in SUFFIXES]
         for path in _folders(folder)
     }
     if not files:
-        raise FileNotFoundError(
+        raise FileMistake(
             f"{folder} has no folders; it should have one for each class, with its images"
         )
     empty = [name for name, images in files.items() if not images]
     if empty:
-        raise ValueError(
+        raise ValueMistake(
             f"{folder}: no images ({', '.join(SUFFIXES)}) of the class(es) {quoted(empty)}; add "
             "some, or remove the folder(s)"
         )

@@ -11,7 +11,7 @@ import os
 import re
 from pathlib import Path
 
-from zoo.config import did_you_mean
+from zoo.config import FileMistake, LookupMistake, did_you_mean
 from zoo.pipelines.base import quoted
 
 
@@ -53,7 +53,7 @@ def find_file(path: str | Path, data_dir: str | None = None) -> Path:
             return candidate
     folders = {candidate.parent for candidate in candidates}
     there = [file.name for folder in folders if folder.is_dir() for file in folder.iterdir()]
-    raise FileNotFoundError(
+    raise FileMistake(
         f"no file {str(path)!r}{did_you_mean(Path(path).name, there)}; looked for "
         f"{', '.join(map(str, candidates))}"
     )
@@ -81,12 +81,12 @@ def find_tfds(name: str, data_dir: str | None = None) -> Path:
             return builds[max(builds)]
     configs = [c.name for folder in folders for c in _subfolders(folder / data_set) if _versions(c)]
     if configs and not config:
-        raise LookupError(
+        raise LookupMistake(
             f"{data_set} has the configurations {quoted(configs)}; name one, as in "
             f"{data_set}/{configs[0]}"
         )
     known = {path.name for folder in folders for path in _subfolders(folder) if _is_data_set(path)}
-    raise FileNotFoundError(
+    raise FileMistake(
         f"no data set {name!r} in {', '.join(map(str, folders))}"
         f"{did_you_mean(data_set, known - {data_set})} (there: {quoted(sorted(known)) or 'none'}). "
         f"Prepare it where there is a network, by `tfds build {path} --data_dir DIR/tfds`, and let "

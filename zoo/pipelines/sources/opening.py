@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from zoo.config import TypeMistake, ValueMistake
 from zoo.pipelines.base import Array, quoted
 from zoo.pipelines.sources import formats, locations
 from zoo.pipelines.sources.source import Source
@@ -86,9 +87,9 @@ def from_arrays(columns: Mapping[str, Any], origin: str = USER_ROWS) -> Source:
     }
     lengths = {name: len(array) for name, array in arrays.items()}
     if len(set(lengths.values())) > 1:
-        raise ValueError(f"{origin}: the columns have different numbers of rows: {lengths}")
+        raise ValueMistake(f"{origin}: the columns have different numbers of rows: {lengths}")
     if not any(lengths.values()):
-        raise ValueError(f"{origin} has no rows")
+        raise ValueMistake(f"{origin} has no rows")
     return Source(origin=origin, arrays=arrays, num_rows=max(lengths.values()))
 
 
@@ -105,13 +106,13 @@ def from_dataset(
     if isinstance(spec, tuple) and len(spec) == len(names):
         dataset = dataset.map(traced(lambda *row: dict(zip(names, row, strict=True))))
     elif not isinstance(spec, dict):
-        raise ValueError(
+        raise ValueMistake(
             f"{origin} has elements {spec}; they must be dicts, or tuples of {len(names)}: "
             f"{quoted(names)}"
         )
     rows = int(dataset.cardinality())
     if rows == tf.data.INFINITE_CARDINALITY:
-        raise ValueError(f"{origin} has no end; an epoch must have one: leave out its repeat()")
+        raise ValueMistake(f"{origin} has no end; an epoch must have one: leave out its repeat()")
     return Source(origin=origin, stream=dataset, num_rows=rows if rows >= 0 else None)
 
 
@@ -148,7 +149,7 @@ def user_columns(rows: Any, names: Sequence[str]) -> Mapping[str, Any]:
       ValueError: a tuple has another number of values.
     """
     if isinstance(rows, str | bytes) or not isinstance(rows, Iterable):
-        raise TypeError(
+        raise TypeMistake(
             f"data is {rows!r:.60}; it must be an iterable of tuples ({', '.join(names)}), a "
             "mapping of columns or a tf.data.Dataset"
         )
@@ -158,7 +159,7 @@ def user_columns(rows: Any, names: Sequence[str]) -> Mapping[str, Any]:
     for number, row in enumerate(rows, start=1):
         values = row if isinstance(row, tuple | list) else (row,)
         if len(values) != len(names):
-            raise ValueError(
+            raise ValueMistake(
                 f"{USER_ROWS}: row {number} has {len(values)} value(s) instead of {len(names)}: "
                 f"{quoted(names)}"
             )
@@ -175,7 +176,7 @@ def _column(values: Any, origin: str) -> Array:
         try:
             values = np.array(values, object if text else None)
         except ValueError as error:
-            raise ValueError(f"{origin} has values of several shapes ({error})") from error
+            raise ValueMistake(f"{origin} has values of several shapes ({error})") from error
     if values.dtype.kind in "USO":
         encoded = [_bytes(value, origin, row) for row, value in enumerate(values, start=1)]
         values = np.array(encoded, object)
@@ -186,8 +187,8 @@ def _bytes(value: Any, origin: str, row: int) -> bytes:
     if isinstance(value, bytes):
         return value
     if not isinstance(value, str | int | float):
-        raise ValueError(f"{origin}, row {row}: {value!r:.40} is neither text nor a number")
+        raise ValueMistake(f"{origin}, row {row}: {value!r:.40} is neither text nor a number")
     try:
         return str(value).encode()
     except UnicodeEncodeError as error:
-        raise ValueError(f"{origin}, row {row} is not Unicode text ({error})") from error
+        raise ValueMistake(f"{origin}, row {row} is not Unicode text ({error})") from error

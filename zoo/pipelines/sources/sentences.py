@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from zoo.config import did_you_mean
+from zoo.config import TypeMistake, ValueMistake, did_you_mean
 from zoo.pipelines.base import ColumnError, quoted
 from zoo.pipelines.sources import formats, opening
 from zoo.pipelines.sources.source import Source
@@ -60,7 +60,7 @@ def read_conll(path: Path, word: int, tag: int, encoding: str) -> Source:
             if sentences[-1].words:
                 sentences.append(Sentence([], []))
         elif len(fields) < needed:
-            raise ValueError(
+            raise ValueMistake(
                 f"{path}, line {number}: {len(fields)} column(s) between spaces or tabs, but the "
                 f"word is column {word} and the tag column {tag}: {line.strip():.40}"
             )
@@ -95,7 +95,7 @@ def read_table(path: Path, sentence: str, word: str, tag: str, encoding: str) ->
             if not row:
                 continue
             if len(row) != len(names):
-                raise ValueError(
+                raise ValueMistake(
                     f"{path}, line {reader.line_num}: {len(row)} field(s), but there are "
                     f"{len(names)} columns: {quoted(names)}"
                 )
@@ -106,7 +106,7 @@ def read_table(path: Path, sentence: str, word: str, tag: str, encoding: str) ->
             sentences[-1].words.append(one_word)
             sentences[-1].tags.append(one_tag)
     except csv.Error as error:
-        raise ValueError(f"{path}, line {reader.line_num}: {error}") from error
+        raise ValueMistake(f"{path}, line {reader.line_num}: {error}") from error
     return _found(sentences, path)
 
 
@@ -122,7 +122,7 @@ def _place(name: str, names: list[str], path: Path) -> int:
 def _found(sentences: Iterable[Sentence], path: Path) -> Source:
     found = [sentence for sentence in sentences if sentence.words]
     if not found:
-        raise ValueError(f"{path} is empty: it has no sentences")
+        raise ValueMistake(f"{path} is empty: it has no sentences")
     return from_sentences(found, str(path))
 
 
@@ -140,7 +140,7 @@ def from_sentences(
       ValueError: there are none.
     """
     if not sentences:
-        raise ValueError(f"{origin} has no rows")
+        raise ValueMistake(f"{origin} has no rows")
     columns = {
         WORDS: np.fromiter((sentence.words for sentence in sentences), object),
         TAGS: np.fromiter((sentence.tags for sentence in sentences), object),
@@ -194,7 +194,7 @@ def handed_over(rows: Any) -> Source:
             )
     words, tags = (columns[name] for name in names)
     if len(words) != len(tags):
-        raise ValueError(f"{origin}: {len(words)} rows of words, but {len(tags)} of tags")
+        raise ValueMistake(f"{origin}: {len(words)} rows of words, but {len(tags)} of tags")
     checked = _checked(zip(words, tags, strict=True), origin)
     return from_sentences(list(checked), origin)
 
@@ -205,7 +205,7 @@ def _checked(
     for number, (words, tags) in enumerate(rows, start=1):
         for values, what in ((words, WORDS), (tags, TAGS)):
             if isinstance(values, str | bytes) or not isinstance(values, Iterable):
-                raise TypeError(
+                raise TypeMistake(
                     f"{origin}, sentence {number}: {what} is {values!r:.40}; it must be a list, "
                     "one for each word"
                 )
@@ -214,7 +214,7 @@ def _checked(
             [names[tag] if names else _text(tag, origin, number) for tag in tags],
         )
         if len(sentence.words) != len(sentence.tags):
-            raise ValueError(
+            raise ValueMistake(
                 f"{origin}, sentence {number}: {len(sentence.words)} word(s), but "
                 f"{len(sentence.tags)} tag(s); each word has one"
             )
@@ -227,4 +227,4 @@ def _text(value: Any, origin: str, number: int) -> str:
     try:
         return value.decode()
     except UnicodeDecodeError as error:
-        raise ValueError(f"{origin}, sentence {number} is not UTF-8: {error}") from error
+        raise ValueMistake(f"{origin}, sentence {number} is not UTF-8: {error}") from error

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from zoo.config import did_you_mean
+from zoo.config import ValueMistake, did_you_mean
 from zoo.pipelines import ops
 from zoo.pipelines.base import Array, ColumnError, quoted
 from zoo.pipelines.tfdata import Dataset, arrays, tensorflow, traced
@@ -92,7 +92,7 @@ class Source:
         for column in columns:
             dtype, shape = source.spec(column)
             if dtype.kind != "O" or shape != ():
-                raise ValueError(
+                raise ValueMistake(
                     f"{self.origin}: column {column!r} is not text; it holds {dtype} of shape "
                     f"{shape}"
                 )
@@ -118,7 +118,7 @@ class Source:
             return self
         chunks = list(arrays(self.stream.batch(CHUNK)))
         if not chunks:
-            raise ValueError(f"{self.origin} has no rows")
+            raise ValueMistake(f"{self.origin} has no rows")
         columns = {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
         rows = len(next(iter(columns.values())))
         return dataclasses.replace(self, arrays=columns, stream=None, num_rows=rows)
@@ -167,13 +167,13 @@ class Source:
             rows = (row for batch in arrays(source.stream.batch(CHUNK)) for row in batch[name])
         for number, text in enumerate(rows, start=1):
             if not isinstance(text, bytes):
-                raise ValueError(
+                raise ValueMistake(
                     f"{self.origin}, row {number}: column {name!r} is not text but {text!s:.40}"
                 )
             try:
                 yield text.decode()
             except UnicodeDecodeError as error:
-                raise ValueError(f"{self.origin}: row {number} is not UTF-8: {error}") from error
+                raise ValueMistake(f"{self.origin}: row {number} is not UTF-8: {error}") from error
 
 
 def chained(parts: Sequence[Source]) -> Source:
