@@ -13,13 +13,12 @@ import io
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from zoo.config import ConfigError, FileMistake, TypeMistake, ValueMistake
+from zoo.config import ConfigError, FileMistake, TypeMistake, ValueMistake, local
 
 Array: TypeAlias = np.ndarray[Any, Any]
 ImageLike: TypeAlias = str | os.PathLike[str] | bytes | Image.Image | Array
@@ -131,7 +130,7 @@ def read(image: ImageLike) -> Image.Image:
       ValueError, TypeError: it cannot be read; the message says which image and why.
     """
     if isinstance(image, str | os.PathLike):
-        with _named(str(image)), Image.open(Path(image)) as opened:
+        with _named(str(image)), Image.open(local(image)) as opened:
             return _plain(opened)
     if isinstance(image, bytes):
         with _named("the image"), Image.open(io.BytesIO(image)) as opened:

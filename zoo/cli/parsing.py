@@ -79,6 +79,8 @@ def parse(target: Any, words: Sequence[str], *, prog: str, **options: Any) -> An
     value, unknown = parse_known(target, words, prog=prog, **options)
     if unknown:
         guess = did_you_mean(unknown[0], _flags(target, options.get("default")))
+        if any(Path(word).exists() for word in unknown):
+            guess = "; put a pattern in quotes, or the shell makes names of files of it"
         raise ValueMistake(
             f"unknown arguments: {' '.join(unknown)}{guess} (`{prog} --help` lists all)"
         )

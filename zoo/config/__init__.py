@@ -8,9 +8,10 @@ from zoo.config.messages import (
     PackageMistake,
     TypeMistake,
     ValueMistake,
+    is_watched,
     say,
 )
-from zoo.config.paths import local
+from zoo.config.paths import is_url, local
 from zoo.config.stored import (
     TYPE_KEY,
     diff,
@@ -56,6 +57,8 @@ __all__ = [
     "from_dict",
     "from_json",
     "is_own",
+    "is_url",
+    "is_watched",
     "load_file",
     "local",
     "override",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
+from typing import TextIO
 
 
 class Mistake(Exception):
@@ -32,6 +34,17 @@ class FileMistake(Mistake, FileNotFoundError):
 
 class PackageMistake(Mistake, ImportError):
     """A package is needed that is not installed, or that cannot be imported."""
+
+
+def is_watched(stream: TextIO | None) -> bool:
+    """Whether somebody sees a stream as it is written, so that a bar may move there.
+
+    FORCE_COLOR and the like ask for colours; in a file or a pipe a bar would be thousands of lines.
+    """
+    try:
+        return stream is not None and stream.isatty() and os.environ.get("TERM") != "dumb"
+    except ValueError:  # it is closed
+        return False
 
 
 def say(text: str) -> None:

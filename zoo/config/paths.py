@@ -12,6 +12,11 @@ SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+")
 """Begins a URL, which `Path` gives one slash. One letter before the colon is a drive of Windows."""
 
 
+def is_url(path: str | os.PathLike[str]) -> bool:
+    """Whether a path is of another machine, such as `gs://bucket/run`."""
+    return SCHEME.match(os.fspath(path)) is not None
+
+
 def local(path: str | os.PathLike[str]) -> Path:
     """The path, with the home folder for `~`. Every path of the user's passes here.
 

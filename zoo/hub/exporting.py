@@ -12,7 +12,7 @@ from zoo import config as configs
 from zoo.config import ValueMistake
 from zoo.hub import opening, verification
 from zoo.storage.cards import OWN_ROWS, Card, File
-from zoo.storage.files import name_of, sha256
+from zoo.storage.files import name_of, output_folder, sha256
 
 if TYPE_CHECKING:
     from zoo.storage.checkpoints import Step
@@ -53,6 +53,8 @@ def export(
       ValueError: an unknown dtype.
       FileExistsError: the folder holds another model.
     """
+    opening.find(run)  # before a folder is made for it
+    folder = prepare(folder)
     model = opening.open_model(run, step, "float32", code=code)
     original = model.card
     if model.step is not None and step != "best":  # the metrics are of other weights
@@ -62,15 +64,28 @@ def export(
         best={},
         # It was not trained on the data of its recipe, so these are not what to evaluate on.
         recipe="" if original.data == OWN_ROWS else original.recipe,
-        command=original.command and f"zoo eval {name_of(Path(folder))}",
+        command=original.command and f"zoo eval {name_of(folder)}",
         description=description or original.description,
         licence=licence or original.licence,
         data=data or original.data,
         limitations=limitations or original.limitations,
     )
-    return write_model(
-        Path(folder), card, model.variables, model.tokenizer, dtype=dtype, samples=samples
-    )
+    return write_model(folder, card, model.variables, model.tokenizer, dtype=dtype, samples=samples)
+
+
+def prepare(folder: str | Path) -> Path:
+    """Makes the folder of an exported model, before the work whose result it will hold.
+
+    Raises:
+      OSError: it cannot be made or written to, or it holds another model (FileExistsError).
+    """
+    path = output_folder(folder)
+    others = [card.name for card in path.glob("*.toml") if card.stem != name_of(path)]
+    if others:
+        raise FileExistsError(
+            f"{folder} holds another model already ({', '.join(others)}); choose an empty folder"
+        )
+    return path
 
 
 def write_model(
@@ -106,13 +121,8 @@ def write_model(
 
     if dtype not in ("float32", "bfloat16"):
         raise ValueMistake(f"dtype is {dtype!r}; weights are written as float32 or bfloat16")
+    folder = prepare(folder)
     name = name_of(folder)
-    others = [path.name for path in folder.glob("*.toml") if path.stem != name]
-    if others:
-        raise FileExistsError(
-            f"{folder} holds another model already ({', '.join(others)}); choose an empty folder"
-        )
-    folder.mkdir(parents=True, exist_ok=True)
     weights.save(folder / f"{name}.safetensors", weights.cast(variables, jnp.dtype(dtype)))
     names = [f"{name}.safetensors"]
     described = dict(card.tokenizer)

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zoo.config import Mistake
+from zoo.config import Mistake, is_watched, local, say
 from zoo.storage.cards import Card, CardError, File
 from zoo.storage.files import replacing, sha256
 
@@ -42,7 +42,7 @@ def cache_folder() -> Path:
     """The folder for what is fetched or compiled: `ZOO_CACHE`, or the platform's user cache."""
     import pooch
 
-    return Path(os.environ.get("ZOO_CACHE") or pooch.os_cache("zoo"))
+    return local(os.environ.get("ZOO_CACHE") or pooch.os_cache("zoo"))
 
 
 def path_of(card: Card, file: File, folder: Path) -> Path:
@@ -157,7 +157,7 @@ def _locked(folder: Path) -> Iterator[None]:
     try:
         lock.acquire(blocking=False)
     except Timeout:
-        print(f"zoo: another process is fetching {folder.name}; waiting for it", file=sys.stderr)
+        say(f"another process is fetching {folder.name}; waiting for it")
         lock.acquire()
     try:
         yield
@@ -223,13 +223,13 @@ def _download(url: str, file: File, target: Path) -> None:
     from rich.progress import DownloadColumn, Progress, TimeRemainingColumn
 
     _require_space(target.parent, file.size)
-    print(f"zoo: fetching {url} ({_megabytes(file.size)})", file=sys.stderr)
+    say(f"fetching {url} ({_megabytes(file.size)})")
     console = Console(stderr=True)
     columns = (*Progress.get_default_columns()[:2], DownloadColumn(), TimeRemainingColumn())
     with (
         replacing(target) as temporary,
         Progress(
-            *columns, console=console, transient=True, disable=not console.is_terminal
+            *columns, console=console, transient=True, disable=not is_watched(sys.stderr)
         ) as progress,
     ):
         fetch = pooch.HTTPDownloader(
@@ -267,7 +267,7 @@ def _convert(card: Card, file: File, source: Path) -> None:
     from zoo.storage import weights
 
     target = _converted(card, file)
-    print(f"zoo: converting {file.name}, once", file=sys.stderr)
+    say(f"converting {file.name}, once")
     try:
         variables = trax.to_variables(trax.read(source), card.config)
         variables = weights.merge(card.config.variable_shapes(), variables)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from zoo import tokenizers
-from zoo.config import ValueMistake
+from zoo.config import FileMistake, ValueMistake, local, say
 from zoo.hub import exporting
 from zoo.interop import trax
 from zoo.models.bag_of_embeddings import BagOfEmbeddingsConfig
@@ -98,7 +97,7 @@ def import_trax(
         task in the zoo, or a file does not go with its task.
       FileExistsError: the folder holds another model.
     """
-    file, folder = Path(file), Path(folder)
+    file = local(file)
     predictor = PREDICTORS.get(type(config))
     if predictor is None:
         tasks = sorted({known.task for known in PREDICTORS.values()})
@@ -107,6 +106,9 @@ def import_trax(
             "zoo.interop.trax in Python"
         )
     _check_files(predictor, vocabulary, words, tags, labels)
+    if not file.is_file():
+        raise FileMistake(f"there is no file {file}")
+    folder = exporting.prepare(folder)
     checkpoint = trax.read(file)
     if image_shape is not None and isinstance(config, ResNetConfig | WideResNetConfig):
         config = dataclasses.replace(config, input_shape=image_shape)
@@ -183,10 +185,9 @@ def _words(config: ModelConfig, path: Path) -> WordTokenizer:
     _check_size(str(path), len(entries), config.size_of("vocab_size"))
     unknown = next((word for word in UNKNOWN if word in entries), None)
     if unknown is None:
-        print(
-            f"zoo: {path} has no entry for unknown words ({', '.join(UNKNOWN)}): sentences with "
-            "other words are refused",
-            file=sys.stderr,
+        say(
+            f"{path} has no entry for unknown words ({', '.join(UNKNOWN)}): sentences with other "
+            "words are refused"
         )
     lowercase = all(word == word.lower() for word in entries if word not in (*UNKNOWN, *PADDING))
     return WordTokenizer(entries, lowercase=lowercase, unknown=unknown)
@@ -226,10 +227,9 @@ def _check_size(what: str, entries: int, rows: int) -> None:
             "another model's"
         )
     if entries < rows:
-        print(
-            f"zoo: the vocabulary has {entries} entries, the model {rows}: "
-            f"the last {rows - entries} have no text",
-            file=sys.stderr,
+        say(
+            f"the vocabulary has {entries} entries, the model {rows}: the last {rows - entries} "
+            "have no text"
         )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import importlib.resources
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +45,7 @@ def find(source: str | Path) -> Path:
       FileNotFoundError: a folder without a card, or with several.
       UnknownNameError: neither a folder nor a published name.
     """
-    path = Path(source)
+    path = configs.local(source)
     if path.is_file() and path.suffix == ".toml":
         return path
     if path.is_dir():
@@ -140,10 +139,9 @@ def _compare_code(card: Card) -> None:
     """Says so if the file that defines a user's model is not the one that it was trained with."""
     used = configs.source_of(type(card.config))
     if card.code and used and used["sha256"] != card.code["sha256"]:
-        print(
-            f"zoo: {used['file']} has changed since {card.name} was trained: its sha256 is not "
-            "the one in the card",
-            file=sys.stderr,
+        configs.say(
+            f"{used['file']} has changed since {card.name} was trained: its sha256 is not the one "
+            "in the card"
         )
 
 
@@ -243,5 +241,5 @@ def load(
             if step != "best"
             else "latest"
         )
-        print(f"zoo: {model.folder} at step {model.step} ({why})", file=sys.stderr)
+        configs.say(f"{model.folder} at step {model.step} ({why})")
     return cast("AnyPredictor", predictors.create(card, model.variables, model.tokenizer))

@@ -137,6 +137,12 @@ class TranslationData(PairedData):
         source = opening.from_prepared(data_set, expression)
         return _pairs(source, self.source_language, self.target_language)
 
+    def read_files(self, paths: Sequence[str]) -> Source:
+        """See `StoredData.read_files`."""
+        if not isinstance(self.columns[0], int):
+            _check_pairs(paths)
+        return super().read_files(paths)
+
     def read_file(self, path: str) -> Source:
         """See `StoredData.read_file`."""
         if "{" in path:
@@ -208,6 +214,29 @@ class ParallelData(OpenedPairs[TranslationData]):
     def raw(self, source: Source) -> list[dict[str, Any]]:
         """See `OpenedPairs.raw`."""
         return [{SOURCE: s, TARGET: t} for s, t in zip(*_texts(source), strict=True)]
+
+
+def _check_pairs(paths: Sequence[str]) -> None:
+    """Refuses files of one language each, as a shell makes them of a pattern without quotes.
+
+    Raises:
+      ConfigError: a name has neither braces nor the suffix of a table.
+    """
+    single = [p for p in paths if "{" not in p and not p.lower().endswith(formats.TABLES)]
+    if not single:
+        return
+    pattern = "train.{en,de}"
+    if len(single) > 1:
+        length = next(
+            (n for n, ab in enumerate(zip(*single[:2], strict=False)) if len({*ab}) > 1), 0
+        )
+        before = re.sub(r"[^./_-]*$", "", single[0][:length])
+        pattern = f"{before}{{{','.join(path[len(before) :] for path in single[:2])}}}"
+    raise ConfigError(
+        f"{' and '.join(single[:2])}: a pair of files is one name, as {pattern!r}, in quotes: "
+        f"without them a shell makes two of it. Files with both languages are "
+        f"{', '.join(formats.TABLES)}"
+    )
 
 
 def _two_files(path: str, data_dir: str | None) -> Source:

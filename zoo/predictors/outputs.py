@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from zoo.config import ValueMistake
+from zoo.config import ValueMistake, local
 from zoo.predictors.base import Predictor
 from zoo.predictors.batching import Array, stacks
 from zoo.preprocessing import ArrayPreprocessing
@@ -146,7 +146,7 @@ class Outputs(Predictor):
     def _read(self, text: str) -> Item:
         """The item that a text on the command line means."""
         if Path(text).suffix == ".npy":
-            items, _ = self._items([np.load(text)])
+            items, _ = self._items([np.load(local(text))])
             return items[0]
         if self.tokenizer is not None:
             return (self._ids(text),)

@@ -5,8 +5,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+
+from zoo.config import local
 
 
 @contextlib.contextmanager
@@ -22,6 +25,42 @@ def replacing(path: Path) -> Iterator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def output_folder(path: str | Path) -> Path:
+    """A folder to write to, which is made if it is not there: called before the work begins.
+
+    Raises:
+      ValueMistake: it is a URL.
+      OSError: it cannot be made or written to.
+    """
+    folder = local(path)
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(f"{path} is a file, and a folder is needed; give another path")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):  # permissions do not say everything
+            pass
+    except OSError as error:
+        raise type(error)(f"{path} cannot be written to: {error.strerror or error}") from error
+    return folder
+
+
+def output_file(path: str | Path) -> Path:
+    """A file to write, whose folder is made if it is not there: called before the work begins.
+
+    Raises:
+      ValueMistake: it is a URL.
+      OSError: it cannot be written.
+    """
+    file = local(path)
+    if file.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; give the path of a file to write")
+    if not file.exists():
+        output_folder(file.parent)
+    elif not os.access(file, os.W_OK):
+        raise PermissionError(f"{path} cannot be written to: it is there, and read-only")
+    return file
 
 
 def sha256(path: Path) -> str:

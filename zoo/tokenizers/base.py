@@ -9,7 +9,7 @@ from itertools import count
 from pathlib import Path
 from typing import Literal, Protocol, Self
 
-from zoo.config import FileMistake, TypeMistake, ValueMistake
+from zoo.config import FileMistake, TypeMistake, ValueMistake, local
 
 SPECIALS = ("<pad>", "<eos>", "<unk>")
 """The first three lines of the vocabularies that WordTokenizer and CharTokenizer train."""
@@ -129,14 +129,15 @@ def check_texts(texts: Iterable[str]) -> Iterable[str]:
 
 def existing(path: PathLike) -> Path:
     """The path. Raises FileNotFoundError if it is no file."""
-    if not Path(path).is_file():
+    found = local(path)
+    if not found.is_file():
         raise FileMistake(f"there is no file {path}")
-    return Path(path)
+    return found
 
 
 def write_lines(path: PathLike, lines: Iterable[str]) -> None:
     """Writes a file in UTF-8 with a line feed after each line, on every system."""
-    Path(path).write_bytes("".join(f"{line}\n" for line in lines).encode())
+    local(path).write_bytes("".join(f"{line}\n" for line in lines).encode())
 
 
 def write_option(path: PathLike, kind: Kind, name: str, value: int) -> None:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Self
 
-from zoo.config import ValueMistake
+from zoo.config import ValueMistake, local
 from zoo.tokenizers.base import PathLike, at_least, check_text, check_texts, existing
 
 
@@ -51,7 +50,7 @@ class SentencePieceTokenizer:
         return str(self._processor.decode([i for i in map(int, ids) if 0 <= i < size]))
 
     def save(self, path: PathLike) -> None:
-        Path(path).write_bytes(self._model)
+        local(path).write_bytes(self._model)
 
     @classmethod
     def load(cls, path: PathLike) -> Self:

@@ -13,6 +13,7 @@ from typing import Any
 
 import jax
 
+from zoo.config import local
 from zoo.train import folder, recipe_files, saving, sharding, update
 from zoo.train.callbacks import Callback, Report
 from zoo.train.evaluation import Evaluator
@@ -66,7 +67,7 @@ def run(
         init_from = InitFrom(source=init_from)
     if init_from is not None:
         recipe = dataclasses.replace(recipe, init_from=init_from)
-    path = Path(workdir) if workdir is not None else Path("runs") / (recipe.name or "unnamed")
+    path = local(workdir) if workdir is not None else Path("runs") / (recipe.name or "unnamed")
     with contextlib.ExitStack() as stack:
         stack.enter_context(folder.locked(path))
         parts, state, progress = start(recipe, path, data)

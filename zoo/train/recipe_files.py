@@ -32,7 +32,7 @@ def get(source: str, **parameters: Any) -> Recipe:
       ConfigError: the file cannot be run, or holds something else than a recipe.
     """
     if source.endswith(".json"):
-        return read(Path(source))
+        return read(configs.local(source))
     function = find(source)
     return named(function(**parameters), function)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import json
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from zoo.config import is_watched, say
 from zoo.train import learning_curve
 from zoo.train.learning_curve import METRICS
 from zoo.train.processes import writes
@@ -59,7 +61,7 @@ class Reporter:
             drop_after(folder / METRICS, start)
         console = Console()
         self._bar: Progress | None = None
-        if console.is_terminal and not self._quiet:
+        if is_watched(sys.stdout) and not self._quiet:
             columns = (
                 TextColumn("step"),
                 MofNCompleteColumn(),
@@ -75,11 +77,26 @@ class Reporter:
         if self._writes:
             with (self._folder / LOG).open("a", encoding="utf-8") as file:
                 file.write(text + "\n")
-        if not self._quiet:
+        if self._quiet:
+            return
+        try:
             if self._bar:
                 self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
             else:
                 print(text, flush=True)
+        except (OSError, ValueError) as error:  # `zoo train … | head`: the work goes on
+            self._quiet = True
+            self._end_bar()
+            say(
+                f"standard output takes no more lines ({error}); the run goes on, and they are in "
+                f"{self._folder / LOG}"
+            )
+
+    def _end_bar(self) -> None:
+        if self._bar:
+            with contextlib.suppress(OSError, ValueError):
+                self._bar.stop()
+        self._bar = None
 
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:
@@ -138,18 +155,21 @@ class Reporter:
 
     def close(self) -> None:
         """Flushes the event files and ends the progress bar."""
-        if self._bar:
-            self._bar.stop()
+        self._end_bar()
         if self._events is not None:
             self._events.close()
 
 
 def _event_files(folder: Path) -> Any:
-    """CLU's writer of event files for TensorBoard; None where TensorFlow is not installed."""
+    """CLU's writer of event files for TensorBoard; None where there is no TensorFlow that works."""
     if importlib.util.find_spec("tensorflow") is None:
         return None
-    # Imported here because it imports TensorFlow, which takes seconds.
-    from clu import metric_writers
+    try:
+        # Imported here because it imports TensorFlow, which takes seconds.
+        from clu import metric_writers
+    except Exception as error:  # packages that do not fit TensorFlow raise whatever they like
+        say(f"no event files for TensorBoard: TensorFlow cannot be imported ({error})")
+        return None
 
     return metric_writers.SummaryWriter(str(folder))
 

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from zoo import preprocessing
-from zoo.config import FileMistake, ValueMistake
+from zoo.config import FileMistake, ValueMistake, local
 from zoo.pipelines.base import Array, quoted
 from zoo.pipelines.sources.opening import from_arrays
 from zoo.pipelines.sources.source import Source
@@ -96,7 +96,7 @@ def read(folder: str | Path, image: str, label: str) -> dict[str, Source]:
       FileNotFoundError: there is no such folder, or there are no classes in it.
       ValueError: a class has no images.
     """
-    root = Path(folder).expanduser()
+    root = local(folder)
     found = {
         split: path
         for split, names in SPLITS.items()

@@ -11,14 +11,18 @@ import os
 import re
 from pathlib import Path
 
-from zoo.config import FileMistake, LookupMistake, did_you_mean
+from zoo.config import FileMistake, LookupMistake, did_you_mean, is_url, local
 from zoo.pipelines.base import quoted
 
 
 def tfds_folders(data_dir: str | None = None) -> list[Path]:
     """The folders that are searched for TFDS data sets, in this order."""
-    named = [data_dir, data_dir and f"{data_dir}/tfds", os.environ.get("TFDS_DATA_DIR")]
-    return _folders(*named, _zoo("tfds"), "~/tensorflow_datasets")
+    own = [data_dir, data_dir and f"{data_dir}/tfds"]
+    named = os.environ.get("TFDS_DATA_DIR")
+    if named and is_url(named):  # TFDS itself reads from there
+        named = None
+    default = os.path.expanduser("~/tensorflow_datasets")  # stays as it is if there is no home
+    return _folders(*own, named, _zoo("tfds"), None if default.startswith("~") else default)
 
 
 def text_folders(data_dir: str | None = None) -> list[Path]:
@@ -38,7 +42,7 @@ def _zoo(name: str) -> str | None:
 
 
 def _folders(*names: str | None) -> list[Path]:
-    return list(dict.fromkeys(Path(name).expanduser() for name in names if name))
+    return list(dict.fromkeys(local(name) for name in names if name))
 
 
 def find_file(path: str | Path, data_dir: str | None = None) -> Path:
@@ -47,7 +51,8 @@ def find_file(path: str | Path, data_dir: str | None = None) -> Path:
     Raises:
       FileNotFoundError: nowhere.
     """
-    candidates = [Path(path).expanduser(), *(folder / path for folder in text_folders(data_dir))]
+    own = local(path)
+    candidates = [own, *(folder / own for folder in text_folders(data_dir))]
     for candidate in candidates:
         if candidate.is_file():
             return candidate

@@ -1,0 +1,121 @@
+"""Standard input, output and error, also where one is closed, full or a pipe that somebody left."""
+
+from __future__ import annotations
+
+import codecs
+import io
+import os
+import select
+import sys
+from collections.abc import Iterator
+from typing import IO, Any
+
+from zoo.config import ValueMistake, say
+
+PIECE = 1 << 16
+"""Bytes read at a time."""
+
+CLOSED_PIPE = 141
+"""Exit code where nobody reads the output any more: that of a program that SIGPIPE ended."""
+
+
+def open_closed() -> None:
+    """Puts the null device where a standard stream was closed before the program began (`2>&-`).
+
+    Else the next file to be opened would get its number, and what libraries write to standard error
+    would end up in it. Standard input stays None, as there is no empty input but none.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            null = os.open(os.devnull, os.O_RDWR)
+            if null != number:
+                os.dup2(null, number)
+                os.close(null)
+        if number > 0 and getattr(sys, name) is None:
+            setattr(sys, name, open(number, "w", encoding="utf-8", closefd=False))
+
+
+def finish(code: int) -> int:
+    """Writes what is still buffered; the exit code, which is another one if that fails."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _abandon(sys.stdout)
+        code = code or CLOSED_PIPE
+    except OSError as error:
+        _abandon(sys.stdout)
+        say(f"standard output cannot be written: {error.strerror or error}")
+        code = code or 2
+    try:
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        _abandon(sys.stderr)
+    return code
+
+
+def forgo_output() -> None:
+    """Drops what standard output does not take: nobody needs it, and it is no failure."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _abandon(sys.stdout)
+
+
+def _abandon(stream: Any) -> None:
+    """Lets a stream write to the null device, so that the interpreter can flush it at its end."""
+    try:
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, stream.fileno())
+        os.close(null)
+    except (OSError, ValueError):  # a stream in memory has no number
+        pass
+
+
+def lines(most: int) -> Iterator[list[bytes]]:
+    """The lines of standard input without their ends: all that are at hand together.
+
+    It waits only if no line is at hand, so whoever writes a line and waits gets its answer. A line
+    ends with a line feed, and a carriage return before that belongs to the end. A byte order mark
+    at the beginning is left out.
+
+    Args:
+      most: lines that are given together.
+
+    Raises:
+      ValueMistake: standard input is closed, or in UTF-16.
+    """
+    if sys.stdin is None:
+        raise ValueMistake("standard input is closed; pass text to it, or name a file with < FILE")
+    stream = getattr(sys.stdin, "buffer", None) or io.BytesIO(sys.stdin.read().encode())
+    found: list[bytes] = []
+    rest, begins, ended = b"", True, False
+    while not ended:
+        piece = stream.read1(PIECE)
+        ended = not piece
+        *complete, rest = (rest + piece).split(b"\n")
+        found += complete
+        if ended and rest:
+            found.append(rest)
+        while found and (len(found) >= most or ended or not _at_hand(stream)):
+            if begins:
+                found[0], begins = _without_mark(found[0]), False
+            yield [line.removesuffix(b"\r") for line in found[:most]]
+            found = found[most:]
+
+
+def _without_mark(line: bytes) -> bytes:
+    if line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise ValueMistake(
+            "standard input is in UTF-16; convert it, as with `iconv -f UTF-16 -t UTF-8 FILE | …`"
+        )
+    return line.removeprefix(codecs.BOM_UTF8)
+
+
+def _at_hand(stream: IO[bytes]) -> bool:
+    """Whether reading would not wait."""
+    try:
+        return bool(select.select([stream], [], [], 0)[0])
+    except (OSError, ValueError):  # bytes in memory
+        return True
