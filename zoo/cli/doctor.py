@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from zoo.cli import failures
 from zoo.cli.parsing import Command
+from zoo.config import Mistake
 
 PACKAGES = (
     "jax",
@@ -47,6 +49,8 @@ def _found(facts: Callable[[], Iterator[str]]) -> Iterator[str]:
     """The facts, or why they are not to be had: one broken part hides no other."""
     try:
         yield from facts()
+    except Mistake as error:
+        yield str(error)
     except Exception as error:  # what a broken installation raises can be anything
         reason = " ".join(str(error).split())
         yield f"fails: {type(error).__name__}{reason and f': {reason}'}"
@@ -74,6 +78,9 @@ def _training() -> Iterator[str]:
 def _devices() -> Iterator[str]:
     import jax
 
+    if missing := failures.missing_devices():
+        yield missing
+        return
     devices = jax.devices()
     yield f"{', '.join(map(str, devices))} ({devices[0].device_kind})"
 

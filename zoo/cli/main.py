@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow prints a greeting otherwise
-    streams.open_closed()
+    streams.set_up()
     return streams.finish(_exit_code(words))
 
 
@@ -56,16 +56,11 @@ def _exit_code(words: list[str]) -> int:
     except Exception as error:
         if os.environ.get("ZOO_DEBUG"):
             raise
-        if isinstance(error, Mistake | OSError) or _no_device(error):
-            say(" ".join(str(error).split("\n")) if _no_device(error) else str(error))
-            return 2
-        say(failures.described(error))
-        return 1
-
-
-def _no_device(error: Exception) -> bool:
-    """Whether JAX_PLATFORMS asks for devices that are not there."""
-    return isinstance(error, RuntimeError) and "Unable to initialize backend" in str(error)
+        if isinstance(error, OSError) and not streams.takes_output():
+            return 2  # `finish` says why
+        line = str(error) if isinstance(error, Mistake | OSError) else failures.missing_devices()
+        say(line or failures.described(error))
+        return 2 if line else 1
 
 
 def _run(words: list[str]) -> int:

@@ -19,11 +19,12 @@ CLOSED_PIPE = 141
 """Exit code where nobody reads the output any more: that of a program that SIGPIPE ended."""
 
 
-def open_closed() -> None:
-    """Puts the null device where a standard stream was closed before the program began (`2>&-`).
+def set_up() -> None:
+    """Makes the standard streams fit to be used, also closed ones (`2>&-`).
 
-    Else the next file to be opened would get its number, and what libraries write to standard error
-    would end up in it. Standard input stays None, as there is no empty input but none.
+    Where one was closed before the program began, there is the null device from now on. Else the
+    next file to be opened would get its number, and what libraries write to standard error would
+    end up in it. `sys.stdin` stays None, as there is no empty input but none.
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
@@ -35,6 +36,10 @@ def open_closed() -> None:
                 os.close(null)
         if number > 0 and getattr(sys, name) is None:
             setattr(sys, name, open(number, "w", encoding="utf-8", closefd=False))
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        # Names of files may hold any bytes, and answers characters that a locale does not have.
+        unicode = codecs.lookup(sys.stdout.encoding).name == "utf-8"
+        sys.stdout.reconfigure(errors="surrogateescape" if unicode else "backslashreplace")
 
 
 def finish(code: int) -> int:
@@ -55,11 +60,18 @@ def finish(code: int) -> int:
     return code
 
 
-def forgo_output() -> None:
-    """Drops what standard output does not take: nobody needs it, and it is no failure."""
+def takes_output() -> bool:
+    """Whether standard output takes what is still buffered."""
     try:
         sys.stdout.flush()
     except OSError:
+        return False
+    return True
+
+
+def forgo_output() -> None:
+    """Drops what standard output does not take: nobody needs it, and it is no failure."""
+    if not takes_output():
         _abandon(sys.stdout)
 
 

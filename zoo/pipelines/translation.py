@@ -11,6 +11,7 @@ import itertools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
@@ -222,20 +223,21 @@ def _check_pairs(paths: Sequence[str]) -> None:
     Raises:
       ConfigError: a name has neither braces nor the suffix of a table.
     """
-    single = [p for p in paths if "{" not in p and not p.lower().endswith(formats.TABLES)]
+    tables = formats.READERS.keys() - {".txt"}
+    single = [p for p in paths if "{" not in p and Path(p).suffix.lower() not in tables]
     if not single:
         return
     pattern = "train.{en,de}"
     if len(single) > 1:
-        length = next(
-            (n for n, ab in enumerate(zip(*single[:2], strict=False)) if len({*ab}) > 1), 0
-        )
-        before = re.sub(r"[^./_-]*$", "", single[0][:length])
-        pattern = f"{before}{{{','.join(path[len(before) :] for path in single[:2])}}}"
+        source, target = single[:2]
+        letters = enumerate(zip(source, target, strict=False))
+        length = next((place for place, (a, b) in letters if a != b), 0)
+        before = re.sub(r"[^./_-]*$", "", source[:length])
+        pattern = f"{before}{{{source[len(before) :]},{target[len(before) :]}}}"
     raise ConfigError(
         f"{' and '.join(single[:2])}: a pair of files is one name, as {pattern!r}, in quotes: "
         f"without them a shell makes two of it. Files with both languages are "
-        f"{', '.join(formats.TABLES)}"
+        f"{', '.join(sorted(tables))}"
     )
 
 

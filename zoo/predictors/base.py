@@ -23,6 +23,18 @@ PREDICTORS: dict[str, type[Predictor]] = {}
 """Task -> predictor. A subclass of Predictor that names its task is entered when it is defined."""
 
 
+def unicode(text: str) -> str:
+    """The text. Raises ValueMistake if it is not Unicode, as bytes that were not UTF-8 become."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueMistake(
+            f"{text!r:.60} is not Unicode text: character {error.start + 1} is half of a pair, or "
+            "a byte that was not UTF-8"
+        ) from error
+    return text
+
+
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Predictor(abc.ABC):
     """A model with its weights and all that it needs to take raw input.
@@ -96,7 +108,7 @@ class Predictor(abc.ABC):
                 "this model takes a string or a list of strings; "
                 f"got {type(text).__name__} ({text!r})"
             )
-        return self._text_tokenizer.encode(text)
+        return self._text_tokenizer.encode(unicode(text))
 
     @property
     def _text_tokenizer(self) -> Tokenizer:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, TypeAlias, overload
 
 from zoo.config import TypeMistake, ValueMistake
 from zoo.predictors import samples
-from zoo.predictors.base import Predictor
+from zoo.predictors.base import Predictor, unicode
 from zoo.predictors.batching import Array
 from zoo.predictors.classifiers import of_sequences
 from zoo.tokenizers import IdTokenizer, WordTokenizer
@@ -84,7 +84,7 @@ class Tagger(Predictor):
 
     def _words(self, sentence: Any) -> list[str]:
         if isinstance(sentence, str):
-            return self._vocabulary.words(sentence)
+            return self._vocabulary.words(unicode(sentence))
         if isinstance(sentence, list | tuple) and all(isinstance(word, str) for word in sentence):
             return list(sentence)
         raise TypeMistake(

@@ -87,8 +87,9 @@ class Reporter:
         except (OSError, ValueError) as error:  # `zoo train … | head`: the work goes on
             self._quiet = True
             self._end_bar()
+            reason = getattr(error, "strerror", error)
             say(
-                f"standard output takes no more lines ({error}); the run goes on, and they are in "
+                f"standard output takes no more lines ({reason}); the run goes on, and they are in "
                 f"{self._folder / LOG}"
             )
 
