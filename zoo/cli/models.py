@@ -156,10 +156,8 @@ class TrainVocab(Command):
     def run(self) -> None:
         from zoo.storage.files import output_file
         from zoo.tokenizers import SentencePieceTokenizer, read_lines
-        from zoo.tokenizers.base import existing
 
-        files = [existing(file) for file in self.files]
         out = output_file(self.out)
-        tokenizer = SentencePieceTokenizer.train(read_lines(files), size=self.size)
+        tokenizer = SentencePieceTokenizer.train(read_lines(self.files), size=self.size)
         tokenizer.save(out)
         print(f"{self.out}: {tokenizer.vocab_size} pieces")

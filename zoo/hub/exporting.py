@@ -53,8 +53,7 @@ def export(
       ValueError: an unknown dtype.
       FileExistsError: the folder holds another model.
     """
-    opening.find(run)  # before a folder is made for it
-    folder = prepare(folder)
+    folder = checked(folder)
     model = opening.open_model(run, step, "float32", code=code)
     original = model.card
     if model.step is not None and step != "best":  # the metrics are of other weights
@@ -73,11 +72,11 @@ def export(
     return write_model(folder, card, model.variables, model.tokenizer, dtype=dtype, samples=samples)
 
 
-def prepare(folder: str | Path) -> Path:
-    """Makes the folder of an exported model, before the work whose result it will hold.
+def checked(folder: str | Path) -> Path:
+    """The folder for a model, before the work whose result it will hold. It is not made yet.
 
     Raises:
-      OSError: it cannot be made or written to, or it holds another model (FileExistsError).
+      OSError: it cannot be written to, or it holds another model (FileExistsError).
     """
     path = output_folder(folder)
     others = [card.name for card in path.glob("*.toml") if card.stem != name_of(path)]
@@ -121,7 +120,8 @@ def write_model(
 
     if dtype not in ("float32", "bfloat16"):
         raise ValueMistake(f"dtype is {dtype!r}; weights are written as float32 or bfloat16")
-    folder = prepare(folder)
+    folder = checked(folder)
+    folder.mkdir(parents=True, exist_ok=True)
     name = name_of(folder)
     weights.save(folder / f"{name}.safetensors", weights.cast(variables, jnp.dtype(dtype)))
     names = [f"{name}.safetensors"]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo import tokenizers
-from zoo.config import FileMistake, ValueMistake, local, say
+from zoo.config import ValueMistake, local, say
 from zoo.hub import exporting
 from zoo.interop import trax
 from zoo.models.bag_of_embeddings import BagOfEmbeddingsConfig
@@ -106,9 +106,7 @@ def import_trax(
             "zoo.interop.trax in Python"
         )
     _check_files(predictor, vocabulary, words, tags, labels)
-    if not file.is_file():
-        raise FileMistake(f"there is no file {file}")
-    folder = exporting.prepare(folder)
+    folder = exporting.checked(folder)
     checkpoint = trax.read(file)
     if image_shape is not None and isinstance(config, ResNetConfig | WideResNetConfig):
         config = dataclasses.replace(config, input_shape=image_shape)

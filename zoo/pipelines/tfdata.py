@@ -46,7 +46,7 @@ def tensorflow() -> Any:
     try:
         tf = importlib.import_module("tensorflow")
     except ModuleNotFoundError as error:
-        if error.name != "tensorflow":
+        if error.name not in (None, "tensorflow"):  # one of the packages that it needs
             raise _broken(error) from error
         raise PackageMistake(
             f'this data is read with TensorFlow ({error}): pip install "flax-zoo[train]"'

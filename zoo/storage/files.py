@@ -28,26 +28,27 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def output_folder(path: str | Path) -> Path:
-    """A folder to write to, which is made if it is not there: called before the work begins.
+    """A folder to write to, which need not exist: checked before the work begins, not made.
 
     Raises:
       ValueMistake: it is a URL.
-      OSError: it cannot be made or written to.
+      OSError: nothing can be written there.
     """
-    folder = local(path)
-    if folder.exists() and not folder.is_dir():
-        raise NotADirectoryError(f"{path} is a file, and a folder is needed; give another path")
+    folder = there = local(path)
+    while not os.path.lexists(there):
+        there = there.parent
+    if not there.is_dir():
+        raise NotADirectoryError(f"{there} is a file, and a folder is needed; give another path")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):  # permissions do not say everything
+        with tempfile.TemporaryFile(dir=there):  # permissions do not say everything
             pass
     except OSError as error:
-        raise type(error)(f"{path} cannot be written to: {error.strerror or error}") from error
+        raise type(error)(f"{there} cannot be written to: {error.strerror or error}") from error
     return folder
 
 
 def output_file(path: str | Path) -> Path:
-    """A file to write, whose folder is made if it is not there: called before the work begins.
+    """A file to write, whose folder need not exist: checked before the work begins, not made.
 
     Raises:
       ValueMistake: it is a URL.
@@ -56,7 +57,7 @@ def output_file(path: str | Path) -> Path:
     file = local(path)
     if file.is_dir():
         raise IsADirectoryError(f"{path} is a folder; give the path of a file to write")
-    if not file.exists():
+    if not os.path.lexists(file):
         output_folder(file.parent)
     elif not os.access(file, os.W_OK):
         raise PermissionError(f"{path} cannot be written to: it is there, and read-only")

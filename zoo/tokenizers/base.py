@@ -135,9 +135,16 @@ def existing(path: PathLike) -> Path:
     return found
 
 
+def target(path: PathLike) -> Path:
+    """The path of a file to write, whose folder is made."""
+    file = local(path)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    return file
+
+
 def write_lines(path: PathLike, lines: Iterable[str]) -> None:
     """Writes a file in UTF-8 with a line feed after each line, on every system."""
-    local(path).write_bytes("".join(f"{line}\n" for line in lines).encode())
+    target(path).write_bytes("".join(f"{line}\n" for line in lines).encode())
 
 
 def write_option(path: PathLike, kind: Kind, name: str, value: int) -> None:

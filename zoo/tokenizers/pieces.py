@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterable
 from typing import Self
 
-from zoo.config import ValueMistake, local
-from zoo.tokenizers.base import PathLike, at_least, check_text, check_texts, existing
+from zoo.config import ValueMistake
+from zoo.tokenizers.base import PathLike, at_least, check_text, check_texts, existing, target
 
 
 class SentencePieceTokenizer:
@@ -50,7 +50,7 @@ class SentencePieceTokenizer:
         return str(self._processor.decode([i for i in map(int, ids) if 0 <= i < size]))
 
     def save(self, path: PathLike) -> None:
-        local(path).write_bytes(self._model)
+        target(path).write_bytes(self._model)
 
     @classmethod
     def load(cls, path: PathLike) -> Self:

@@ -36,7 +36,7 @@ def locked(folder: Path) -> Iterator[None]:
     if not writes():
         yield
         return
-    output_folder(folder)
+    output_folder(folder).mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / ".lock")
     try:
         lock.acquire(blocking=False)
