@@ -130,7 +130,8 @@ def read(image: ImageLike) -> Image.Image:
       ValueError, TypeError: it cannot be read; the message says which image and why.
     """
     if isinstance(image, str | os.PathLike):
-        with _named(str(image)), Image.open(local(image)) as opened:
+        path = local(image)
+        with _named(str(image)), Image.open(path) as opened:
             return _plain(opened)
     if isinstance(image, bytes):
         with _named("the image"), Image.open(io.BytesIO(image)) as opened:

@@ -119,8 +119,8 @@ def _errors() -> Iterator[None]:
                 message = f"{name.split()[0]} is {event.value!r}; it is one of {choices}"
             case "BadValue":
                 message = f"{name} lacks a value"
-            case "InstantiationFailure":
-                message = f"{name}: {event.message}"
+            case "InstantiationFailure":  # of a whole dataclass, whose message has the field
+                message = event.message if event.argument is None else f"{name}: {event.message}"
             case _:
                 return
         raise ValueMistake(f"{message} (`{event.prog} --help` lists all arguments)")

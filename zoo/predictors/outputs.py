@@ -146,8 +146,11 @@ class Outputs(Predictor):
     def _read(self, text: str) -> Item:
         """The item that a text on the command line means."""
         if Path(text).suffix == ".npy":
-            items, _ = self._items([np.load(local(text))])
-            return items[0]
+            try:
+                array = np.load(local(text))
+            except (ValueError, EOFError) as error:
+                raise ValueMistake(f"{text} is not an array of NumPy: {error}") from error
+            return self._items([array])[0][0]
         if self.tokenizer is not None:
             return (self._ids(text),)
         numbers = text if "[" in text else f"[{','.join(text.replace(',', ' ').split())}]"

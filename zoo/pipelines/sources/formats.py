@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
-from zoo.config import ValueMistake, did_you_mean
+from zoo.config import LookupMistake, ValueMistake, did_you_mean
 from zoo.pipelines.base import ColumnError, quoted
 
 Columns: TypeAlias = dict[str, list[Any]]
@@ -88,7 +88,12 @@ def content(path: Path, encoding: str = "utf-8") -> str:
       LookupError: there is no such encoding.
     """
     data = path.read_bytes()
-    utf8 = codecs.lookup(encoding).name == "utf-8"
+    try:
+        utf8 = codecs.lookup(encoding).name == "utf-8"
+    except LookupError:
+        raise LookupMistake(
+            f"there is no encoding {encoding!r}; give one that Python knows, such as 'latin-1'"
+        ) from None
     try:
         # Spreadsheets begin a file with a byte order mark.
         return data.decode("utf-8-sig" if utf8 else encoding)
