@@ -45,6 +45,14 @@ def test_a_mask_keeps_exactly_the_share_that_it_says(key, rate):
     assert abs(mask.mean() - share) <= 5 * deviation
 
 
+@pytest.mark.parametrize("rate", [0.0, 1e-6, 0.001, 1 / 512, 0.9999])
+def test_no_rate_above_zero_is_rounded_away(key, rate):
+    mask, share = xla.keep_mask(key(), rate, (10_000,))
+    dropped = 1 - float(mask.mean())
+    assert (dropped > 0) == (share < 1) == (rate > 0)
+    assert dropped < 1
+
+
 def test_neighbouring_entries_of_a_mask_are_independent(key):
     mask = np.asarray(xla.keep_mask(key(), 0.5, (100_000,))[0], float)
     for distance in (1, 2, 3, 4):

@@ -92,9 +92,10 @@ def keep_mask(
     Plain form: `jax.random.bernoulli(key, 1 - rate, shape), 1 - rate`. Most of dropout's time is
     the generator's; here each 32-bit draw serves four entries, read as bytes. The share is
     therefore a multiple of 1/256, and what is kept must be scaled by the share returned, not by
-    1 - `rate`. [2048, 2048]: 67 ms plain, 6.6 ms here.
+    1 - `rate`. A rate above 0 drops 1/256 at least, and keeps that much. [2048, 2048]: 67 ms plain,
+    6.6 ms here.
     """
-    threshold = min(max(round((1 - rate) * 256), 1), 256)
+    threshold = min(max(round((1 - rate) * 256), 1), 255 if rate > 0 else 256)
     size = math.prod(shape)
     words = jax.random.bits(key, (-(-size // 4),), jnp.uint32)
     octets = jax.lax.bitcast_convert_type(words, jnp.uint8).reshape(-1)[:size].reshape(shape)

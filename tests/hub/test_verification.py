@@ -96,7 +96,7 @@ def test_weights_that_cannot_be_read_are_found(written, verify):
     code, lines = verify(path.parent)
     assert code == 1
     assert lines[0].startswith("FAILED   ")
-    assert re.match(r"FAILED   loads: /.*safetensors is not a readable safetensors file", lines[-1])
+    assert re.match(r"FAILED   loads: .*/toy.safetensors: \d+ bytes instead of \d+", lines[-1])
 
 
 def test_weights_of_another_shape_are_found(written, verify):
@@ -104,7 +104,8 @@ def test_weights_of_another_shape_are_found(written, verify):
 
     path = written() / "toy.toml"
     card = Card.read(path)
-    dataclasses.replace(card, config=dataclasses.replace(card.config, num_classes=4)).save(path)
+    config = dataclasses.replace(card.config, num_classes=4)
+    dataclasses.replace(card, config=config, labels=("a", "b", "c", "d")).save(path)
     code, lines = verify(path.parent)
     assert code == 1
     assert lines[-1].startswith("FAILED   loads: the weights do not fit the model")

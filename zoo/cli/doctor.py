@@ -59,6 +59,7 @@ def _lines() -> Iterator[str]:
     devices = ", ".join(str(device) for device in jax.devices())
     yield f"devices:   {devices} ({jax.devices()[0].device_kind})"
     yield f"cache:     {_cache()}"
+    yield f"programs:  {_programs()}"
     if importlib.util.find_spec("tensorflow") is None:
         yield (
             "tensorflow: not installed; predictors work, "
@@ -81,14 +82,27 @@ def _tensorflow() -> Iterator[str]:
 
 
 def _cache() -> str:
-    """The cache folder and the sizes of its parts: the models, and XLA's compiled programs."""
+    """The folder of what was fetched, and the sizes of its models."""
     from zoo.hub import fetching
 
-    folder = fetching.cache_folder()
+    try:
+        folder = fetching.cache_folder()
+    except fetching.HubError as error:
+        return f"none: {error}"
     if not folder.is_dir():
         return f"{folder} absent"
     parts = sorted(part for part in folder.iterdir() if part.is_dir())
     return f"{folder} {', '.join(f'{part.name} {_size(part)}' for part in parts) or 'empty'}"
+
+
+def _programs() -> str:
+    """The folder of XLA's compiled programs, and its size."""
+    from zoo.hub import compilation
+
+    folder = compilation.folder()
+    if folder is None:
+        return "none: there is no home folder"
+    return f"{folder} {_size(folder) if folder.is_dir() else 'absent'}"
 
 
 def _size(folder: Path) -> str:

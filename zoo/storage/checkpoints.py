@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import logging
 import shutil
 import warnings
@@ -79,7 +80,7 @@ class Checkpoints:
                     keep_checkpoints_without_metrics=False,
                 )
             )
-        with _quiet():
+        with _quiet(), _naming_broken_metrics(folder):
             self._manager = ocp.CheckpointManager(
                 folder.absolute(),
                 options=ocp.CheckpointManagerOptions(
@@ -268,6 +269,28 @@ def _abstract(tree: Any) -> Any:
 
 def _listed(steps: tuple[int, ...]) -> str:
     return ", ".join(map(str, steps)) if steps else "none"
+
+
+@contextlib.contextmanager
+def _naming_broken_metrics(folder: Path) -> Iterator[None]:
+    """Turns Orbax's error about the metrics of a checkpoint, which it reads first of all, into one
+    line that says which they are.
+
+    Raises:
+      OSError: the metrics of a checkpoint cannot be read.
+    """
+    try:
+        yield
+    except ValueError as error:
+        for path in sorted(folder.glob("*/metrics/metrics")):
+            try:
+                json.loads(path.read_bytes())
+            except ValueError:
+                raise OSError(
+                    f"{path} cannot be read ({error}); rename the folder {path.parents[1]}, and "
+                    "the other checkpoints are used"
+                ) from error
+        raise
 
 
 FULL = ("No space left on device", "File too large", "quota exceeded")

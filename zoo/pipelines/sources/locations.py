@@ -38,7 +38,9 @@ def _zoo(name: str) -> str | None:
 
 
 def _folders(*names: str | None) -> list[Path]:
-    return list(dict.fromkeys(Path(name).expanduser() for name in names if name))
+    paths = (Path(os.path.expanduser(name)) for name in names if name)
+    # Without a home folder `~` is left as it is, and there is nothing to look for.
+    return list(dict.fromkeys(path for path in paths if path.parts[0] != "~"))
 
 
 def find_file(path: str | Path, data_dir: str | None = None) -> Path:
