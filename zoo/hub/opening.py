@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 from zoo import config as configs
 from zoo.hub import compilation, fetching
 from zoo.registry import UnknownNameError
-from zoo.storage.cards import RUN_CARD, Card
+from zoo.storage.cards import RUN_CARD, Card, CardError
 
 if TYPE_CHECKING:
     import jax

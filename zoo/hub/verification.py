@@ -84,7 +84,8 @@ def reference() -> contextlib.AbstractContextManager[Any]:
     """Inside it float32 products are float32 on every device, see `zoo.models.dense`."""
     import jax
 
-    return jax.default_matmul_precision("highest")
+    precision: contextlib.AbstractContextManager[Any] = jax.default_matmul_precision("highest")
+    return precision
 
 
 def check_values(predictor: Predictor) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import itertools
 import json
 import logging
 import shutil
+import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -314,13 +315,32 @@ def any_in(folder: Path) -> bool:
     return any(path.name.isdigit() for path in folder.glob("*"))
 
 
+class _Silence(logging.Filter):
+    """Drops what is below CRITICAL while it is in use, by however many threads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.users = 0
+        self.lock = threading.Lock()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not self.users or record.levelno >= logging.CRITICAL
+
+
+_SILENCE = _Silence()
+
+
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Silences absl's logger, to which Orbax reports every step; errors are raised anyway."""
-    logger = logging.getLogger("absl")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
+    """Silences absl's logger, to which Orbax reports every step; errors are raised anyway.
+
+    Orbax reports from threads of its own, so meanwhile nobody's messages pass.
+    """
+    logging.getLogger("absl").addFilter(_SILENCE)  # a second time has no effect
+    with _SILENCE.lock:
+        _SILENCE.users += 1
     try:
         yield
     finally:
-        logger.setLevel(level)
+        with _SILENCE.lock:
+            _SILENCE.users -= 1

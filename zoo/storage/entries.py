@@ -99,7 +99,7 @@ def _check_images(card: Card) -> None:
     prepare = configs.from_dict(
         ImagePreprocessing, {configs.TYPE_KEY: "ImagePreprocessing", **card.preprocessing}
     )
-    shape = getattr(card.config, "input_shape", None) or ()
+    shape: tuple[int, ...] = getattr(card.config, "input_shape", None) or ()
     if len(shape) == 3 and shape[2] != prepare.channels:
         raise ConfigError(
             f"preprocessing.channels is {prepare.channels}, but config.input_shape is {shape}"
