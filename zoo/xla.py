@@ -366,6 +366,9 @@ def convolution(
     last = x.ndim - 1
     transposed = numbers._replace(lhs_spec=(last, 0, *range(1, last)))
 
+    def as_given(x: Array, of_kernel: Array) -> Array:
+        return convolve(x, of_kernel, numbers)
+
     def transposed_first(x: Array, of_kernel: Array) -> Array:
         y = jax.lax.optimization_barrier(x.transpose(channel, *space, batch))
         return convolve(y, of_kernel, transposed)
@@ -378,9 +381,7 @@ def convolution(
     def derivative(at: tuple[Array, Array], towards: tuple[Array, Array]) -> tuple[Array, Array]:
         x, kernel = at
         of_x, of_kernel = towards
-        by_kernel = jax.lax.platform_dependent(
-            x, of_kernel, cpu=transposed_first, default=lambda *at: convolve(*at, numbers)
-        )
+        by_kernel = jax.lax.platform_dependent(x, of_kernel, cpu=transposed_first, default=as_given)
         return convolved(x, kernel), convolve(of_x, kernel, numbers) + by_kernel
 
     result: jax.Array = convolved(x, kernel)

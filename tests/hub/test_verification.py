@@ -6,6 +6,7 @@ import dataclasses
 import re
 from pathlib import Path
 
+import jax
 import pytest
 from helpers import random_variables
 
@@ -199,6 +200,31 @@ def test_every_published_model_holds(name):
 
     failed = [proof for proof in verification.verify(name) if proof.holds is False]
     assert not failed
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", published())
+def test_every_published_model_holds_on_an_accelerator(name):
+    from zoo.hub import verification
+
+    failed = [proof for proof in verification.verify(name) if proof.holds is False]
+    assert not failed
+
+
+def test_everything_is_computed_in_the_reference_precision(written, monkeypatch):
+    from zoo.hub import verification
+    from zoo.predictors import TextClassifier
+
+    answers, used = TextClassifier.plain_answers, []
+
+    def watched(self, inputs):
+        used.append(jax.config.jax_default_matmul_precision)
+        return answers(self, inputs)
+
+    monkeypatch.setattr(TextClassifier, "plain_answers", watched)
+    for _ in verification.verify(written("text_classification")):
+        assert jax.config.jax_default_matmul_precision is None, "nothing is left behind"
+    assert set(used) == {"highest"}
 
 
 @pytest.mark.parametrize(
