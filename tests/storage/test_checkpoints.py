@@ -204,3 +204,21 @@ def test_better_is_more_or_less_as_the_mode_says():
     assert Best("validation/loss", "min").better(0.8, 0.9)
     assert not Best("validation/loss", "min").better(0.9, 0.8)
     assert Best("validation/loss", "min").better(0.9, None)
+
+
+def test_two_threads_that_open_checkpoints_leave_the_logger_as_it_was(caplog):
+    import logging
+
+    from zoo.storage import checkpoints
+
+    logger = logging.getLogger("absl")
+    level = logger.level
+    one, two = checkpoints._quiet(), checkpoints._quiet()
+    one.__enter__()
+    two.__enter__()
+    one.__exit__(None, None, None)
+    logger.error("while the other reads")
+    two.__exit__(None, None, None)
+    logger.error("after both")
+    assert logger.level == level
+    assert [record.message for record in caplog.records] == ["after both"]

@@ -109,7 +109,7 @@ def _published() -> Iterator[str]:
 
 
 def _cache() -> Iterator[str]:
-    """The cache folder and the sizes of its parts: the models, and XLA's compiled programs."""
+    """The folder of what was fetched, and the sizes of its models."""
     from zoo.hub import fetching
 
     folder = fetching.cache_folder()
@@ -118,6 +118,17 @@ def _cache() -> Iterator[str]:
         return
     parts = sorted(part for part in folder.iterdir() if part.is_dir())
     yield f"{folder} {', '.join(f'{part.name} {_size(part)}' for part in parts) or 'empty'}"
+
+
+def _programs() -> Iterator[str]:
+    """The folder of XLA's compiled programs, and its size."""
+    from zoo.hub import compilation
+
+    folder = compilation.folder()
+    if folder is None:
+        yield "none: there is no home folder"
+    else:
+        yield f"{folder} {_size(folder) if folder.is_dir() else 'absent'}"
 
 
 def _size(folder: Path) -> str:
@@ -138,6 +149,7 @@ FACTS: Mapping[str, Callable[[], Iterator[str]]] = {
     "training: ": _training,
     "devices:  ": _devices,
     "cache:    ": _cache,
+    "programs: ": _programs,
     "tensorflow:": _tensorflow,
     "data:     ": _data,
     "published:": _published,

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import logging
 import shutil
+import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -81,7 +83,7 @@ class Checkpoints:
                     keep_checkpoints_without_metrics=False,
                 )
             )
-        with _quiet():
+        with _quiet(), _naming_broken_metrics(folder):
             self._manager = ocp.CheckpointManager(
                 folder.absolute(),
                 options=ocp.CheckpointManagerOptions(
@@ -272,6 +274,28 @@ def _listed(steps: tuple[int, ...]) -> str:
     return ", ".join(map(str, steps)) if steps else "none"
 
 
+@contextlib.contextmanager
+def _naming_broken_metrics(folder: Path) -> Iterator[None]:
+    """Turns Orbax's error about the metrics of a checkpoint, which it reads first of all, into one
+    line that says which they are.
+
+    Raises:
+      OSError: the metrics of a checkpoint cannot be read.
+    """
+    try:
+        yield
+    except ValueError as error:
+        for path in sorted(folder.glob("*/metrics/metrics")):
+            try:
+                json.loads(path.read_bytes())
+            except ValueError:
+                raise OSError(
+                    f"{path} cannot be read ({error}); rename the folder {path.parents[1]}, and "
+                    "the other checkpoints are used"
+                ) from error
+        raise
+
+
 FULL = ("No space left on device", "File too large", "quota exceeded")
 """The system's words for a disk that takes no more."""
 
@@ -293,13 +317,32 @@ def any_in(folder: Path) -> bool:
     return any(path.name.isdigit() for path in folder.glob("*"))
 
 
+class _Silence(logging.Filter):
+    """Drops what is below CRITICAL while it is in use, by however many threads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.users = 0
+        self.lock = threading.Lock()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not self.users or record.levelno >= logging.CRITICAL
+
+
+_SILENCE = _Silence()
+
+
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Silences absl's logger, to which Orbax reports every step; errors are raised anyway."""
-    logger = logging.getLogger("absl")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
+    """Silences absl's logger, to which Orbax reports every step; errors are raised anyway.
+
+    Orbax reports from threads of its own, so meanwhile nobody's messages pass.
+    """
+    logging.getLogger("absl").addFilter(_SILENCE)  # a second time has no effect
+    with _SILENCE.lock:
+        _SILENCE.users += 1
     try:
         yield
     finally:
-        logger.setLevel(level)
+        with _SILENCE.lock:
+            _SILENCE.users -= 1

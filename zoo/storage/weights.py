@@ -45,10 +45,12 @@ def save(path: Path, variables: Tree) -> None:
         for name, leaf in flatten(variables).items()
     }
     try:
+        path.touch()
+        mode = path.stat().st_mode
         save_file(arrays, path)
-    except SafetensorError as error:
+        path.chmod(mode)  # the library makes it private, whatever the umask
+    except (OSError, SafetensorError) as error:
         raise OSError(f"{path} could not be written: {error}") from error
-    path.chmod(0o644)  # the library makes it private; a cache or a model may be shared
 
 
 def load(path: Path) -> dict[str, Any]:

@@ -42,7 +42,9 @@ def _zoo(name: str) -> str | None:
 
 
 def _folders(*names: str | None) -> list[Path]:
-    return list(dict.fromkeys(local(name) for name in names if name))
+    # Without a home folder `~` is left as it is, and there is nothing to look for.
+    there = (name for name in names if name and os.path.expanduser(name)[0] != "~")
+    return list(dict.fromkeys(map(local, there)))
 
 
 def find_file(path: str | Path, data_dir: str | None = None) -> Path:
