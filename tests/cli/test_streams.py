@@ -7,6 +7,7 @@ import io
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -53,17 +54,17 @@ def test_standard_input_in_utf_16_or_closed_is_refused(monkeypatch):
         next(streams.lines(10))
 
 
-@pytest.mark.parametrize("terminal", [False, True])
-def test_what_has_been_read_is_given_when_no_more_is_at_hand(monkeypatch, terminal):
-    reader, writer = os.pipe()
-    if terminal:
-        writer, reader = os.openpty()
+@pytest.mark.parametrize("kind", ["pipe", "terminal", "a pipe that does not block"])
+def test_what_has_been_read_is_given_when_no_more_is_at_hand(monkeypatch, kind):
+    terminal = kind == "terminal"
+    reader, writer = os.openpty()[::-1] if terminal else os.pipe()
+    os.set_blocking(reader, kind != "a pipe that does not block")
     with os.fdopen(reader) as stdin:
         monkeypatch.setattr(sys, "stdin", stdin)
         lines = streams.lines(10)
         os.write(writer, b"one\n")
         assert next(lines) == [b"one"]  # the writer has not closed: it waits for the answer
-        os.write(writer, b"two\nthree\n")
+        threading.Timer(0.05, os.write, (writer, b"two\nthree\n")).start()
         found = next(lines)  # a terminal gives one line at a time
         assert (found if len(found) > 1 else found + next(lines)) == [b"two", b"three"]
         os.write(writer, b"four\n\x04" if terminal else b"four")

@@ -104,6 +104,7 @@ def lines(most: int) -> Iterator[list[bytes]]:
     found: list[bytes] = []
     rest, begins, ended = b"", True, False
     while not ended:
+        _at_hand(stream, None)  # a pipe that does not block would seem to be at its end
         piece = stream.read1(PIECE)
         ended = not piece
         *complete, rest = (rest + piece).split(b"\n")
@@ -125,9 +126,9 @@ def _without_mark(line: bytes) -> bytes:
     return line.removeprefix(codecs.BOM_UTF8)
 
 
-def _at_hand(stream: IO[bytes]) -> bool:
-    """Whether reading would not wait."""
+def _at_hand(stream: IO[bytes], seconds: float | None = 0) -> bool:
+    """Whether reading would not wait, within some seconds; None: waits until it is so."""
     try:
-        return bool(select.select([stream], [], [], 0)[0])
+        return bool(select.select([stream], [], [], seconds)[0])
     except (OSError, ValueError):  # bytes in memory
         return True

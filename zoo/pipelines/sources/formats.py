@@ -90,10 +90,8 @@ def content(path: Path, encoding: str = "utf-8") -> str:
     data = path.read_bytes()
     try:
         utf8 = codecs.lookup(encoding).name == "utf-8"
-    except LookupError:
-        raise LookupMistake(
-            f"there is no encoding {encoding!r}; give one that Python knows, such as 'latin-1'"
-        ) from None
+    except LookupError as error:
+        raise LookupMistake(str(error)) from None
     try:
         # Spreadsheets begin a file with a byte order mark.
         return data.decode("utf-8-sig" if utf8 else encoding)
