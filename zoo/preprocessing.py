@@ -13,6 +13,7 @@ import io
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -144,6 +145,26 @@ def read(image: ImageLike) -> Image.Image:
     raise TypeMistake(
         f"an image is a path, a Pillow image or an array; got {type(image).__name__}: {image!r:.40}"
     )
+
+
+_ENDS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}
+"""Marks at the end of a file, by format."""
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a file begins as an image does, and ends as one if it is a JPEG or a PNG.
+
+    The pixels are only decoded where the mark of the end is missing.
+    """
+    try:
+        with _named(str(path)), path.open("rb") as file, Image.open(file) as opened:
+            mark = _ENDS.get(opened.format or "")
+            file.seek(max(0, os.fstat(file.fileno()).st_size - 4096))
+            if mark is not None and mark not in file.read():
+                read(path)
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 @contextlib.contextmanager

@@ -122,6 +122,7 @@ class ImageClassificationData(StoredData):
             decides={"num_classes": len(labels), "input_shape": prepare.shape},
             preprocessing=dataclasses.asdict(prepare),
             num_examples={split: source.count() for split, source in splits.items()},
+            left_out=splits["train"].left_out,
         )
         return ImageData(self, facts, prepare, splits)
 

@@ -21,9 +21,11 @@ from zoo.pipelines.base import Array, Facts
 from zoo.pipelines.delivery import sample
 from zoo.pipelines.sequences import EncodedPairs, OpenedPairs, PackedSequences, PairedData
 from zoo.pipelines.sources import formats, holdout, locations, opening
+from zoo.pipelines.sources.formats import Options
 from zoo.pipelines.sources.source import Source
 from zoo.pipelines.sources.tfds import Prepared
 from zoo.tokenizers import Tokenizer, TokenizerConfig
+from zoo.tokenizers.scripts import unspaced_language
 
 SOURCE, TARGET = "source", "target"
 """The columns of a split, and of the user's own rows."""
@@ -123,7 +125,11 @@ class TranslationData(PairedData):
             tokenizer = self.tokenizer.build(lambda: itertools.chain(*_texts(splits["train"])))
         facts = Facts(
             tokenizer=tokenizer,
-            decides={"vocab_size": tokenizer.vocab_size},
+            decides={
+                "vocab_size": tokenizer.vocab_size,
+                "target_language": unspaced_language(splits["train"].texts(TARGET))
+                or self.target_language,
+            },
             num_examples={split: source.count() for split, source in splits.items()},
             left_out=left_out,
         )
@@ -147,12 +153,13 @@ class TranslationData(PairedData):
     def read_file(self, path: str) -> Source:
         """See `StoredData.read_file`."""
         if "{" in path:
-            return _two_files(path, self.data_dir)
+            return _two_files(path, self.data_dir, self.file_options)
         source, target = map(str, self.columns)
         if not isinstance(self.columns[0], int):
-            return _pairs(opening.from_file(path, (source, target), self.data_dir), source, target)
+            both = opening.from_file(path, (source, target), self.data_dir, self.file_options)
+            return _pairs(both, source, target)
         found = locations.find_file(path, self.data_dir)
-        columns = opening.from_arrays(formats.read_unnamed(found), str(found))
+        columns = opening.from_arrays(formats.read_unnamed(found, self.file_options), str(found))
         return _pairs(columns, source, target)
 
     def _cleaned(self, training: Source) -> tuple[Source, dict[str, int]]:
@@ -241,7 +248,7 @@ def _check_pairs(paths: Sequence[str]) -> None:
     )
 
 
-def _two_files(path: str, data_dir: str | None) -> Source:
+def _two_files(path: str, data_dir: str | None, options: Options) -> Source:
     """The lines of two files, written as `train.{en,de}`."""
     match = re.fullmatch(r"([^{}]*)\{([^{},]+),([^{},]+)\}([^{}]*)", path)
     if match is None:
@@ -251,7 +258,7 @@ def _two_files(path: str, data_dir: str | None) -> Source:
         )
     before, *endings, after = match.groups()
     source, target = (locations.find_file(before + end + after, data_dir) for end in endings)
-    sides = formats.lines(source), formats.lines(target)
+    sides = formats.lines(source, options), formats.lines(target, options)
     if not sides[0]:
         raise ValueMistake(f"{source} is empty: it has no lines")
     if len(sides[0]) != len(sides[1]):

@@ -11,7 +11,7 @@ import jax
 from flax import linen as nn
 
 from zoo.config import TypeMistake, ValueMistake, reference
-from zoo.tokenizers import Tokenizer
+from zoo.tokenizers import Tokenizer, nfc
 
 if TYPE_CHECKING:
     from zoo.storage.cards import Card
@@ -97,7 +97,7 @@ class Predictor(abc.ABC):
         return self.card.config.max_positions or UNLIMITED
 
     def encode(self, text: str) -> list[int]:
-        """The ids of a text.
+        """The ids of a text, which is brought to Unicode's NFC as training data is.
 
         Raises:
           TypeError: it is not a string.
@@ -108,7 +108,7 @@ class Predictor(abc.ABC):
                 "this model takes a string or a list of strings; "
                 f"got {type(text).__name__} ({text!r})"
             )
-        return self._text_tokenizer.encode(unicode(text))
+        return self._text_tokenizer.encode(nfc(unicode(text)))
 
     @property
     def _text_tokenizer(self) -> Tokenizer:

@@ -1,23 +1,22 @@
-"""The protocol of tokenizers, and what they share: ids of entries, checks, files of lines."""
+"""The protocol of tokenizers, and what they share: ids of entries, checks, their files."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Literal, Protocol, Self
 
-from zoo.config import FileMistake, TypeMistake, ValueMistake, local
+from zoo.config import TypeMistake, ValueMistake, local
+from zoo.tokenizers.reading import PathLike, read_lines
 
 SPECIALS = ("<pad>", "<eos>", "<unk>")
 """The first three lines of the vocabularies that WordTokenizer and CharTokenizer train."""
 
 Kind = Literal["words", "bytes", "chars", "ids", "subwords", "sentencepiece"]
 """The names of tokenizers in recipes and cards."""
-
-PathLike = str | Path
 
 
 class Tokenizer(Protocol):
@@ -44,28 +43,6 @@ class Tokenizer(Protocol):
     @classmethod
     def load(cls, path: PathLike) -> Self:
         """Reads a file that `save`, or the scheme's own trainer, wrote."""
-
-
-def read_lines(paths: Iterable[PathLike]) -> Iterator[str]:
-    """The lines of text files in UTF-8, one file after the other, to train a tokenizer on.
-
-    Raises:
-      FileNotFoundError: there is no such file.
-      ValueError: a file is empty or not UTF-8; the message has the line.
-    """
-    for path in paths:
-        number = 0
-        with existing(path).open("rb") as file:
-            for number, line in enumerate(file, start=1):
-                try:
-                    yield line.decode().removesuffix("\n").removesuffix("\r")
-                except UnicodeDecodeError as error:
-                    byte = line[error.start]
-                    raise ValueMistake(
-                        f"{path}, line {number}: byte 0x{byte:02x} is not UTF-8"
-                    ) from error
-        if number == 0:
-            raise ValueMistake(f"{path} is empty")
 
 
 class Ids(dict[str, int]):
@@ -125,14 +102,6 @@ def check_texts(texts: Iterable[str]) -> Iterable[str]:
     if isinstance(texts, str):
         raise TypeMistake(f"expected several strings, not one: {texts!r:.60}")
     return map(check_text, texts)
-
-
-def existing(path: PathLike) -> Path:
-    """The path. Raises FileNotFoundError if it is no file."""
-    found = local(path)
-    if not found.is_file():
-        raise FileMistake(f"there is no file {path}")
-    return found
 
 
 def target(path: PathLike) -> Path:

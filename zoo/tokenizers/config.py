@@ -11,9 +11,10 @@ from dataclasses import dataclass, fields
 from typing import Any, TypeAlias
 
 from zoo.config import ConfigError, TypeMistake, did_you_mean
-from zoo.tokenizers.base import Kind, PathLike, Tokenizer
+from zoo.tokenizers.base import Kind, Tokenizer
 from zoo.tokenizers.pieces import SentencePieceTokenizer
 from zoo.tokenizers.plain import ByteTokenizer, CharTokenizer, IdTokenizer
+from zoo.tokenizers.reading import PathLike
 from zoo.tokenizers.subwords import SubwordTokenizer
 from zoo.tokenizers.words import WordTokenizer
 

@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from typing import Self
 
 from zoo.config import ValueMistake
-from zoo.tokenizers.base import PathLike, at_least, check_text, check_texts, existing, target
+from zoo.tokenizers.base import at_least, check_text, check_texts, target
+from zoo.tokenizers.reading import PathLike, existing, split_lines
 
 
 class SentencePieceTokenizer:
@@ -83,7 +84,7 @@ class SentencePieceTokenizer:
         from sentencepiece import SentencePieceTrainer
 
         # All texts are read first: the trainer would wrap an error of the iterable in its own.
-        lines = [line for text in check_texts(texts) for line in text.splitlines() if line.strip()]
+        lines = [line for text in check_texts(texts) for line in split_lines(text) if line.strip()]
         if not lines:
             raise ValueMistake("there is no text to train on")
         lines = lines[:: -(-len(lines) // cls.MAX_LINES)]

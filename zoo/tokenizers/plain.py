@@ -11,17 +11,16 @@ from zoo.config import ValueMistake
 from zoo.tokenizers.base import (
     SPECIALS,
     Ids,
-    PathLike,
     at_least,
     check_text,
     check_texts,
     most_frequent,
     pick,
-    read_lines,
     read_option,
     write_lines,
     write_option,
 )
+from zoo.tokenizers.reading import PathLike, nfc, read_lines
 
 
 class ByteTokenizer:
@@ -29,7 +28,8 @@ class ByteTokenizer:
 
     With the default offset of 2, ids 0 and 1 stay free for padding and end of sequence (ByT5, Xue
     et al. 2022, has an offset of 3). `offset=0` gives the ids of trax's `vocab_type='char'`, and
-    `offset=n` those of its `n_reserved_ids=n`. Bytes that are not UTF-8 decode to U+FFFD.
+    `offset=n` those of its `n_reserved_ids=n`. Bytes that are not UTF-8 decode to U+FFFD. The text
+    is taken as it is; data and predictors bring it to Unicode's NFC first.
 
     >>> ByteTokenizer().encode("Aé")
     [67, 197, 171]
@@ -106,8 +106,9 @@ class CharTokenizer:
     """One id for each character (Unicode code point): its line in the vocabulary file, from 0.
 
     Ids 0 and 1 are padding and end of sequence. Id 2 is any character that is not in the
-    vocabulary, and decodes to U+FFFD. `train` orders the others by frequency. In the file, the
-    space and characters that do not print are written as their number, such as `U+000A`.
+    vocabulary, and decodes to U+FFFD. `train` orders the others by frequency. Texts are brought to
+    Unicode's NFC, where `é` is one character however it was written. In the file, the space and
+    characters that do not print are written as their number, such as `U+000A`.
     """
 
     def __init__(self, characters: Iterable[str]) -> None:
@@ -123,7 +124,7 @@ class CharTokenizer:
         return 3 + len(self._characters)
 
     def encode(self, text: str) -> list[int]:
-        return list(map(self._ids.__getitem__, check_text(text)))
+        return list(map(self._ids.__getitem__, nfc(check_text(text))))
 
     def decode(self, ids: Iterable[int]) -> str:
         return "".join(pick(("", "", "\N{REPLACEMENT CHARACTER}", *self._characters), ids))
@@ -161,5 +162,5 @@ class CharTokenizer:
         """
         counts: Counter[str] = Counter()
         for text in check_texts(texts):
-            counts.update(text)
+            counts.update(nfc(text))
         return cls(most_frequent(counts, "characters", size, min_count))

@@ -8,15 +8,8 @@ from itertools import chain, pairwise
 from typing import Self
 
 from zoo.config import ValueMistake
-from zoo.tokenizers.base import (
-    PathLike,
-    at_least,
-    check_text,
-    check_texts,
-    pick,
-    read_lines,
-    write_lines,
-)
+from zoo.tokenizers.base import at_least, check_text, check_texts, pick, write_lines
+from zoo.tokenizers.reading import PathLike, read_lines
 
 # Runs of letters and digits (`\w` is categories L and N and the underscore), and runs of other
 # characters. A single space is a token only at the beginning or the end of the text.

@@ -12,6 +12,7 @@ from zoo import hub, predictors
 from zoo.config import ConfigError, LookupMistake, ValueMistake
 from zoo.hub import StoredModel
 from zoo.models.dense import Precision
+from zoo.pipelines.stored import splits_of
 from zoo.storage.cards import OWN_ROWS, Card
 from zoo.tokenizers import read_lines
 from zoo.train import bleu, recipe_files, sharding, update
@@ -95,7 +96,8 @@ def evaluate(
     Args:
       source: the folder of a run, or a published name, whose recipe says what to evaluate on.
       split: `test`, `validation` or `train`; by default `test` if there is one, else `validation`.
-      data: your own examples, as for `zoo.fit`. All of them are evaluated; `split` names them.
+      data: your own examples, as for `zoo.fit`. All of them are evaluated, and `split` names them;
+        of a mapping of splits, those of `split`.
       data_dir: where the data sets are, if not where the recipe says.
       step: which checkpoint of a run.
       dtype: the precision of dense layers; None: the card's.
@@ -117,6 +119,11 @@ def evaluate(
             f"{source} was trained on {OWN_ROWS}, and its recipe names other data; pass the "
             "examples to evaluate on: zoo.evaluate(…, data=…)"
         )
+    if splits := splits_of(data):
+        split = split or next((name for name in ("test", "validation") if name in splits), "train")
+        if split not in splits:
+            raise LookupError(f"the data has no split {split!r}; it has {', '.join(splits)}")
+        data = splits[split]
     setup = set_up_model(model, data, data_dir)
     available = setup.data.facts.num_examples
     chosen = split or ("test" if "test" in available else "validation")

@@ -59,7 +59,7 @@ def find_file(path: str | Path, data_dir: str | None = None) -> Path:
         if candidate.is_file():
             return candidate
     folders = {candidate.parent for candidate in candidates}
-    there = [file.name for folder in folders if folder.is_dir() for file in folder.iterdir()]
+    there = [file.name for folder in folders if folder.is_dir() for file in visible(folder)]
     raise FileMistake(
         f"no file {str(path)!r}{did_you_mean(Path(path).name, there)}; looked for "
         f"{', '.join(map(str, candidates))}"
@@ -101,6 +101,19 @@ def find_tfds(name: str, data_dir: str | None = None) -> Path:
     )
 
 
+LITTER = ("__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found")
+"""Folders that systems and archivers put beside the user's."""
+
+
+def visible(folder: Path) -> list[Path]:
+    """What the user put into a folder, by name: not `._1.jpg`, `.ipynb_checkpoints`, `__MACOSX`."""
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if not path.name.startswith(".") and path.name not in LITTER
+    )
+
+
 def _is_data_set(folder: Path) -> bool:
     return bool(_versions(folder)) or any(map(_versions, _subfolders(folder)))
 
@@ -124,4 +137,4 @@ def _default_config(folder: Path) -> Path:
 
 
 def _subfolders(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+    return [path for path in visible(folder) if path.is_dir()] if folder.is_dir() else []

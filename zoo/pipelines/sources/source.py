@@ -13,6 +13,7 @@ from zoo.config import ValueMistake, did_you_mean
 from zoo.pipelines import ops
 from zoo.pipelines.base import Array, ColumnError, quoted
 from zoo.pipelines.tfdata import Dataset, arrays, tensorflow, traced
+from zoo.tokenizers import nfc
 
 CHUNK = 256
 """Number of rows that are read at once."""
@@ -32,6 +33,8 @@ class Source:
     """Number of rows; None: not known before they are counted."""
     class_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """The names of the classes, for columns that number them."""
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    """Number of rows that are not among these, by reason."""
 
     @property
     def dataset(self) -> Dataset:
@@ -153,7 +156,7 @@ class Source:
         return columns[name]
 
     def texts(self, name: str) -> Iterator[str]:
-        """One column of text, row by row.
+        """One column of text, row by row, in Unicode's NFC.
 
         Raises:
           ColumnError: there is no such column.
@@ -171,7 +174,7 @@ class Source:
                     f"{self.origin}, row {number}: column {name!r} is not text but {text!s:.40}"
                 )
             try:
-                yield text.decode()
+                yield nfc(text.decode())
             except UnicodeDecodeError as error:
                 raise ValueMistake(f"{self.origin}: row {number} is not UTF-8: {error}") from error
 
