@@ -2,7 +2,7 @@
 # Another Python: make PYTHON=/path/to/python3.12 test
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow soak versions lint format bench clean
+.PHONY: help demo test test-slow gpu soak versions lint format bench clean
 
 # The newest that runs, as the newest JAX is the fastest (a shim of pyenv may be there and not run);
 # TensorFlow has no wheels beyond 3.13.
@@ -21,6 +21,7 @@ help:
 	@echo "make demo        train a small classifier and use it"
 	@echo "make test        the tests, in minutes (one file: .venv/bin/python -m pytest FILE)"
 	@echo "make test-slow   the slow tests too (under 40 minutes)"
+	@echo "make gpu         the tests for accelerators, on an NVIDIA GPU (ACCELERATOR=tpu: on a TPU)"
 	@echo "make soak        random faults, again and again: before a release"
 	@echo "make versions    the tests with the oldest and the newest packages: before a release"
 	@echo "make lint        formatting, lint, types (make format: mend the formatting)"
@@ -39,6 +40,11 @@ test: $(READY)
 
 test-slow: $(READY)
 	$(PYTEST) --slow
+
+ACCELERATOR ?= cuda
+
+gpu: $(READY)
+	JAX_PLATFORMS=$(ACCELERATOR) $(BIN)/python -m pytest -m gpu
 
 soak: $(READY)
 	$(BIN)/python -m pytest --soak -m soak

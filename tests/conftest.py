@@ -102,6 +102,17 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def reference_precision() -> Iterator[None]:
+    """On an accelerator float32 products are float32, as the expected values are."""
+    with (
+        jax.default_matmul_precision("highest")
+        if jax.default_backend() != "cpu"
+        else (contextlib.nullcontext())
+    ):
+        yield
+
+
 @pytest.fixture(scope="module", autouse=True)
 def programs() -> Iterator[None]:
     """Compiled programs stay in memory for as long as the process lives: drop each module's."""

@@ -45,7 +45,10 @@ TABLE = {
     "models": Row("config registry xla", "jax flax numpy jaxtyping"),
     "decoding": Row("config xla", "jax jaxtyping"),
     "storage": Row(
-        "config", "flax jax numpy orbax safetensors", "models tokenizers", outside_inside="tomli_w"
+        "config",
+        "flax jax numpy orbax safetensors",
+        "models preprocessing tokenizers",
+        outside_inside="tomli_w",
     ),
     "interop": Row("config models storage", "jax numpy ml_dtypes"),
     "pipelines": Row(

@@ -25,6 +25,7 @@ def test_every_public_name_resolves_and_is_documented():
     import zoo
 
     assert sorted(zoo.__all__) == [
+        "Mistake",
         "Recipe",
         "arrays",
         "card",

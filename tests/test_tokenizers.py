@@ -309,6 +309,52 @@ def test_the_way_for_ascii_gives_what_the_regular_expression_gives() -> None:
         assert split_words(text) == re.findall(r"\w+(?:'\w+)*|[^\w\s]", spaced)
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("हिन्दी में लिखा", ["हिन्दी", "में", "लिखा"]),
+        ("வணக்கம் உலகம்!", ["வணக்கம்", "உலகம்", "!"]),
+        ("שָׁלוֹם עולם", ["שָׁלוֹם", "עולם"]),
+        ("می\u200cخواهم، بروم", ["می\u200cخواهم", "،", "بروم"]),  # noqa: RUF001
+        ("cafe\u0301 d\u2019e\u0301te\u0301.", ["café", "d’été", "."]),  # noqa: RUF001
+        ("q\u0307x i\u20e3", ["q\u0307x", "i\u20e3"]),
+        ("❤️ 👍🏽! 👨\u200d👩\u200d👧ok", ["❤️", "👍🏽", "!", "👨\u200d👩\u200d👧", "ok"]),
+        ("Kranken\u00adhaus", ["Kranken\u00adhaus"]),
+    ],
+)
+def test_what_combines_with_a_letter_or_a_mark_belongs_to_its_word(
+    text: str, words: list[str]
+) -> None:
+    assert split_words(text) == words
+    for form in ("NFC", "NFD"):
+        assert split_words(unicodedata.normalize(form, text)) == [
+            unicodedata.normalize("NFC", word) for word in words
+        ]
+
+
+def test_a_lowered_word_is_one_word() -> None:
+    assert split_words("İstanbul", lowercase=True) == ["i\u0307stanbul"]
+    for form in ("NFC", "NFD"):
+        text = unicodedata.normalize(form, "İ\u0323Ǆ ΟΔΟΣ")
+        assert split_words(text, lowercase=True) == ["ị\u0307ǆ", "οδος"]
+
+
+@pytest.mark.parametrize("kind", [WordTokenizer, CharTokenizer])
+def test_both_ways_to_write_a_character_have_the_same_ids(kind: Any, tmp_path: Path) -> None:
+    text = "une idée à l'école"
+    forms = [unicodedata.normalize(form, text) for form in ("NFC", "NFD")]
+    assert forms[0] != forms[1]
+    for learned in forms:
+        tokenizer = kind.train([learned])
+        tokenizer.save(tmp_path / "file")
+        for same in (tokenizer, kind.load(tmp_path / "file")):
+            assert same.encode(forms[0]) == same.encode(forms[1])
+            assert 2 not in same.encode(forms[1])
+    elsewhere = WordTokenizer([unicodedata.normalize("NFD", "é"), "UNK"], unknown="UNK")
+    assert elsewhere.encode_words(["é", "e\u0301"]) == [0, 0]
+    assert elsewhere.words("e\u0301 é") == ["é", "é"]
+
+
 def test_words_are_ordered_by_frequency_then_code_points() -> None:
     texts = ["b a the", "the a. The"]
     tokenizer = WordTokenizer.train(texts)
@@ -382,8 +428,8 @@ def test_a_word_that_the_vocabulary_knows_is_not_split() -> None:
 def test_a_file_of_words_from_elsewhere_counts_lines_from_0(tmp_path: Path) -> None:
     (tmp_path / "words.txt").write_bytes("the\r\ncat\r\n\r\nd\x85e\r\nthe\r\nUNK".encode())
     tokenizer = WordTokenizer.load(tmp_path / "words.txt", unknown="UNK")
-    assert tokenizer.vocab_size == 7
-    assert tokenizer.encode_words(["cat", "", "d", "e", "the", "dog"]) == [1, 2, 3, 4, 5, 6]
+    assert tokenizer.vocab_size == 6
+    assert tokenizer.encode_words(["cat", "", "d\x85e", "the", "dog"]) == [1, 2, 3, 4, 5]
     assert tokenizer.decode([0, 1]) == "the cat"
 
 

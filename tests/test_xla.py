@@ -45,6 +45,14 @@ def test_a_mask_keeps_exactly_the_share_that_it_says(key, rate):
     assert abs(mask.mean() - share) <= 5 * deviation
 
 
+@pytest.mark.parametrize("rate", [0.0, 1e-6, 0.001, 1 / 512, 0.9999])
+def test_no_rate_above_zero_is_rounded_away(key, rate):
+    mask, share = xla.keep_mask(key(), rate, (10_000,))
+    dropped = 1 - float(mask.mean())
+    assert (dropped > 0) == (share < 1) == (rate > 0)
+    assert dropped < 1
+
+
 def test_neighbouring_entries_of_a_mask_are_independent(key):
     mask = np.asarray(xla.keep_mask(key(), 0.5, (100_000,))[0], float)
     for distance in (1, 2, 3, 4):
@@ -254,3 +262,42 @@ def test_a_weighted_sum_and_its_gradients_are_the_plain_form_s(key, number):
     found, expected = jax.vjp(own, table, weights), jax.vjp(plain, table, weights)
     assert_close(found[0], expected[0])
     assert_close(found[1](gradient), expected[1](gradient))
+
+
+# Where a program runs.
+
+
+def _bfloat16_gradient(x, kernel):
+    return jax.grad(lambda kernel: xla.bfloat16_product(x, kernel).sum())(kernel)
+
+
+def _convolution_gradient(x, kernel):
+    images, kernels = x.reshape(2, 4, 4, 4), kernel.reshape(2, 2, 4, 4)
+    numbers = ("NHWC", "HWIO", "NHWC")
+
+    def loss(kernels):
+        return xla.convolution(images, kernels, (1, 1), "SAME", dimension_numbers=numbers).sum()
+
+    return jax.grad(loss)(kernels)
+
+
+@pytest.mark.parametrize(
+    ("gradient", "plain", "trick"),
+    [
+        (_bfloat16_gradient, "contracting_dims = [0] x [0]", "stablehlo.compare"),
+        (_convolution_gradient, "stablehlo.convolution", "optimization_barrier"),
+    ],
+)
+def test_what_is_for_cpus_is_in_their_programs_only(gradient, plain, trick):
+    """Decided where the program is compiled, not by what else the process has."""
+    x = jax.ShapeDtypeStruct((8, 16), jnp.float32)
+    kernel = jax.ShapeDtypeStruct((16, 4), jnp.float32)
+
+    def program(platform):
+        exported = jax.export.export(jax.jit(gradient), platforms=[platform])(x, kernel)
+        return exported.mlir_module()
+
+    assert trick in program("cpu")
+    for platform in ("cuda", "rocm", "tpu"):
+        assert trick not in program(platform)
+        assert plain in program(platform)

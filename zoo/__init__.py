@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from zoo import predictors as predictors
     from zoo import tokenizers as tokenizers
     from zoo import train as train
+    from zoo.config import Mistake as Mistake
     from zoo.config import override as override
     from zoo.hub import card as card
     from zoo.hub import export as export

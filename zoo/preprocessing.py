@@ -19,7 +19,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from zoo.config import ConfigError
+from zoo.config import ConfigError, FileMistake, TypeMistake, ValueMistake, local
 
 Array: TypeAlias = np.ndarray[Any, Any]
 ImageLike: TypeAlias = str | os.PathLike[str] | bytes | Image.Image | Array
@@ -131,7 +131,8 @@ def read(image: ImageLike) -> Image.Image:
       ValueError, TypeError: it cannot be read; the message says which image and why.
     """
     if isinstance(image, str | os.PathLike):
-        with _named(str(image)), Image.open(Path(image)) as opened:
+        path = local(image)
+        with _named(str(image)), Image.open(path) as opened:
             return _plain(opened)
     if isinstance(image, bytes):
         with _named("the image"), Image.open(io.BytesIO(image)) as opened:
@@ -141,9 +142,29 @@ def read(image: ImageLike) -> Image.Image:
             return _plain(image)
     if isinstance(image, np.ndarray):
         return _from_array(image)
-    raise TypeError(
+    raise TypeMistake(
         f"an image is a path, a Pillow image or an array; got {type(image).__name__}: {image!r:.40}"
     )
+
+
+_ENDS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}
+"""Marks at the end of a file, by format."""
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a file begins as an image does, and ends as one if it is a JPEG or a PNG.
+
+    The pixels are only decoded where the mark of the end is missing.
+    """
+    try:
+        with _named(str(path)), path.open("rb") as file, Image.open(file) as opened:
+            mark = _ENDS.get(opened.format or "")
+            file.seek(max(0, os.fstat(file.fileno()).st_size - 4096))
+            if mark is not None and mark not in file.read():
+                read(path)
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 @contextlib.contextmanager
@@ -152,14 +173,14 @@ def _named(what: str) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
-        raise FileNotFoundError(f"there is no image {what!r}") from None
+        raise FileMistake(f"there is no image {what!r}") from None
     except UnidentifiedImageError as error:
-        raise ValueError(f"{what} is not an image of a format that Pillow knows") from error
+        raise ValueMistake(f"{what} is not an image of a format that Pillow knows") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ValueError(f"{what} is too large: {error}") from error
+        raise ValueMistake(f"{what} is too large: {error}") from error
     except (OSError, SyntaxError, ValueError) as error:
         # Pillow reports a broken PNG as a SyntaxError, a mode it cannot convert as a ValueError.
-        raise ValueError(f"{what} cannot be read as an image: {error}") from error
+        raise ValueMistake(f"{what} cannot be read as an image: {error}") from error
 
 
 def _plain(image: Image.Image) -> Image.Image:
@@ -171,7 +192,7 @@ def _plain(image: Image.Image) -> Image.Image:
         grey[values == image.info.get("transparency", -1)] = 255
         return Image.fromarray(grey)
     if image.mode in ("I", "F"):
-        raise ValueError(f"its values have no known range (mode {image.mode})")
+        raise ValueMistake(f"its values have no known range (mode {image.mode})")
     if image.has_transparency_data:  # a channel of its own, or a colour that marks it
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
@@ -184,20 +205,20 @@ def _plain(image: Image.Image) -> Image.Image:
 def _from_array(array: Array) -> Image.Image:
     """An array as an image in mode L or RGB."""
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
-        raise ValueError(
+        raise ValueMistake(
             f"an image array has the shape [H, W] or [H, W, 1, 3 or 4]; got {list(array.shape)}"
         )
     if array.size == 0:
-        raise ValueError(f"an image array must have pixels; got the shape {list(array.shape)}")
+        raise ValueMistake(f"an image array must have pixels; got the shape {list(array.shape)}")
     if array.dtype.kind == "f":
         if not (array.min() >= 0 and array.max() <= 1):
-            raise ValueError(
+            raise ValueMistake(
                 f"an image array of floats has values from 0 to 1; got {array.min():g} to "
                 f"{array.max():g} (values up to 255 are given as uint8)"
             )
         array = np.round(array * 255).astype(np.uint8)
     if array.dtype != np.uint8:
-        raise ValueError(f"an image array is of uint8 or floats; got {array.dtype}")
+        raise ValueMistake(f"an image array is of uint8 or floats; got {array.dtype}")
     return _plain(Image.fromarray(array[:, :, 0] if array.shape[2:] == (1,) else array))
 
 

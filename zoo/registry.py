@@ -22,12 +22,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from zoo.config import did_you_mean
+from zoo.config import LookupMistake, ValueMistake, did_you_mean
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class UnknownNameError(LookupError):
+class UnknownNameError(LookupMistake):
     """Nothing has the given name; the message has the closest one."""
 
     def __init__(self, kind: str, name: str, known: tuple[str, ...]) -> None:
@@ -67,7 +67,7 @@ class Registry(Generic[F]):
     def _claim(self, name: str, module: str) -> None:
         owner = self._modules.setdefault(name, module)
         if owner != module:
-            raise ValueError(
+            raise ValueMistake(
                 f"two {self.kind}s are named {name!r}: in {owner} and in {module}; rename one"
             )
 

@@ -92,9 +92,10 @@ def keep_mask(
     Plain form: `jax.random.bernoulli(key, 1 - rate, shape), 1 - rate`. Most of dropout's time is
     the generator's; here each 32-bit draw serves four entries, read as bytes. The share is
     therefore a multiple of 1/256, and what is kept must be scaled by the share returned, not by
-    1 - `rate`. [2048, 2048]: 67 ms plain, 6.6 ms here.
+    1 - `rate`. A rate above 0 drops 1/256 at least, and keeps that much. [2048, 2048]: 67 ms plain,
+    6.6 ms here.
     """
-    threshold = min(max(round((1 - rate) * 256), 1), 256)
+    threshold = min(max(round((1 - rate) * 256), 1), 255 if rate > 0 else 256)
     size = math.prod(shape)
     words = jax.random.bits(key, (-(-size // 4),), jnp.uint32)
     octets = jax.lax.bitcast_convert_type(words, jnp.uint8).reshape(-1)[:size].reshape(shape)
@@ -260,36 +261,44 @@ def bfloat16_kernel_gradient(
     it need not transpose them. As part of `bfloat16_product`, forward and backward pass of
     2048 x 512 x 2048: 107 ms plain, 73 ms here.
     """
-    x = x.astype(jnp.bfloat16)
-    if jax.default_backend() != "cpu":
+
+    def plain(x: Array, gradient: Array, kernel: Array) -> Array:
         return _narrow(x, gradient, (0, 0))
-    return _narrow(unfused(jnp.transpose, x, kernel[0, 0]), gradient, (1, 0))
+
+    def on_cpus(x: Array, gradient: Array, kernel: Array) -> Array:
+        return _narrow(unfused(jnp.transpose, x, kernel[0, 0]), gradient, (1, 0))
+
+    result: Array = jax.lax.platform_dependent(
+        x.astype(jnp.bfloat16), gradient, kernel, cpu=on_cpus, default=plain
+    )
+    return result
 
 
 # Attention on GPUs.
 
 
-def has_fused_attention(
-    queries: Float[Array, "B H T K"],
-    keys: Float[Array, "B H K S"],
-    train: bool,
-    dropout_rate: float,
-) -> bool:
-    """Whether cuDNN's fused attention serves these shapes: some widths of heads, on a GPU.
+def has_fused_attention(queries: Float[Array, "B H T K"], dropout_rate: float) -> bool:
+    """Whether this process has a GPU on which `fused_attention` serves heads of this width.
 
-    It has gradients for even lengths only, and no dropout of the attention weights.
+    It drops no attention weights.
     """
-    length, width = queries.shape[2:]
-    even = length % 2 == 0 and keys.shape[3] % 2 == 0
-    return (
-        jax.default_backend() == "gpu"
-        and width % 8 == 0
-        and width <= 128
-        and (not train or (even and dropout_rate == 0))
-    )
+    width = queries.shape[3]
+    return width % 8 == 0 and width <= 128 and dropout_rate == 0 and _has_ampere()
+
+
+@functools.cache
+def _has_ampere() -> bool:
+    """Whether JAX sees an NVIDIA GPU for which cuDNN has fused attention: from Ampere on."""
+    try:
+        gpus = jax.local_devices(backend="cuda")
+    except RuntimeError:  # JAX has no such backend here
+        return False
+    capabilities = [str(getattr(gpu, "compute_capability", "0")) for gpu in gpus]
+    return all(int(capability.partition(".")[0]) >= 8 for capability in capabilities)
 
 
 def fused_attention(
+    plain: Callable[[Array, Array, Array, Array], Array],
     queries: Float[Array, "B H T K"],
     keys: Float[Array, "B H K S"],
     values: Float[Array, "B H S K"],
@@ -297,14 +306,32 @@ def fused_attention(
 ) -> Float[Array, "B H T K"]:
     """Attention in one kernel of cuDNN, which keeps no scores: bfloat16 inside, float32 given.
 
-    Plain form: `softmax(where(mask, queries @ keys / sqrt(K), -1e9)) @ values`.
+    Plain form: `plain(queries, keys, values, mask)`, which computes
+    `softmax(where(mask, queries @ keys / sqrt(K), -1e9)) @ values`, and which is used where the
+    program runs on another device than a GPU of NVIDIA.
     """
-    keys = keys.swapaxes(2, 3)
-    q, k, v = (x.swapaxes(1, 2).astype(jnp.bfloat16) for x in (queries, keys, values))
+    result: Array = jax.lax.platform_dependent(
+        queries, keys, values, mask, cuda=_cudnn_attention, default=plain
+    )
+    return result
+
+
+def _cudnn_attention(queries: Array, keys: Array, values: Array, mask: Array) -> Array:
+    """Attention of lengths made even, since for odd ones cuDNN has no gradients."""
     batch, _, length, _ = queries.shape
-    full = jnp.broadcast_to(mask, (batch, 1, length, keys.shape[2]))
-    context: Array = jax.nn.dot_product_attention(q, k, v, mask=full, implementation="cudnn")
-    return context.swapaxes(1, 2).astype(jnp.float32)
+    full = jnp.broadcast_to(mask, (batch, 1, length, keys.shape[3]))
+    more, more_keys = length % 2, keys.shape[3] % 2
+    q, k, v = (
+        jnp.pad(x, ((0, 0), (0, beyond), (0, 0), (0, 0))).astype(jnp.bfloat16)
+        for x, beyond in (
+            (queries.swapaxes(1, 2), more),
+            (keys.transpose(0, 3, 1, 2), more_keys),
+            (values.swapaxes(1, 2), more_keys),
+        )
+    )
+    full = jnp.pad(full, ((0, 0), (0, 0), (0, more), (0, more_keys)))
+    context = jax.nn.dot_product_attention(q, k, v, mask=full, implementation="cudnn")
+    return context[:, :length].swapaxes(1, 2).astype(jnp.float32)
 
 
 # Convolution.
@@ -335,11 +362,16 @@ def convolution(
         return result
 
     numbers = jax.lax.conv_dimension_numbers(x.shape, kernel.shape, dimension_numbers)
-    if jax.default_backend() != "cpu":
-        return convolve(x, kernel, numbers)
     batch, channel, *space = numbers.lhs_spec
     last = x.ndim - 1
     transposed = numbers._replace(lhs_spec=(last, 0, *range(1, last)))
+
+    def as_given(x: Array, of_kernel: Array) -> Array:
+        return convolve(x, of_kernel, numbers)
+
+    def transposed_first(x: Array, of_kernel: Array) -> Array:
+        y = jax.lax.optimization_barrier(x.transpose(channel, *space, batch))
+        return convolve(y, of_kernel, transposed)
 
     @jax.custom_jvp
     def convolved(x: Array, kernel: Array) -> Array:
@@ -349,8 +381,7 @@ def convolution(
     def derivative(at: tuple[Array, Array], towards: tuple[Array, Array]) -> tuple[Array, Array]:
         x, kernel = at
         of_x, of_kernel = towards
-        y = jax.lax.optimization_barrier(x.transpose(channel, *space, batch))
-        by_kernel = convolve(y, of_kernel, transposed)
+        by_kernel = jax.lax.platform_dependent(x, of_kernel, cpu=transposed_first, default=as_given)
         return convolved(x, kernel), convolve(of_x, kernel, numbers) + by_kernel
 
     result: jax.Array = convolved(x, kernel)

@@ -191,6 +191,15 @@ def test_a_translator_translates_lines_and_is_judged_on_files(zoo_command, monke
     assert code == 0
     assert out.splitlines()[1] == ""
     assert len(out.splitlines()) == 3
+    monkeypatch.setattr("sys.stdin", io.StringIO("3 4\nfour\n\xff 3\n5 6\n"))
+    code, out, err = zoo_command("translate", run, *options)
+    assert code == 2
+    lines = out.splitlines()
+    assert len(lines) == 4 and lines[0] and lines[1:3] == ["", ""] and lines[3]
+    assert [line.partition(": '")[0] for line in err.splitlines()[1:]] == [
+        "zoo: line 2",
+        "zoo: line 3",
+    ]
     monkeypatch.setattr("sys.stdin", io.StringIO("3 4 5\n"))
     several = ("--num-return", "2", "--beam-size", "2", "--max-new-tokens", "3")
     code, out, _ = zoo_command("translate", run, *several)
@@ -238,8 +247,87 @@ def test_a_vocabulary_is_trained_from_text(zoo_command, tmp_path):
     text.write_text(
         "\n".join(f"the quick brown fox jumps over the lazy dog {i}" for i in range(200))
     )
-    code, out, err = zoo_command("train-vocab", text, "--size", "40", "--out", tmp_path / "v.model")
-    assert (code, err, out) == (0, "", f"{tmp_path / 'v.model'}: 40 pieces\n")
+    out = tmp_path / "new" / "v.model"
+    ended = zoo_command("train-vocab", text, "--size", "40", "--out", out)
+    assert ended == (0, f"{out}: 40 pieces\n", "")
+
+
+def test_an_output_that_cannot_be_written_is_refused_before_the_work(
+    zoo_command, trained, tmp_path, monkeypatch
+):
+    from zoo.hub import exporting
+    from zoo.tokenizers import SentencePieceTokenizer
+
+    file = tmp_path / "file"
+    file.write_text("text\n")
+    monkeypatch.setattr(SentencePieceTokenizer, "train", None)  # it would be a TypeError
+    monkeypatch.setattr(exporting.opening, "open_model", None)
+    commands = (
+        ("train-vocab", file, "--out", tmp_path),
+        ("train-vocab", file, "--out", file / "v.model"),
+        ("export", trained, "--out", file),
+        ("export", trained, "--out", file / "model"),
+        ("import-trax", file, "--model", "mlp", "--out", file),
+        ("train", "mlp_digits", "--workdir", file),
+    )
+    for words in commands:
+        code, _, err = zoo_command(*words)
+        assert code == 2 and len(err.splitlines()) == 1
+        assert "is a file" in err or "is a folder" in err or "Not a directory" in err
+
+
+def typed(monkeypatch, content: bytes) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content)))
+
+
+def test_a_bad_line_is_named_and_the_others_are_answered(zoo_command, trained, monkeypatch):
+    typed(monkeypatch, b"\xef\xbb\xbfthe ship sails\r\nA \xff plane.\n\na plane flies\n")
+    code, out, err = zoo_command("predict", trained)
+    assert code == 2
+    assert [line.partition("\t")[2] for line in out.split("\n")] == [
+        *("the ship sails", "", "", "a plane flies", ""),
+    ]
+    assert out.startswith("sea ") and out.split("\n")[1] == ""
+    assert err.splitlines()[1:] == ["zoo: line 2: byte 3 is 0xff, which is not UTF-8"]
+    code, out, err = zoo_command("predict", trained, "the ship sails", "caf\udce9")
+    assert code == 2
+    assert out.split("\n")[1] == "" and "zoo: input 2: 'caf\\udce9' is not Unicode text" in err
+    typed(monkeypatch, b"never read\n")
+    code, out, err = zoo_command("predict", trained, "--top-k", "-1")
+    assert (code, out) == (2, "")
+    assert err.splitlines()[1].startswith("zoo: top_k is -1")
+
+
+@pytest.mark.parametrize("name", ["model", "quiet", "workdir"])
+def test_a_parameter_of_a_recipe_that_is_an_option_of_the_command_is_refused(
+    zoo_command, tmp_path, name
+):
+    own = tmp_path / "mine.py"
+    own.write_text(f"def small({name}=1, width: int = 2):\n    return None\n")
+    code, _, err = zoo_command("train", f"{own}:small", "--width", "3")
+    assert code == 2
+    assert err == (
+        f"zoo: {own}:small: the parameter(s) {name!r} cannot be set, because --{name} belongs to "
+        "the command; give them other names\n"
+    )
+
+
+def test_a_pattern_without_quotes_is_said_to_need_them(zoo_command, tmp_path, monkeypatch):
+    for name in ("t.en", "t.de"):
+        (tmp_path / name).write_text("3 4\n" * 4)
+    monkeypatch.chdir(tmp_path)
+    for option in ("train", "validation", "test"):
+        words = {name: ["t.{en,de}"] for name in ("train", "validation", "test")}
+        words[option] = ["t.en", "t.de"]
+        flags = [word for name, given in words.items() for word in (f"--data.{name}", *given)]
+        code, _, err = zoo_command("train", "transformer_multi30k", *flags, "--workdir", "run")
+        assert code == 2
+        assert err == (
+            "zoo: t.en and t.de: a pair of files is one name, as 't.{en,de}', in quotes: without "
+            "them a shell makes two of it. Files with both languages are .csv, .jsonl, .tsv\n"
+        )
+    code, _, err = zoo_command("list", "t.de", "t.en")
+    assert code == 2 and "put a pattern in quotes, or the shell makes names of files of it" in err
 
 
 def test_what_a_command_says_beside_its_output_is_seen(zoo_command, trained):

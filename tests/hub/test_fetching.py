@@ -52,7 +52,11 @@ class Server:
     lengths: dict[str, int] = field(default_factory=dict)
     """What it claims to send, where that is not what it sends."""
     delay: float = 0.0
+    resumes: bool = True
+    """Whether it can send the rest of a file."""
     asked: list[str] = field(default_factory=list)
+    ranges: list[str | None] = field(default_factory=list)
+    """The `Range` of each request."""
 
     def url(self, path: str) -> str:
         return f"http://127.0.0.1:{self.port}{path}"
@@ -67,7 +71,17 @@ def server(monkeypatch):
             if body is None:
                 self.send_error(404)
                 return
-            self.send_response(200)
+            wanted = self.headers["Range"]
+            served.ranges.append(wanted)
+            if wanted and served.resumes:
+                start = int(wanted.removeprefix("bytes=").removesuffix("-"))
+                if start >= len(body):
+                    self.send_error(416)
+                    return
+                body = body[start:]
+                self.send_response(206)
+            else:
+                self.send_response(200)
             self.send_header("Content-Length", str(served.lengths.get(self.path, len(body))))
             self.end_headers()
             time.sleep(served.delay)
@@ -261,6 +275,7 @@ def test_a_checkpoint_that_trax_wrote_goes_the_whole_way(server, cache, shared, 
     card = Card(
         name="toy",
         task="text_classification",
+        labels=("a", "b", "c"),
         config=BagOfEmbeddingsConfig(
             vocab_size=50,
             num_classes=3,
@@ -376,13 +391,50 @@ def test_a_file_of_another_hash_is_not_kept(server, cache, publish, body):
     assert names(cache) == set()
 
 
-def test_a_transfer_that_breaks_off_is_not_kept(server, cache, publish, body):
+def test_a_file_that_is_shorter_is_not_kept(server, cache, publish, body):
     card = publish(body)
     server.files["/toy.safetensors"] = body[:100]
     assert f"100 bytes instead of {len(body):,}" in refused(card)
-    server.lengths["/toy.safetensors"] = len(body)
-    assert "/toy.safetensors: the connection was lost. To add" in refused(card)
     assert names(cache) == set()
+
+
+@pytest.mark.parametrize("resumes", [True, False])
+def test_a_transfer_that_breaks_off_goes_on_at_the_next_call(
+    server, cache, publish, body, resumes, monkeypatch
+):
+    import zoo
+    from zoo.hub import fetching
+
+    monkeypatch.setattr(fetching, "CHUNK", 50)
+    card = publish(body)
+    server.files["/toy.safetensors"] = body[:100]
+    server.lengths["/toy.safetensors"] = len(body)
+    assert (
+        "/toy.safetensors: the connection was lost (0.0 MB are kept, and the next call goes on "
+        "from there). To add" in refused(card)
+    )
+    assert names(cache) == {"toy.safetensors.part"}
+    server.files["/toy.safetensors"] = body
+    server.lengths.clear()
+    server.resumes = resumes
+    zoo.load(card)
+    assert server.ranges == [None, "bytes=100-"]
+    assert names(cache) == {"toy.safetensors", "toy.safetensors.json"}
+
+
+def test_no_more_is_written_than_the_card_promises(server, cache, publish, body, monkeypatch):
+    from zoo.hub import fetching
+
+    monkeypatch.setattr(fetching, "CHUNK", 50)
+    written = []
+    verify = fetching._verify
+    monkeypatch.setattr(
+        fetching, "_verify", lambda path, file: written.append(path) or verify(path, file)
+    )
+    card = publish(body)
+    server.files["/toy.safetensors"] = body + bytes(100_000)
+    assert f"more than the {len(body):,} bytes that the card names" in refused(card)
+    assert (written, names(cache)) == ([], set())
 
 
 def test_a_server_that_says_nothing_is_given_up(server, cache, publish, body, monkeypatch):
@@ -537,12 +589,40 @@ def test_who_waits_for_another_process_is_told(cache, publish, body, capsys):
     assert err.startswith("zoo: another process is fetching toy; waiting for it\n")
 
 
-def test_a_process_that_is_killed_while_fetching_harms_nobody(server, cache, publish, body):
+@pytest.mark.parametrize(
+    ("left", "asked"), [("half", 1), ("all", 0), ("another file's", 2), ("too much", 2)]
+)
+def test_a_process_that_is_killed_while_fetching_harms_nobody(
+    server, cache, publish, body, left, asked
+):
     import zoo
 
     card = publish(body)
+    half = {
+        "half": body[: len(body) // 2],
+        "all": body,
+        "another file's": b"half",
+        "too much": body + b"x",
+    }[left]
     cache.mkdir(parents=True)
-    (cache / "toy.safetensors.part").write_bytes(b"half")
+    (cache / "toy.safetensors.part").write_bytes(half)
     (cache / ".lock").touch()
     zoo.load(card)
+    assert len(server.asked) == asked
     assert names(cache) == {"toy.safetensors", "toy.safetensors.json"}
+
+
+def test_without_a_home_folder_the_message_names_the_variable(publish, body, monkeypatch):
+    import pwd
+
+    def nobody(_):
+        raise KeyError
+
+    card = publish(body)
+    for name in ("ZOO_CACHE", "HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    assert "no home folder" in (message := refused(card))
+    assert "set ZOO_CACHE to a folder" in message
+    monkeypatch.setenv("ZOO_CACHE", "~/cache")
+    assert "set ZOO_CACHE to a folder" in refused(card)

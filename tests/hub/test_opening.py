@@ -7,7 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import jax
 import pytest
 
 CHECKOUT = Path(__file__).parents[2]
@@ -25,6 +24,78 @@ def test_a_folder_that_is_no_model_is_refused(tmp_path):
         (tmp_path / f"{name}.toml").write_text("")
     with pytest.raises(FileNotFoundError, match=r"found a\.toml, b\.toml"):
         zoo.load(tmp_path)
+
+
+def test_a_folder_without_a_card_does_not_hide_a_published_model(tmp_path, monkeypatch, capsys):
+    import zoo
+    from zoo.hub import opening
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mlp_mnist").mkdir()
+    opening._say_once.cache_clear()
+    assert zoo.card("mlp_mnist").name == "mlp_mnist"
+    assert zoo.card("mlp_mnist").metrics
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said == (
+        f"zoo: the folder {tmp_path}/mlp_mnist has no card; the published mlp_mnist is taken"
+    )
+    with pytest.raises(FileNotFoundError, match="neither a run nor an exported model"):
+        zoo.card(tmp_path / "mlp_mnist")
+
+
+def test_a_folder_with_a_card_goes_before_a_published_model_and_says_so(
+    tmp_path, monkeypatch, capsys
+):
+    import dataclasses
+
+    import zoo
+    from zoo.hub import opening
+
+    card = dataclasses.replace(zoo.card("mlp_mnist"), description="mine")
+    (tmp_path / "mlp_mnist").mkdir()
+    card.save(tmp_path / "mlp_mnist" / "mlp_mnist.toml")
+    monkeypatch.chdir(tmp_path)
+    opening._say_once.cache_clear()
+    assert zoo.card("mlp_mnist").description == "mine"
+    assert "mlp_mnist hides the published model of that name" in capsys.readouterr().err
+    (tmp_path / "mlp_mnist" / "other.toml").write_text("")
+    with pytest.raises(FileNotFoundError, match="it hides the published model mlp_mnist"):
+        zoo.card("mlp_mnist")
+
+
+NOBODY = """
+import os, pwd, sys
+def nobody(_): raise KeyError
+pwd.getpwuid = nobody
+os.environ.pop("HOME", None)
+from zoo.cli import main
+sys.exit(max(main(command.split()) or 0 for command in sys.argv[1:]))
+"""
+"""The command of an account without a home folder and without an entry among the users."""
+
+
+def test_everything_works_for_an_account_without_a_home(tmp_path):
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("ZOO_", "XDG_", "JAX_COMPILATION", "TFDS"))
+    }
+    asked = subprocess.run(
+        [
+            sys.executable,
+            *("-c", NOBODY),
+            *("predict mlp_mnist --help", "predict bag_of_embeddings_imdb fine", "doctor"),
+        ],
+        cwd=tmp_path,
+        env={**environment, "PYTHONPATH": str(CHECKOUT)},
+        capture_output=True,
+        text=True,
+    )
+    assert asked.returncode == 0, asked.stderr
+    assert "pos 0." in asked.stdout
+    assert "set ZOO_CACHE to a folder" in asked.stdout
+    made = {path.name for path in tmp_path.rglob("*")}
+    assert made <= {"~", ".keras", "keras.json"}, "Keras makes its own, and nobody else does"
 
 
 def test_an_unknown_name_is_a_lookup_error():
@@ -50,73 +121,3 @@ def test_published_weights_are_small_enough_to_be_installed():
     sizes = [path.stat().st_size for path in (CHECKOUT / "pretrained").iterdir() if path.is_file()]
     assert max(sizes) <= 20e6
     assert sum(sizes) <= 60e6
-
-
-@pytest.fixture
-def compilation_cache():
-    """A process in which JAX has no folder for what it compiles, and leaves the next test none."""
-    names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
-    before = {name: getattr(jax.config, name) for name in names}
-    jax.config.update("jax_compilation_cache_dir", None)
-    yield lambda: jax.config.jax_compilation_cache_dir
-    for name, value in before.items():
-        jax.config.update(name, value)
-
-
-def test_what_is_compiled_lies_in_the_zoo_s_cache(compilation_cache, tmp_path, monkeypatch):
-    from zoo.hub import compilation
-
-    monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "cache"))
-    compilation.use_cache()
-    assert compilation_cache() == str(tmp_path / "cache" / "xla")
-    assert (tmp_path / "cache" / "xla").is_dir()
-
-
-def test_a_folder_that_the_user_chose_for_it_stays(compilation_cache, tmp_path):
-    from zoo.hub import compilation
-
-    jax.config.update("jax_compilation_cache_dir", str(tmp_path))
-    compilation.use_cache()
-    assert compilation_cache() == str(tmp_path)
-
-
-def test_a_cache_that_cannot_be_written_is_no_error(compilation_cache, tmp_path, monkeypatch):
-    from zoo.hub import compilation
-
-    (tmp_path / "file").write_text("")
-    monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "file"))
-    compilation.use_cache()
-    monkeypatch.setenv("ZOO_CACHE", str(tmp_path))
-    monkeypatch.setattr(os, "access", lambda *_: False)
-    compilation.use_cache()
-    assert compilation_cache() is None
-
-
-def test_a_second_process_does_not_compile_again(tmp_path):
-    program = """
-import jax
-from zoo.hub import compilation
-hits = []
-jax.monitoring.register_event_listener(lambda event, **_: hits.append(event))
-compilation.COMPILE_TIME = 0.0
-compilation.use_cache()
-jax.jit(lambda x: x * 2 + 1)(3.0)
-print(hits.count("/jax/compilation_cache/cache_hits"))
-"""
-
-    chosen = ("JAX_COMPILATION_CACHE", "JAX_PERSISTENT_CACHE")
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(chosen)}
-
-    def process() -> int:
-        ended = subprocess.run(
-            [sys.executable, "-c", program],
-            cwd=CHECKOUT,
-            env={**environment, "ZOO_CACHE": str(tmp_path)},
-            capture_output=True,
-            text=True,
-        )
-        assert (ended.returncode, ended.stderr) == (0, "")
-        return int(ended.stdout)
-
-    assert process() == 0
-    assert process() == 1

@@ -6,6 +6,7 @@ import dataclasses
 import re
 from pathlib import Path
 
+import jax
 import pytest
 from helpers import random_variables
 
@@ -96,7 +97,7 @@ def test_weights_that_cannot_be_read_are_found(written, verify):
     code, lines = verify(path.parent)
     assert code == 1
     assert lines[0].startswith("FAILED   ")
-    assert re.match(r"FAILED   loads: /.*safetensors is not a readable safetensors file", lines[-1])
+    assert re.match(r"FAILED   loads: .*/toy.safetensors: \d+ bytes instead of \d+", lines[-1])
 
 
 def test_weights_of_another_shape_are_found(written, verify):
@@ -104,7 +105,8 @@ def test_weights_of_another_shape_are_found(written, verify):
 
     path = written() / "toy.toml"
     card = Card.read(path)
-    dataclasses.replace(card, config=dataclasses.replace(card.config, num_classes=4)).save(path)
+    config = dataclasses.replace(card.config, num_classes=4)
+    dataclasses.replace(card, config=config, labels=("a", "b", "c", "d")).save(path)
     code, lines = verify(path.parent)
     assert code == 1
     assert lines[-1].startswith("FAILED   loads: the weights do not fit the model")
@@ -198,6 +200,31 @@ def test_every_published_model_holds(name):
 
     failed = [proof for proof in verification.verify(name) if proof.holds is False]
     assert not failed
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", published())
+def test_every_published_model_holds_on_an_accelerator(name):
+    from zoo.hub import verification
+
+    failed = [proof for proof in verification.verify(name) if proof.holds is False]
+    assert not failed
+
+
+def test_everything_is_computed_in_the_reference_precision(written, monkeypatch):
+    from zoo.hub import verification
+    from zoo.predictors import TextClassifier
+
+    answers, used = TextClassifier.plain_answers, []
+
+    def watched(self, inputs):
+        used.append(jax.config.jax_default_matmul_precision)
+        return answers(self, inputs)
+
+    monkeypatch.setattr(TextClassifier, "plain_answers", watched)
+    for _ in verification.verify(written("text_classification")):
+        assert jax.config.jax_default_matmul_precision is None, "nothing is left behind"
+    assert set(used) == {"highest"}
 
 
 @pytest.mark.parametrize(

@@ -177,7 +177,7 @@ MISTAKES = {
     "MLP(flatten=1)": "MLP.flatten: 1 is not of type bool",
     "MLP(layer_widths=())": "MLP(layer_widths=()) has no layers; give the width of at least one",
     "MLP(mode='test')": "MLP.mode is 'test'; it is train, eval, predict",
-    "MLP(activation_fn=tl.Elu)": "no activation of trax named 'Elu' is known (known: Relu, Gelu,",
+    "MLP(activation_fn=tl.Maxout)": "no activation of trax named 'Maxout' is known (known: Relu, ",
     "MLP(activation_fn='Geluu')": "no activation of trax named 'Geluu' is known; did you mean",
     "MLP((3,), tl.Tanh)": "MLP: too many positional arguments; give the arguments by name",
     "MLP((3,), layer_widths=(3,))": "MLP: multiple values for argument 'layer_widths'; give",

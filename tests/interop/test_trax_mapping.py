@@ -267,11 +267,11 @@ def test_gradients_are_mapped_as_weights_are(shared):
     np.testing.assert_array_equal(mapped["params"]["hidden_0"]["bias"], arrays["g001"])
 
 
-@pytest.fixture
-def wide_resnet():
-    """The smallest WideResnet, with all arrays zeros, and a state that counts up."""
+def wide_resnet_for(*shape):
+    """The smallest WideResnet for images of a shape, with all arrays zeros, and a state that counts
+    up."""
     config = trax.config("WideResnet", n_blocks=1, n_output_classes=3)
-    config = dataclasses.replace(config, input_shape=(32, 32, 1))
+    config = dataclasses.replace(config, input_shape=shape)
     from zoo.interop.tables import TABLES
 
     leaves = weights.flatten(config.variable_shapes())
@@ -285,6 +285,11 @@ def wide_resnet():
             state.append(np.array(7))
     arrays = tuple(np.zeros(leaves[name].shape, np.float32) for name in names)
     return config, trax.Checkpoint(arrays, tuple(state))
+
+
+@pytest.fixture
+def wide_resnet():
+    return wide_resnet_for(32, 32, 1)
 
 
 def test_the_state_becomes_running_statistics_in_the_order_of_the_layers(wide_resnet):
@@ -317,3 +322,18 @@ def test_what_a_file_does_not_say_of_images_is_what_leaves_whole_positions(wide_
     given = dataclasses.replace(config, input_shape=None, num_classes=None)
     found = trax.complete(given, checkpoint)
     assert found == config
+
+
+@pytest.mark.parametrize("shape", [(36, 40, 3), (40, 36, 1), (33, 47, 3)])
+def test_of_images_that_are_not_square_the_user_says_the_shape(shape):
+    config, checkpoint = wide_resnet_for(*shape)
+    kernel = trax.to_variables(checkpoint, config)["params"]["head"]["kernel"]
+    assert kernel.shape == checkpoint.weights[-2].shape
+    with pytest.raises(
+        trax.CheckpointError, match=r"the images were not square, .* give image_shape"
+    ):
+        trax.complete(dataclasses.replace(config, input_shape=None), checkpoint)
+    with pytest.raises(trax.CheckpointError) as error:
+        trax.to_variables(checkpoint, dataclasses.replace(config, input_shape=(36, 36, shape[2])))
+    assert "a row for each window of the last map, of images of (36, 36, " in str(error.value)
+    assert "give image_shape" in str(error.value)

@@ -256,14 +256,16 @@ def test_what_does_not_fit_is_said(key):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(jax.default_backend() != "gpu", reason="cuDNN is for GPUs of NVIDIA")
-def test_fused_attention_gives_what_plain_attention_gives(key, monkeypatch):
+@pytest.mark.parametrize("length", [8, 7])
+def test_fused_attention_gives_what_plain_attention_gives(key, monkeypatch, length):
     from zoo import xla
     from zoo.models import attention
 
+    if not xla._has_ampere():
+        pytest.skip("cuDNN's attention is for GPUs of NVIDIA, from Ampere on")
     module = attention.Attention(num_heads=2, d_model=128, dtype="bfloat16")
-    x = jax.random.normal(key(), (3, 8, 128))
-    mask = jnp.arange(8)[None, None, None] < jnp.array([8, 5, 0])[:, None, None, None]
+    x = jax.random.normal(key(), (3, length, 128))
+    mask = jnp.arange(length)[None, None, None] < jnp.array([length, 5, 0])[:, None, None, None]
 
     def answer(variables, x):
         memory = module.apply(variables, x, method="keys_values")
@@ -287,12 +289,12 @@ def test_fused_attention_is_asked_for_what_it_takes(monkeypatch):
 
     asked = []
 
-    def fused(queries, keys, values, mask):
+    def fused(plain, queries, keys, values, mask):
         asked.append(True)
         return queries
 
     monkeypatch.setattr(xla, "fused_attention", fused)
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(xla, "_has_ampere", lambda: True)
 
     def asks(width=64, length=6, train=False, **fields):
         fields = {"num_heads": 2, "d_model": 2 * width, "dtype": "bfloat16"} | fields
@@ -307,4 +309,34 @@ def test_fused_attention_is_asked_for_what_it_takes(monkeypatch):
 
     assert asks() and asks(train=True) and asks(length=5) and asks(dropout_rate=0.1)
     assert not asks(width=12) and not asks(width=136) and not asks(dtype="float32")
-    assert not asks(length=5, train=True) and not asks(dropout_rate=0.1, train=True)
+    assert not asks(dropout_rate=0.1, train=True)
+    monkeypatch.setattr(xla, "_has_ampere", lambda: False)
+    assert not asks()
+
+
+def test_where_a_process_has_a_gpu_a_program_for_its_cpu_is_the_plain_one(key, monkeypatch):
+    """Values and gradients, also of odd lengths; the branch for GPUs would fail here."""
+    from zoo import xla
+    from zoo.models import attention
+
+    def on_gpus(queries, keys, values, mask):
+        return queries * jnp.nan
+
+    monkeypatch.setattr(xla, "_cudnn_attention", on_gpus)
+    module = attention.Attention(num_heads=2, d_model=16, dtype="bfloat16")
+    x, mask = jax.random.normal(key(), (2, 5, 16)), jnp.ones((2, 1, 1, 5), bool)
+
+    def begin(module, x):
+        return module(x, *module.keys_values(x), mask)
+
+    variables = module.init(key(), x, method=begin)
+
+    def loss(variables, x):
+        return module.apply(variables, x, method=begin).sum()
+
+    results = []
+    for ampere in (True, False):
+        monkeypatch.setattr(xla, "_has_ampere", lambda ampere=ampere: ampere)
+        results.append(jax.jit(jax.value_and_grad(loss))(variables, x))
+        jax.clear_caches()
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), *results)

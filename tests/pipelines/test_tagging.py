@@ -81,13 +81,13 @@ def test_a_batch_has_ids_tags_and_a_weight_for_each_word():
 
 
 def test_no_word_is_split_and_what_a_file_cannot_hold_is_unknown(tmp_path):
-    words = ["U.S.-led", "don't", "5\xa0storm", "\x85", "", "9.5"]
+    words = ["U.S.-led", "don't", "5\xa0storm", "\x85", "a\nb", "9.5"]
     facts = data().open([(words, ["O"] * 5 + ["B"])]).facts
     assert isinstance(facts.tokenizer, WordTokenizer)
-    assert facts.tokenizer.encode_words(words) == [5, 6, 3, 2, 2, 4]
-    assert (facts.decides["vocab_size"], facts.decides["num_classes"]) == (7, 2)
+    assert facts.tokenizer.encode_words(words) == [5, 6, 3, 7, 2, 4]
+    assert (facts.decides["vocab_size"], facts.decides["num_classes"]) == (8, 2)
     facts.tokenizer.save(tmp_path / "words")
-    assert WordTokenizer.load(tmp_path / "words").encode_words(words) == [5, 6, 3, 2, 2, 4]
+    assert WordTokenizer.load(tmp_path / "words").encode_words(words) == [5, 6, 3, 7, 2, 4]
 
 
 def test_words_may_be_lowered_and_rare_ones_left_out():
@@ -267,7 +267,8 @@ def test_rows_are_tuples_columns_or_a_tf_dataset():
         (
             [(["a"], ["O"], 1)],
             ValueError,
-            "the data: row 1 has 3 value(s) instead of 2: 'words', 'tags'",
+            "the data: row 1 has 3 value(s) instead of 2: 'words', 'tags'; give tuples, or "
+            "{'words': […], …} for columns",
         ),
         ([], ValueError, "the data has no rows"),
         (
@@ -283,8 +284,8 @@ def test_rows_are_tuples_columns_or_a_tf_dataset():
         (
             "a b",
             TypeError,
-            "data is 'a b'; it must be an iterable of tuples (words, tags), a mapping of columns "
-            "or a tf.data.Dataset",
+            "data is 'a b'; it must be an iterable of tuples (words, tags), a mapping of columns, "
+            "a DataFrame or a tf.data.Dataset",
         ),
         (
             [([b"caf\xe9"], ["O"])],
@@ -348,6 +349,69 @@ def test_a_line_of_too_few_columns_is_named(write, tmp_path):
     assert "line 1: 3 column(s)" in message(ValueError, config.open)
 
 
+def test_comments_are_no_words_and_a_number_sign_with_a_tag_is_one(write):
+    tabs = "#\thttps://x.org/vom [2005-02-26]\n1\tAm\tO\n2\t#\tO\n\n# text = A b\n1\t#\tB-X\n"
+    for content, fields in (
+        (tabs, {"word_column": 1}),
+        (tabs.replace("A b", "Am # O"), {"word_column": 1}),
+        ("# newdoc\nAm O\n# O\n# sent_id = s1\n\n# text = A\n# B-X", {}),
+        ("Am O\n# O\n# text = A\n\n# B-X\n", {}),
+        ("#doc 12\nAm O\n# O\n\n#\n# B-X\n", {}),
+    ):
+        opened = write({"a.txt": content}, train=("a.txt",), **fields).open()
+        found = [tuple(s) for s in opened.sentences("train")]
+        assert found == [(["Am", "#"], ["O", "O"]), (["#"], ["B-X"])], content
+    plain = write({"a.txt": "of IN\n# #\n#1 NN\n\n# # \nof IN\n#ok NN"}, train=("a.txt",)).open()
+    assert [s.words for s in plain.sentences("train")] == [["of", "#", "#1"], ["#", "of", "#ok"]]
+
+
+def test_a_document_may_begin_in_any_column_and_contractions_are_no_words(write):
+    content = (
+        "1\t-DOCSTART-\t_\tO\n\n# text = Im Haus\n1-2\tIm\t_\t_\n1\tIn\tin\tADP\n"
+        "2\tdem\tder\tDET\n2.1\tx\tx\tX\n3\tHaus\tHaus\tNOUN\n"
+    )
+    config = write({"a.conllu": content}, train=("a.conllu",), word_column=1, tag_column=3)
+    (sentence,) = config.open().sentences("train")
+    assert sentence == (["In", "dem", "Haus"], ["ADP", "DET", "NOUN"])
+
+
+def test_only_the_separator_of_the_file_separates(write, tmp_path):
+    content = "10 000\tB-QTY\nfine \tO \nNew\xa0York\tO\n"
+    (sentence,) = write({"a.tsv": content}, train=("a.tsv",)).open().sentences("train")
+    assert sentence == (["10 000", "fine", "New\xa0York"], ["B-QTY", "O", "O"])
+    config = write({"b.tsv": content + "a b\n"}, train=("b.tsv",))
+    assert message(ValueError, config.open) == (
+        f"{tmp_path}/b.tsv, line 4: 1 column(s) between tabs, but the word is column 0 and the tag "
+        "column -1: a b"
+    )
+    config = write({"c.tsv": content + "\tO\n"}, train=("c.tsv",))
+    assert message(ValueError, config.open) == f"{tmp_path}/c.tsv, line 4: the word is empty:  O"
+
+
+def test_a_missing_word_or_tag_is_named(write, tmp_path):
+    nan = float("nan")
+    for rows, what in (
+        ([(["a"], ["O"]), (["b", nan], ["O", "B"])], "words is missing (nan)"),
+        ([(["a"], ["O"]), ([None], ["O"])], "words is missing (None)"),
+        ([(["a"], ["O"]), (["b"], [None])], "tags is missing (None)"),
+        ({"words": [["a"], ["b"]], "tags": [["B"], [""]]}, "tags is missing ('')"),
+    ):
+        assert message(ValueError, data().open, rows).startswith(
+            f"the data, sentence 2: one of the {what}; fill it in, or leave out"
+        )
+    config = write({"a.csv": "Sentence #,Word,Tag\n1,a,O\n,b,\n"}, train=("a.csv",))
+    assert message(ValueError, config.open) == (
+        f"{tmp_path}/a.csv, line 3: column 'Tag' is empty; each word has a tag"
+    )
+
+
+def test_two_lists_are_neither_rows_nor_columns():
+    both = ([["a"], ["b"]], [["O"], ["B"]])
+    for given in (both, list(both)):
+        assert "{'words': […], 'tags': […]} for columns" in message(ValueError, data().open, given)
+    assert data().open(list(zip(*both, strict=True))).facts.num_examples == {"train": 2}
+
+
 TABLE = """Sentence #,Word,POS,Tag
 Sentence: 1,Thousands,NNS,O
 ,in,IN,O
@@ -403,8 +467,9 @@ def test_a_file_may_have_another_encoding(write, tmp_path):
     assert message(ValueError, config.open) == (
         f"{tmp_path}/a.txt, line 1: byte 0xe3 at offset 1 is not ascii"
     )
-    config = dataclasses.replace(config, encoding="klingon")
-    assert message(LookupError, config.open) == "unknown encoding: klingon"
+    assert message(ConfigError, data, encoding="klingon").startswith(
+        "encoding is 'klingon', but 'klingon' is none that Python knows; "
+    )
 
 
 def test_what_is_missing_is_said(write):

@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import subprocess
 import sys
+import unicodedata
 from collections import Counter
 from pathlib import Path
 
@@ -51,6 +52,15 @@ def assert_equal(left, right) -> None:
 
 def data(**fields) -> TextClassificationData:
     return TextClassificationData(tokenizer=BYTES, **fields)
+
+
+def message(error: type[Exception], function, *arguments, **keywords) -> str:
+    """The text of the error that a call raises; it must be one line."""
+    with pytest.raises(error) as raised:
+        function(*arguments, **keywords)
+    text = str(raised.value)
+    assert "\n" not in text
+    return text
 
 
 # What is handed over
@@ -357,6 +367,48 @@ def test_a_file_of_other_labels_is_refused_before_training(files, tmp_path, cach
 def test_a_missing_column_is_refused(files):
     with pytest.raises(ColumnError, match=r"has no column 'labels'; did you mean 'label'\?"):
         data(label_column="labels", **files).open()
+
+
+def test_a_class_that_is_empty_in_a_file_is_refused_with_its_row(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("text,label\na,x\nb,\nc,y\n")
+    assert message(ValueError, data(train=(str(path),)).open).startswith(
+        f"{path}: column 'label', row 2: the class is missing ('')"
+    )
+
+
+def test_files_may_be_in_other_encodings_and_have_no_quotes(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_bytes("text,label\n“déjà,x\nb,y\n".encode("cp1252"))
+    opened = data(train=(str(path),), encoding="cp1252", holdout=0).open()
+    assert opened.examples("train", 1)[0].raw["text"] == "“déjà"
+    path.write_text('text,label\n"a,x\nb",y\n')
+    opened = data(train=(str(path),), quotes=False, holdout=0).open()
+    assert [example.raw["text"] for example in opened.examples("train", 2)] == ['"a', 'b"']
+
+
+@pytest.mark.parametrize("kind", ["bytes", "chars", "words"])
+@either
+def test_both_ways_to_write_a_character_are_trained_on_as_one(kind, cache):
+    rows = [(unicodedata.normalize(form, "café"), form) for form in ("NFC", "NFD")]
+    config = TextClassificationData(tokenizer=TokenizerConfig(kind=kind), cache=cache, holdout=0)
+    (batch,) = config.open(given(rows, cache)).evaluate("train", 2)
+    np.testing.assert_array_equal(*batch["inputs"])
+
+
+def test_rows_may_be_handed_over_by_split():
+    splits = {"train": ROWS, "validation": ROWS[:6], "test": ROWS[:4]}
+    assert data().open(splits).facts.num_examples == {"train": 40, "validation": 6, "test": 4}
+    assert data(holdout=0).open({"train": ROWS, "test": ROWS[:4]}).facts.num_examples == {
+        "train": 40,
+        "test": 4,
+    }
+    assert message(ConfigError, data().open, {"validation": ROWS}) == (
+        "data has the splits 'validation', but none named 'train'"
+    )
+    assert message(ConfigError, data().open, {"train": ROWS, "dev": ROWS}) == (
+        "data has 'train', 'dev'; beside splits (train, validation, test) there can be no 'dev'"
+    )
 
 
 def test_no_data_is_refused():

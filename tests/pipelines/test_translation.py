@@ -231,6 +231,12 @@ SIDES = {"a.en": "One\nTwo\n", "a.de": "Eins\nZwei\n"}
 COUNT = (["One", "Two"], ["Eins", "Zwei"])
 
 
+def test_a_lone_carriage_return_ends_no_line(write):
+    sides = {"b.en": "One\r!\nTwo\x85\n", "b.de": "Eins\r\nZwei\u2028\r\n"}
+    opened = write(sides, train=("b.{en,de}",)).open()
+    assert opened.pairs("train") == (["One\r!", "Two\x85"], ["Eins", "Zwei\u2028"])
+
+
 def test_two_files_in_braces_belong_together_line_by_line(write):
     opened = write(SIDES, train=("a.{en,de}",), test=("a.{de,en}",)).open()
     assert opened.pairs("train") == COUNT

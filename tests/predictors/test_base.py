@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import pickle
 import re
+import unicodedata
 
 import jax
 import jax.numpy as jnp
@@ -41,6 +42,12 @@ def test_predictors_are_compared_by_identity_and_cards_by_value(classifier):
     card = dataclasses.replace(classifier.card)
     assert card == classifier.card and hash(card) == hash(classifier.card)
     assert dataclasses.replace(card, labels=("x",)) != card
+
+
+def test_both_ways_to_write_a_character_have_one_answer(classifier):
+    forms = [unicodedata.normalize(form, "un café crème") for form in ("NFC", "NFD")]
+    assert forms[0] != forms[1]
+    assert classifier(forms[0]) == classifier(forms[1])
 
 
 def test_a_predictor_survives_pickling(classifier):

@@ -294,3 +294,21 @@ def test_the_mean_leaves_out_a_best_one_that_is_older(tmp_path):
     assert step == 4
     np.testing.assert_allclose(variables["params"]["w"], 3.5)
     store.close()
+
+
+def test_two_threads_that_open_checkpoints_leave_the_logger_as_it_was(caplog):
+    import logging
+
+    from zoo.storage import checkpoints
+
+    logger = logging.getLogger("absl")
+    level = logger.level
+    one, two = checkpoints._quiet(), checkpoints._quiet()
+    one.__enter__()
+    two.__enter__()
+    one.__exit__(None, None, None)
+    logger.error("while the other reads")
+    two.__exit__(None, None, None)
+    logger.error("after both")
+    assert logger.level == level
+    assert [record.message for record in caplog.records] == ["after both"]

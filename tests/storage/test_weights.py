@@ -1,5 +1,7 @@
 """zoo.weights: flat names, safetensors, strict merge."""
 
+import os
+
 import ml_dtypes
 import numpy as np
 import pytest
@@ -45,10 +47,20 @@ def test_a_broken_safetensors_file_is_refused_by_name(tmp_path):
         weights.load(path)
 
 
-def test_a_file_can_be_read_by_all_and_says_whether_it_is_whole(tmp_path):
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_a_file_can_be_read_by_whom_the_umask_allows(tmp_path, umask, mode):
+    path = tmp_path / "w.safetensors"
+    before = os.umask(umask)
+    try:
+        weights.save(path, tree())
+    finally:
+        os.umask(before)
+    assert path.stat().st_mode & 0o777 == mode
+
+
+def test_a_file_says_whether_it_is_whole(tmp_path):
     path = tmp_path / "w.safetensors"
     weights.save(path, tree())
-    assert path.stat().st_mode & 0o777 == 0o644
     assert weights.is_readable(path)
     path.write_bytes(path.read_bytes() + b"x")
     assert not weights.is_readable(path)

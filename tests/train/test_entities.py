@@ -49,6 +49,42 @@ def test_where_entities_begin_and_end(sentence, expected):
     assert found(sentence) == [expected]
 
 
+@pytest.mark.parametrize(
+    ("name", "labels", "sentence", "expected"),
+    [
+        ("BIO", "O B I", "B I B O I", [(0, 1), (2, 2), (4, 4)]),
+        ("BIO", "B I", "B I I B", [(0, 2), (3, 3)]),
+        ("IO", "I O", "I I O I", [(0, 1), (3, 3)]),
+        ("IO", "I-a O I-b", "I-a I-b O I-a", [(0, 0), (1, 1), (3, 3)]),
+        ("IO", "LOC O", "LOC LOC O LOC", [(0, 1), (3, 3)]),
+        ("BIOES", "B I O E S", "S B I E O", [(0, 0), (1, 3)]),
+        ("BIOES", "B-a I-a O E-a S-a", "S-a S-a B-a E-a", [(0, 0), (1, 1), (2, 3)]),
+        ("BILOU", "O B-a I-a L-a U-a", "U-a U-a B-a L-a", [(0, 0), (1, 1), (2, 3)]),
+        ("BILOU", "O B I L U", "B I L U U", [(0, 2), (3, 3), (4, 4)]),
+        ("BMES", "B M E S", "B E S B M E", [(0, 1), (2, 2), (3, 5)]),
+        ("BIO", "O B_LOC I_LOC", "B_LOC I_LOC B_LOC O", [(0, 1), (2, 2)]),
+        ("BIO", "O LOC-B LOC-I PER-B", "LOC-B LOC-I PER-B O", [(0, 1), (2, 2)]),
+        ("mixed", "O B-a PLA", "B-a PLA PLA O", [(0, 0), (1, 2)]),
+        ("plain", "NN VB B-side", "NN NN VB NN", None),
+    ],
+)
+def test_schemes_are_told_apart_and_named(name, labels, sentence, expected):
+    labels = tuple(labels.split())
+    if expected is None:
+        labels = labels[:2]
+        expected = [(0, 1), (2, 2), (3, 3)]
+    assert entities.scheme(labels).name == name
+    assert found(sentence, labels=labels) == [expected]
+    assert Tagging(labels=labels).remark.startswith(f"tags: {name}, {len(labels)} of them; ")
+
+
+def test_letters_that_are_no_prefixes_are_types():
+    for labels in (("N", "V", "B"), ("U", "O"), ("S", "E", "X")):
+        assert {kind for prefix, kind in entities.scheme(labels).tags if prefix != "O"} == {
+            label for label in labels if label != "O"
+        }
+
+
 def test_a_sentence_ends_its_entities():
     assert found("O B-geo", "I-geo I-geo") == [[(1, 1)], [(0, 1)]]
 

@@ -90,6 +90,19 @@ def test_rows_that_are_handed_over_are_all_evaluated_however_long(run, rows):
     assert zoo.evaluate(workdir, data=rows)["test/accuracy"] == pytest.approx(accuracy)
 
 
+def test_rows_may_be_handed_over_by_split_in_training_and_in_evaluation(recipe, rows, tmp_path):
+    splits = {"train": rows, "validation": rows[:4], "test": rows[:3]}
+    result = zoo.fit(recipe(), tmp_path / "run", data=splits, quiet=True)
+    assert {name.partition("/")[0] for name in result.metrics} == {"validation", "test"}
+    for split in ("validation", "test"):
+        alone = zoo.evaluate(result.workdir, data=splits[split])["test/loss"]
+        measured = zoo.evaluate(result.workdir, split, data=splits)
+        assert measured[f"{split}/loss"] == pytest.approx(alone)
+    assert "test/loss" in zoo.evaluate(result.workdir, data=splits)
+    with pytest.raises(LookupError, match="the data has no split 'dev'; it has train, validation"):
+        zoo.evaluate(result.workdir, "dev", data=splits)
+
+
 def test_a_class_may_be_called_none_and_a_folder_by_a_dot(recipe, rows, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     others = [(text, "None" if label == "sky" else label) for text, label in rows]

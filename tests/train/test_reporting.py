@@ -61,3 +61,50 @@ def test_without_tensorflow_there_are_no_event_files(tmp_path, monkeypatch):
     reporter.train(1, {"train/loss": 1.0}, 0.1)
     reporter.close()
     assert {path.name for path in tmp_path.iterdir()} == {reporting.METRICS, reporting.LOG}
+
+
+class Full:
+    """Standard output that takes so many lines."""
+
+    def __init__(self, lines, error):
+        self.left, self.error = lines, error
+
+    def isatty(self):
+        return False
+
+    def write(self, text):
+        if not self.left:
+            raise self.error
+        self.left -= text.count("\n")
+
+    def flush(self):
+        pass
+
+
+@pytest.mark.parametrize(
+    "error",
+    [BrokenPipeError(32, "Broken pipe"), OSError(28, "No space left"), ValueError("closed")],
+)
+def test_an_output_that_takes_no_more_lines_does_not_end_a_run(
+    tmp_path, monkeypatch, capsys, error
+):
+    monkeypatch.setattr(sys, "stdout", Full(2, error))
+    reporter = reporting.Reporter(tmp_path, steps=4)
+    reporter.begin(0)
+    for step in range(1, 5):
+        reporter.say(f"step {step}")
+    reporter.close()
+    assert (tmp_path / "train.log").read_text() == "step 1\nstep 2\nstep 3\nstep 4\n"
+    (remark,) = capsys.readouterr().err.splitlines()
+    assert "the run goes on" in remark and "train.log" in remark
+
+
+def test_a_bar_is_drawn_only_where_somebody_watches(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    reporter = reporting.Reporter(tmp_path, steps=4)
+    reporter.begin(0)
+    reporter.after_step(1)
+    reporter.say("step 1")
+    reporter.close()
+    assert capsys.readouterr().out == "step 1\n"

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import tyro
 
+from zoo.cli import streams
 from zoo.cli.parsing import AsksModel
+from zoo.config import Mistake, ValueMistake, say
 
 if TYPE_CHECKING:
     from zoo.predictors import AnyPredictor
 
 LINES = 1024
 """Lines of standard input that are answered together: enough to fill batches of similar lengths."""
+
+Ask: TypeAlias = Callable[[list[str]], list[str]]
+"""Several inputs to the answer to each as it is printed, without the end of its last line."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +30,8 @@ class Predict(AsksModel):
 
     A classifier prints the class with its probability, a tab and the input; a tagger a line of
     word, tag and probability for each word, and an empty line after each sentence; a model of your
-    own its outputs as JSON.
+    own its outputs as JSON. An input that the model refuses has an empty line; a message on
+    standard error says why, and the exit code is 2.
     """
 
     inputs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="INPUT …")] = ()
@@ -33,19 +39,28 @@ class Predict(AsksModel):
     top_k: int | None = None
     """Of a classifier, how many classes to show (1 by default)."""
 
-    def run(self) -> None:
+    def run(self) -> int:
         model = _loaded(self, "predict")
-        for items in [list(self.inputs)] if self.inputs else _chunks():
+
+        def ask(items: list[str]) -> list[str]:
             answers = model.printed(items, top_k=self.top_k)
-            for item, answer in zip(items, answers, strict=True):
-                one_line = answer and "\n" not in answer
-                print(f"{answer}\t{item}" if one_line else answer)
-            sys.stdout.flush()
+            return [
+                f"{answer}\t{item}" if answer and "\n" not in answer else answer
+                for item, answer in zip(items, answers, strict=True)
+            ]
+
+        if self.inputs:
+            return _answer_inputs(ask, self.inputs)
+        return _answer_lines(ask)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Translate(AsksModel):
-    """Translates standard input, a sentence a line."""
+    """Translates standard input, a sentence a line.
+
+    A sentence that the model refuses has an empty line; a message on standard error says why, and
+    the exit code is 2.
+    """
 
     beam_size: int = 4
     """Number of beams; 1 is greedy decoding."""
@@ -56,23 +71,26 @@ class Translate(AsksModel):
     max_new_tokens: int | None = None
     """Length limit of a translation, in tokens."""
 
-    def run(self) -> None:
+    def run(self) -> int:
         translator = _loaded(self, "translate")
-        for lines in _chunks():
+
+        def ask(sentences: list[str]) -> list[str]:
             answers = translator(
-                lines,
+                sentences,
                 beam_size=self.beam_size,
                 length_penalty=self.length_penalty,
                 num_return=self.num_return,
                 max_new_tokens=self.max_new_tokens,
             )
-            for answer in answers:
-                if isinstance(answer, str):
-                    print(answer)
-                else:
-                    for scored in answer:
-                        print(f"{scored.score:.4f}\t{scored.text}")
-            sys.stdout.flush()
+            return [
+                answer
+                if isinstance(answer, str)
+                else "\n".join(f"{scored.score:.4f}\t{scored.text}" for scored in answer)
+                for answer in answers
+            ]
+
+        # Every sentence has equally many lines, also one without a translation.
+        return _answer_lines(ask, refused="\n" * ((self.num_return or 1) - 1))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,14 +133,67 @@ def _loaded(arguments: AsksModel, command: str) -> AnyPredictor:
     task = hub.card(arguments.name, code=arguments.code).task
     known = predictors.PREDICTORS.get(task)
     if known is not None and known.command != command:
-        raise ValueError(
+        raise ValueMistake(
             f"{arguments.name} is a model of {task}; ask it with `zoo {known.command}`"
         )
     return hub.load(arguments.name, dtype=arguments.dtype, step=checkpoint)
 
 
-def _chunks() -> Iterator[list[str]]:
-    """The lines of standard input, `LINES` at a time."""
-    lines = (line.rstrip("\n") for line in sys.stdin)
-    while chunk := list(itertools.islice(lines, LINES)):
-        yield chunk
+def _answer_inputs(ask: Ask, inputs: Sequence[str]) -> int:
+    """Prints the answers to what the command line gives; the exit code."""
+    if len(inputs) == 1:
+        print(ask(list(inputs))[0])
+        return 0
+    return _print([(f"input {n}", item) for n, item in enumerate(inputs, start=1)], ask, "")
+
+
+def _answer_lines(ask: Ask, refused: str = "") -> int:
+    """Prints the answers to the lines of standard input; the exit code.
+
+    Args:
+      ask: answers several lines.
+      refused: what is printed for a line that has no answer.
+    """
+    ask([])  # refuses wrong options before the first line is awaited
+    code, numbers = 0, itertools.count(1)
+    for chunk in streams.lines(LINES):
+        named = [(f"line {next(numbers)}", _decoded(line)) for line in chunk]
+        code = _print(named, ask, refused) or code
+    return code
+
+
+def _decoded(line: bytes) -> str | Mistake:
+    try:
+        return line.decode()
+    except UnicodeDecodeError as error:
+        byte, place = line[error.start], error.start + 1
+        return ValueMistake(f"byte {place} is 0x{byte:02x}, which is not UTF-8")
+
+
+def _print(named: Sequence[tuple[str, str | Mistake]], ask: Ask, refused: str) -> int:
+    """Prints the answers to inputs that have names; 2 if one of them has none."""
+    answers = iter(_each(ask, [item for _, item in named if isinstance(item, str)]))
+    code = 0
+    for name, item in named:
+        answer = next(answers) if isinstance(item, str) else item
+        if isinstance(answer, str):
+            print(answer)
+        else:
+            code = 2
+            print(refused)
+            say(f"{name}: {answer}")
+    sys.stdout.flush()
+    return code
+
+
+def _each(ask: Ask, items: list[str]) -> list[str | Exception]:
+    """The answer to each item, or why it has none. An answer never depends on the other items."""
+    if not items:
+        return []
+    try:
+        return list(ask(items))
+    except (Mistake, OSError) as error:
+        if len(items) == 1:
+            return [error]
+        half = len(items) // 2
+        return [*_each(ask, items[:half]), *_each(ask, items[half:])]

@@ -6,11 +6,13 @@ import importlib.metadata
 import importlib.util
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from zoo.cli import failures
 from zoo.cli.parsing import Command
+from zoo.config import Mistake
 
 PACKAGES = (
     "jax",
@@ -38,57 +40,95 @@ class Doctor(Command):
     """Shows versions, devices, the cache and the data folders."""
 
     def run(self) -> None:
-        for line in _lines():
-            print(line)
+        for head, facts in FACTS.items():
+            for fact in _found(facts):
+                print(head, fact, flush=True)
 
 
-def _lines() -> Iterator[str]:
-    import jax
+def _found(facts: Callable[[], Iterator[str]]) -> Iterator[str]:
+    """The facts, or why they are not to be had: one broken part hides no other."""
+    try:
+        yield from facts()
+    except Mistake as error:
+        yield str(error)
+    except Exception as error:  # what a broken installation raises can be anything
+        reason = " ".join(str(error).split())
+        yield f"fails: {type(error).__name__}{reason and f': {reason}'}"
 
+
+def _zoo() -> Iterator[str]:
     import zoo
-    from zoo import hub
 
     yield (
-        f"zoo {zoo.__version__}, Python {platform.python_version()}, {platform.platform()}, "
+        f"{zoo.__version__}, Python {platform.python_version()}, {platform.platform()}, "
         f"{os.cpu_count()} cores"
     )
-    yield "packages:  " + ", ".join(f"{name} {_version(name)}" for name in PACKAGES)
-    yield "training:  " + ", ".join(
-        f"{name} {_version(name)}" for name in TRAINING if _version(name) != "absent"
-    )
-    devices = ", ".join(str(device) for device in jax.devices())
-    yield f"devices:   {devices} ({jax.devices()[0].device_kind})"
-    yield f"cache:     {_cache()}"
-    if importlib.util.find_spec("tensorflow") is None:
-        yield (
-            "tensorflow: not installed; predictors work, "
-            'training needs pip install "flax-zoo[train]"'
-        )
-    else:
-        yield from _tensorflow()
-    yield f"published: {len(hub.list_pretrained())} models"
+
+
+def _packages() -> Iterator[str]:
+    yield ", ".join(f"{name} {_version(name)}" for name in PACKAGES)
+
+
+def _training() -> Iterator[str]:
+    versions = {name: _version(name) for name in TRAINING}
+    there = (f"{name} {version}" for name, version in versions.items() if version != "absent")
+    yield ", ".join(there) or "no package of the extra [train]"
+
+
+def _devices() -> Iterator[str]:
+    import jax
+
+    if missing := failures.missing_devices():
+        yield missing
+        return
+    devices = jax.devices()
+    yield f"{', '.join(map(str, devices))} ({devices[0].device_kind})"
 
 
 def _tensorflow() -> Iterator[str]:
+    if importlib.util.find_spec("tensorflow") is None:
+        yield 'not installed; predictors work, training needs pip install "flax-zoo[train]"'
+        return
     from zoo.pipelines import tfdata
-    from zoo.pipelines.sources import locations
 
     visible = tfdata.tensorflow().config.get_visible_devices("GPU")
-    sees = f"{visible}: hide it" if visible else "no accelerator (as it should)"
-    yield f"tensorflow: sees {sees}"
+    yield f"sees {visible}: hide it" if visible else "sees no accelerator (as it should)"
+
+
+def _data() -> Iterator[str]:
+    from zoo.pipelines.sources import locations
+
     for folder, exists in locations.data_folders().items():
-        yield f"data:      {folder} {'found' if exists else 'absent'}"
+        yield f"{folder} {'found' if exists else 'absent'}"
 
 
-def _cache() -> str:
-    """The cache folder and the sizes of its parts: the models, and XLA's compiled programs."""
+def _published() -> Iterator[str]:
+    from zoo import hub
+
+    yield f"{len(hub.list_pretrained())} models"
+
+
+def _cache() -> Iterator[str]:
+    """The folder of what was fetched, and the sizes of its models."""
     from zoo.hub import fetching
 
     folder = fetching.cache_folder()
     if not folder.is_dir():
-        return f"{folder} absent"
+        yield f"{folder} absent"
+        return
     parts = sorted(part for part in folder.iterdir() if part.is_dir())
-    return f"{folder} {', '.join(f'{part.name} {_size(part)}' for part in parts) or 'empty'}"
+    yield f"{folder} {', '.join(f'{part.name} {_size(part)}' for part in parts) or 'empty'}"
+
+
+def _programs() -> Iterator[str]:
+    """The folder of XLA's compiled programs, and its size."""
+    from zoo.hub import compilation
+
+    folder = compilation.folder()
+    if folder is None:
+        yield "none: there is no home folder"
+    else:
+        yield f"{folder} {_size(folder) if folder.is_dir() else 'absent'}"
 
 
 def _size(folder: Path) -> str:
@@ -101,3 +141,17 @@ def _version(name: str) -> str:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return "absent"
+
+
+FACTS: Mapping[str, Callable[[], Iterator[str]]] = {
+    "zoo": _zoo,
+    "packages: ": _packages,
+    "training: ": _training,
+    "devices:  ": _devices,
+    "cache:    ": _cache,
+    "programs: ": _programs,
+    "tensorflow:": _tensorflow,
+    "data:     ": _data,
+    "published:": _published,
+}
+"""What is shown, by the head of its lines; each entry gives one line or several."""

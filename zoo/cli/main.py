@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
+from zoo.cli import failures, streams
 from zoo.cli.asking import Generate, Predict, Translate
 from zoo.cli.data import data
 from zoo.cli.doctor import Doctor
@@ -14,6 +15,7 @@ from zoo.cli.models import Export, ImportTrax, TrainVocab, Verify
 from zoo.cli.parsing import Command, parse
 from zoo.cli.show import show
 from zoo.cli.training import Evaluate, train
+from zoo.config import Mistake, say
 from zoo.registry import UnknownNameError
 
 GROUPS: Mapping[str, Mapping[str, type[Command] | Callable[[list[str]], int]]] = {
@@ -27,33 +29,38 @@ words, if these decide which arguments there are."""
 
 COMMANDS = {name: command for group in GROUPS.values() for name, command in group.items()}
 
-MISTAKES = (ValueError, LookupError, TypeError, OSError, ArithmeticError, ImportError)
-"""What a wrong name, value, file or folder raises."""
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command and returns the exit code.
 
-    A user's mistake is one line on standard error and exit code 2; `ZOO_DEBUG=1` shows the
-    traceback instead.
+    A user's mistake (`zoo.Mistake`), or what the system refuses, is one line on standard error and
+    exit code 2. Any other error shows where it is in the user's code and the zoo's, and ends with
+    1. `ZOO_DEBUG=1` shows the whole traceback of both.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow prints a greeting otherwise
+    streams.set_up()
+    return streams.finish(_exit_code(words))
+
+
+def _exit_code(words: list[str]) -> int:
     try:
         return _run(words)
     except KeyboardInterrupt as stop:
-        print(f"zoo: {stop}" if str(stop) else "zoo: interrupted", file=sys.stderr)
+        say(str(stop) or "interrupted")
         return int(getattr(stop, "exit_code", 130))  # 143 after SIGTERM
+    except SystemExit as end:  # tyro, after its help
+        return end.code if isinstance(end.code, int) else 0 if end.code is None else 2
     except BrokenPipeError:  # `zoo list | head`
-        sys.stdout = None
-        return 0
-    except MISTAKES as error:
+        return streams.CLOSED_PIPE
+    except Exception as error:
         if os.environ.get("ZOO_DEBUG"):
             raise
-        print(f"zoo: {error}", file=sys.stderr)
-        return 2
-    except SystemExit as end:
-        return end.code if isinstance(end.code, int) else 2
+        if isinstance(error, OSError) and not streams.takes_output():
+            return 2  # `finish` says why
+        line = str(error) if isinstance(error, Mistake | OSError) else failures.missing_devices()
+        say(line or failures.described(error))
+        return 2 if line else 1
 
 
 def _run(words: list[str]) -> int:

@@ -10,6 +10,7 @@ import tyro
 
 from zoo.cli.parsing import Command, NamesCheckpoint, NamesModel
 from zoo.cli.training import registered_model
+from zoo.config import ValueMistake
 
 if TYPE_CHECKING:
     from zoo.hub.verification import Proof
@@ -119,7 +120,7 @@ class ImportTrax(Command):
         from zoo.interop import trax
 
         if (self.call is None) == (self.model is None):
-            raise ValueError(
+            raise ValueMistake(
                 "give either --call or --model: a checkpoint does not say which model it is of"
             )
         config = registered_model(self.model) if self.model else trax.parse_call(self.call or "")
@@ -153,8 +154,10 @@ class TrainVocab(Command):
     """The file to write."""
 
     def run(self) -> None:
+        from zoo.storage.files import output_file
         from zoo.tokenizers import SentencePieceTokenizer, read_lines
 
+        out = output_file(self.out)
         tokenizer = SentencePieceTokenizer.train(read_lines(self.files), size=self.size)
-        tokenizer.save(self.out)
+        tokenizer.save(out)
         print(f"{self.out}: {tokenizer.vocab_size} pieces")

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from zoo.config import did_you_mean
+from zoo.config import ValueMistake, did_you_mean
 
 Name = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")]
 
@@ -51,7 +51,7 @@ class NamesCheckpoint(NamesModel):
             return self.step
         if self.step.isdigit():
             return int(self.step)
-        raise ValueError(
+        raise ValueMistake(
             f"--step is {self.step!r}; it is best, latest, average or the number of a step"
         )
 
@@ -79,7 +79,9 @@ def parse(target: Any, words: Sequence[str], *, prog: str, **options: Any) -> An
     value, unknown = parse_known(target, words, prog=prog, **options)
     if unknown:
         guess = did_you_mean(unknown[0], _flags(target, options.get("default")))
-        raise ValueError(
+        if any(Path(word).exists() for word in unknown):
+            guess = "; put a pattern in quotes, or the shell makes names of files of it"
+        raise ValueMistake(
             f"unknown arguments: {' '.join(unknown)}{guess} (`{prog} --help` lists all)"
         )
     return value
@@ -117,11 +119,11 @@ def _errors() -> Iterator[None]:
                 message = f"{name.split()[0]} is {event.value!r}; it is one of {choices}"
             case "BadValue":
                 message = f"{name} lacks a value"
-            case "InstantiationFailure":
-                message = f"{name}: {event.message}"
+            case "InstantiationFailure":  # of a whole dataclass, whose message has the field
+                message = event.message if event.argument is None else f"{name}: {event.message}"
             case _:
                 return
-        raise ValueError(f"{message} (`{event.prog} --help` lists all arguments)")
+        raise ValueMistake(f"{message} (`{event.prog} --help` lists all arguments)")
 
     with events.on_parse_error(raise_error):
         yield

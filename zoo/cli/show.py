@@ -12,6 +12,7 @@ import tyro
 
 from zoo.cli.parsing import parse, parse_known
 from zoo.cli.training import recipe_of
+from zoo.config import local
 
 MOST = 40
 """Most parameters in a table."""
@@ -56,7 +57,7 @@ def describe(name: str, *, resolve: bool = False, code: Path | None = None) -> s
     from zoo import hub, registry
 
     parts = []
-    if Path(name).is_dir() or name in hub.list_pretrained():
+    if local(name).is_dir() or name in hub.list_pretrained():
         parts.append(_card(hub.find(name), code))
     if name in registry.list_recipes() or ".py:" in name:
         parts.append(_recipe(name, resolve))

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import tyro
 
+from zoo.cli import streams
 from zoo.cli.parsing import AsksModel, parse, parse_known
+from zoo.config import ConfigError, ValueMistake
 
 if TYPE_CHECKING:
     from zoo.train.recipe import Recipe
@@ -62,6 +66,7 @@ def train(words: list[str]) -> int:
         profile_at=options.profile_at,
         quiet=options.quiet,
     )
+    streams.forgo_output()  # the log has the lines too
     return 0
 
 
@@ -87,6 +92,7 @@ def recipe_of(words: list[str], command: str) -> tuple[Recipe, Options]:
         recipe = recipe_files.get(source)
     else:
         function = recipe_files.find(source)
+        _check_parameters(function, source)
         recipe, rest = parse_known(function, rest, prog=prog)
         recipe = recipe_files.named(recipe, function)
     if options.model:
@@ -102,11 +108,25 @@ def recipe_of(words: list[str], command: str) -> tuple[Recipe, Options]:
         config=(tyro.conf.AvoidSubcommands,),
     )
     if options.skip and not options.init_from:
-        raise ValueError("--skip goes with --init-from: it says which of its weights to leave out")
+        raise ValueMistake(
+            "--skip goes with --init-from: it says which of its weights to leave out"
+        )
     if options.init_from:
         init_from = InitFrom(source=options.init_from, skip=options.skip)
         recipe = dataclasses.replace(recipe, init_from=init_from)
     return recipe, options
+
+
+def _check_parameters(function: Callable[..., Any], source: str) -> None:
+    """Refuses a parameter of a recipe function that would never get its flag."""
+    options = {field.name for field in dataclasses.fields(Options)}
+    taken = [name for name in inspect.signature(function).parameters if name in options]
+    if taken:
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in taken)
+        raise ConfigError(
+            f"{source}: the parameter(s) {', '.join(map(repr, taken))} cannot be set, because "
+            f"{flags} belongs to the command; give them other names"
+        )
 
 
 def registered_model(name: str) -> Any:
@@ -152,7 +172,9 @@ class Evaluate(AsksModel):
                 print(f"{name}  {value:.5f}")
             return
         if self.source is None or self.reference is None:
-            raise ValueError("give --source and --reference together: files of the same sentences")
+            raise ValueMistake(
+                "give --source and --reference together: files of the same sentences"
+            )
         score, signature = evaluation.evaluate_files(
             self.name,
             self.source,

@@ -1,6 +1,17 @@
 """Configurations: frozen dataclasses as values, on disk, and the user's code that they name."""
 
 from zoo.config.code import file_of, is_own, load_file, reference, resolve, running, source_of
+from zoo.config.messages import (
+    FileMistake,
+    LookupMistake,
+    Mistake,
+    PackageMistake,
+    TypeMistake,
+    ValueMistake,
+    is_watched,
+    say,
+)
+from zoo.config.paths import is_url, local
 from zoo.config.stored import (
     TYPE_KEY,
     diff,
@@ -27,6 +38,12 @@ from zoo.config.values import (
 __all__ = [
     "TYPE_KEY",
     "ConfigError",
+    "FileMistake",
+    "LookupMistake",
+    "Mistake",
+    "PackageMistake",
+    "TypeMistake",
+    "ValueMistake",
     "check",
     "check_fields",
     "check_not_negative",
@@ -40,11 +57,15 @@ __all__ = [
     "from_dict",
     "from_json",
     "is_own",
+    "is_url",
+    "is_watched",
     "load_file",
+    "local",
     "override",
     "reference",
     "resolve",
     "running",
+    "say",
     "source_of",
     "to_dict",
     "to_json",

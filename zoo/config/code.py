@@ -22,6 +22,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from zoo.config.messages import FileMistake
+from zoo.config.paths import local
 from zoo.config.values import ConfigError
 
 ZOO = __name__.partition(".")[0]
@@ -65,9 +67,9 @@ def load_file(path: str | Path) -> ModuleType:
       FileNotFoundError: there is no such file.
       ConfigError: the file raised an error; the message has the line.
     """
-    given, path = path, Path(path).resolve()
+    given, path = path, local(path).resolve()
     if not path.is_file():
-        raise FileNotFoundError(f"{given} does not exist; give the path of a Python file")
+        raise FileMistake(f"{given} does not exist; give the path of a Python file")
     loaded = _files.pop(path, None)
     if loaded is None or not loaded.is_current():
         loaded = _execute(path, given)
@@ -98,7 +100,7 @@ def running(path: str | Path) -> Iterator[None]:
     Raises:
       ConfigError: instead of any other error; the message has file, line and error.
     """
-    with _running(_files[Path(path).resolve()], path):
+    with _running(_files[local(path).resolve()], path):
         yield
 
 

@@ -14,10 +14,12 @@ import types
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
+from zoo.config.messages import ValueMistake
+
 C = TypeVar("C")
 
 
-class ConfigError(ValueError):
+class ConfigError(ValueMistake):
     """A configuration that is unknown or invalid; the message names the field and what it takes."""
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import shlex
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo import config as configs
-from zoo.hub import opening, verification
+from zoo.config import ValueMistake
+from zoo.hub import devices, opening, verification
 from zoo.storage.cards import OWN_ROWS, Card, File
-from zoo.storage.files import name_of, sha256
+from zoo.storage.files import name_of, output_folder, replacing, sha256
 
 if TYPE_CHECKING:
     from zoo.storage.checkpoints import Step
@@ -52,24 +55,38 @@ def export(
       ValueError: an unknown dtype.
       FileExistsError: the folder holds another model.
     """
+    folder = checked(folder)
     model = opening.open_model(run, step, "float32", code=code)
     original = model.card
-    if model.step is not None and step != "best":  # the metrics are of other weights
-        original = dataclasses.replace(original, metrics={}, command="")
+    if model.step is not None and not original.metrics:
+        configs.say(f"exporting step {model.step} ({model.choice}); nothing was measured on it")
     card = dataclasses.replace(
         original,
         best={},
         # It was not trained on the data of its recipe, so these are not what to evaluate on.
         recipe="" if original.data == OWN_ROWS else original.recipe,
-        command=original.command and f"zoo eval {name_of(Path(folder))}",
+        command=original.command and f"zoo eval {shlex.quote(str(folder))}",
         description=description or original.description,
         licence=licence or original.licence,
         data=data or original.data,
         limitations=limitations or original.limitations,
     )
-    return write_model(
-        Path(folder), card, model.variables, model.tokenizer, dtype=dtype, samples=samples
-    )
+    return write_model(folder, card, model.variables, model.tokenizer, dtype=dtype, samples=samples)
+
+
+def checked(folder: str | Path) -> Path:
+    """The folder for a model, before the work whose result it will hold. It is not made yet.
+
+    Raises:
+      OSError: it cannot be written to, or it holds another model (FileExistsError).
+    """
+    path = output_folder(folder)
+    others = [card.name for card in path.glob("*.toml") if card.stem != name_of(path)]
+    if others:
+        raise FileExistsError(
+            f"{folder} holds another model already ({', '.join(others)}); choose an empty folder"
+        )
+    return path
 
 
 def write_model(
@@ -81,7 +98,9 @@ def write_model(
     dtype: str = "float32",
     samples: Sequence[str] = (),
 ) -> Card:
-    """Writes NAME.safetensors, the vocabulary and NAME.toml; NAME is the folder's name.
+    """Writes NAME.safetensors, the vocabulary and NAME.toml, all of them or none.
+
+    NAME is the folder's name.
 
     Args:
       folder: created if it does not exist.
@@ -104,42 +123,48 @@ def write_model(
     from zoo.storage import weights
 
     if dtype not in ("float32", "bfloat16"):
-        raise ValueError(f"dtype is {dtype!r}; weights are written as float32 or bfloat16")
-    name = name_of(folder)
-    others = [path.name for path in folder.glob("*.toml") if path.stem != name]
-    if others:
-        raise FileExistsError(
-            f"{folder} holds another model already ({', '.join(others)}); choose an empty folder"
-        )
+        raise ValueMistake(f"dtype is {dtype!r}; weights are written as float32 or bfloat16")
+    folder = checked(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    weights.save(folder / f"{name}.safetensors", weights.cast(variables, jnp.dtype(dtype)))
-    names = [f"{name}.safetensors"]
+    name = name_of(folder)
     described = dict(card.tokenizer)
-    if tokenizer is not None and "file" in described:
-        described["file"] = name + Path(described["file"]).suffix
-        tokenizer.save(folder / described["file"])
-        names.append(described["file"])
-    written = dataclasses.replace(
-        card,
-        name=name,
-        tokenizer=described,
-        files=tuple(
-            File(name=n, sha256=sha256(folder / n), size=(folder / n).stat().st_size) for n in names
-        ),
-    )
-    kind = type(card.config)
-    if configs.is_own(kind) and (code := configs.file_of(kind)):
-        # Whoever gets the folder needs the code; the card alone never runs it.
-        shutil.copyfile(code, folder / code.name)
-    stored = opening.published_variables(written, folder)
-    predictor = predictors.create(written, stored, tokenizer)
-    written = dataclasses.replace(
-        written,
-        check=verification.check_values(predictor),
-        samples=tuple(
-            {"input": item, "output": answer.rstrip("\n")}
-            for item, answer in zip(samples, predictor.printed(samples), strict=True)
-        ),
-    )
-    written.save(folder / f"{name}.toml")
+    with contextlib.ExitStack() as stack:
+        # The files get their names when this block ends, the card as the last. Until the model has
+        # answered, a model that was here before stays; and no card is ever beside other weights.
+        def place(file: str) -> Path:
+            return stack.enter_context(replacing(folder / file))
+
+        card_path = place(f"{name}.toml")
+        paths = {f"{name}.safetensors": place(f"{name}.safetensors")}
+        path = paths[f"{name}.safetensors"]
+        weights.save(path, weights.cast(variables, jnp.dtype(dtype)))
+        if tokenizer is not None and "file" in described:
+            described["file"] = name + Path(described["file"]).suffix
+            paths[described["file"]] = place(described["file"])
+            tokenizer.save(paths[described["file"]])
+        kind = type(card.config)
+        if configs.is_own(kind) and (code := configs.file_of(kind)):
+            # Whoever gets the folder needs the code; the card alone never runs it.
+            shutil.copyfile(code, place(code.name))
+        written = dataclasses.replace(
+            card,
+            name=name,
+            tokenizer=described,
+            files=tuple(
+                File(name=n, sha256=sha256(p), size=p.stat().st_size) for n, p in paths.items()
+            ),
+        )
+        stored = opening.stored_variables(written, path, devices.device(None))
+        predictor = predictors.create(written, stored, tokenizer)
+        answers = predictor.printed(samples)
+        written = dataclasses.replace(
+            written,
+            check=verification.check_values(predictor),
+            samples=tuple(
+                {"input": item, "output": answer.rstrip("\n")}
+                for item, answer in zip(samples, answers, strict=True)
+            ),
+        )
+        written.save(card_path)
+        (folder / f"{name}.toml").unlink(missing_ok=True)
     return written

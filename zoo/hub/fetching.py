@@ -15,16 +15,14 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from zoo.config import Mistake, ValueMistake, is_watched, local, say
+from zoo.hub import places
 from zoo.storage.cards import Card, CardError, File
 from zoo.storage.files import replacing, sha256
-
-if TYPE_CHECKING:
-    from rich.progress import Progress
 
 TIMEOUT = 30
 """Seconds within which a server must send something."""
@@ -33,15 +31,26 @@ CHUNK = 1 << 20
 """Bytes read from a server at a time."""
 
 
-class HubError(OSError):
+class HubError(Mistake, OSError):
     """A model's file is not available; one line says what was tried, and how to add it by hand."""
 
 
 def cache_folder() -> Path:
-    """The folder for what is fetched or compiled: `ZOO_CACHE`, or the platform's user cache."""
-    import pooch
+    """The folder for what is fetched: `ZOO_CACHE`, or the platform's cache folder of this user.
 
-    return Path(os.environ.get("ZOO_CACHE") or pooch.os_cache("zoo"))
+    Raises:
+      HubError: the user has none, or `ZOO_CACHE` is no folder of this machine.
+    """
+    given = os.environ.get("ZOO_CACHE")
+    try:
+        folder = local(given) if given else places.user_cache("zoo")
+    except ValueMistake as error:
+        raise HubError(f"{error}; or set ZOO_CACHE to a folder that is there") from error
+    if folder is None:
+        raise HubError(
+            "there is no home folder, and so none for what is fetched; set ZOO_CACHE to a folder"
+        )
+    return folder
 
 
 def path_of(card: Card, file: File, folder: Path) -> Path:
@@ -119,7 +128,7 @@ def _ready(card: Card, file: File, folder: Path) -> Path | None:
     """The path of a file that is ready for use; None if something must be done first."""
     if file.format == "trax":
         path = _converted(card, file)
-    elif (beside := folder / file.name).is_file():
+    elif (beside := folder / file.name).is_file() and beside.stat().st_size == file.size:
         return beside
     else:
         path = _cached(card, file)
@@ -156,7 +165,7 @@ def _locked(folder: Path) -> Iterator[None]:
     try:
         lock.acquire(blocking=False)
     except Timeout:
-        print(f"zoo: another process is fetching {folder.name}; waiting for it", file=sys.stderr)
+        say(f"another process is fetching {folder.name}; waiting for it")
         lock.acquire()
     try:
         yield
@@ -196,7 +205,7 @@ def _verified(card: Card, file: File, folder: Path) -> Path:
         try:
             _download(url, file, cached)
         except OSError as error:
-            tried.append(f"{url}: {_reason(error)}")
+            tried.append(f"{url}: {_reason(error)}{_kept(cached)}")
         else:
             return cached
     raise HubError(_message(card, file, folder, tried))
@@ -214,50 +223,75 @@ def _verify(path: Path, file: File) -> None:
 def _download(url: str, file: File, target: Path) -> None:
     """Fetches a url to `target`, which is written only once it has been verified.
 
+    What came before a connection was lost stays in a `.part`; the next call asks for the rest.
+
     Raises:
       OSError: it cannot be fetched, or is another file.
     """
-    import pooch
+    import requests
+
+    part = _part(target)
+    resumed = part.is_file()
+    _require_space(target.parent, file.size - (part.stat().st_size if resumed else 0))
+    say(f"fetching {url} ({_megabytes(file.size)})")
+    try:
+        _receive(url, file, part)
+        _verify(part, file)
+    except requests.RequestException:
+        if part.is_file() and not part.stat().st_size:
+            part.unlink()
+        raise
+    except OSError:
+        part.unlink(missing_ok=True)
+        if not resumed:
+            raise
+        _download(url, file, target)  # what was there may have been of another file
+        return
+    with replacing(target) as temporary:
+        part.replace(temporary)
+
+
+def _part(target: Path) -> Path:
+    return target.with_name(target.name + ".part")
+
+
+def _receive(url: str, file: File, part: Path) -> None:
+    """Adds to `part` what it lacks of the file, and no more than the card says the file has."""
+    import requests
+
+    received = part.stat().st_size if part.is_file() else 0
+    if received == file.size:
+        return
+    headers = {"Accept-Encoding": "identity"}  # a server that compresses would send other bytes
+    if received:
+        headers["Range"] = f"bytes={received}-"
+    with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as response:
+        if response.status_code == requests.codes.range_not_satisfiable:
+            raise OSError(f"fewer than {received:,} bytes instead of {file.size:,}")
+        response.raise_for_status()
+        if response.status_code != requests.codes.partial_content:
+            received = 0
+        with part.open("ab" if received else "wb") as out, _progress(file, received) as advance:
+            for chunk in response.iter_content(CHUNK):
+                received += len(chunk)
+                if received > file.size:
+                    raise OSError(f"more than the {file.size:,} bytes that the card names")
+                out.write(chunk)
+                advance(len(chunk))
+
+
+@contextlib.contextmanager
+def _progress(file: File, received: int) -> Iterator[Callable[[int], None]]:
+    """A progress bar where someone sees it: what is to be called with the number of new bytes."""
     from rich.console import Console
     from rich.progress import DownloadColumn, Progress, TimeRemainingColumn
 
-    _require_space(target.parent, file.size)
-    print(f"zoo: fetching {url} ({_megabytes(file.size)})", file=sys.stderr)
     console = Console(stderr=True)
     columns = (*Progress.get_default_columns()[:2], DownloadColumn(), TimeRemainingColumn())
-    with (
-        replacing(target) as temporary,
-        Progress(
-            *columns, console=console, transient=True, disable=not console.is_terminal
-        ) as progress,
-    ):
-        fetch = pooch.HTTPDownloader(
-            progressbar=_Bar(progress, file),
-            chunk_size=CHUNK,
-            timeout=TIMEOUT,
-            # A server that compresses would send other bytes.
-            headers={"Accept-Encoding": "identity"},
-        )
-        fetch(url, str(temporary), None)
-        _verify(temporary, file)
-
-
-class _Bar:
-    """A progress bar with the methods that pooch calls, drawn by rich."""
-
-    def __init__(self, progress: Progress, file: File) -> None:
-        self._progress = progress
-        self._task = progress.add_task(file.name, total=file.size)
-        self.total = file.size
-
-    def update(self, count: int) -> None:
-        self._progress.advance(self._task, count)
-
-    def reset(self) -> None:
-        self._progress.reset(self._task)
-
-    def close(self) -> None:
-        self._progress.stop()
+    seen = is_watched(sys.stderr) or console.is_jupyter
+    with Progress(*columns, console=console, transient=True, disable=not seen) as progress:
+        task = progress.add_task(file.name, total=file.size, completed=received)
+        yield lambda count: progress.advance(task, count)
 
 
 def _convert(card: Card, file: File, source: Path) -> None:
@@ -266,7 +300,7 @@ def _convert(card: Card, file: File, source: Path) -> None:
     from zoo.storage import weights
 
     target = _converted(card, file)
-    print(f"zoo: converting {file.name}, once", file=sys.stderr)
+    say(f"converting {file.name}, once")
     try:
         variables = trax.to_variables(trax.read(source), card.config)
         variables = weights.merge(card.config.variable_shapes(), variables)
@@ -317,6 +351,13 @@ def _message(card: Card, file: File, folder: Path, tried: list[str]) -> str:
     if not card.alternative:
         return line
     return f"{line}. {card.alternative} needs no download: zoo.load({card.alternative!r})"
+
+
+def _kept(target: Path) -> str:
+    part = _part(target)
+    if not part.is_file():
+        return ""
+    return f" ({_megabytes(part.stat().st_size)} are kept, and the next call goes on from there)"
 
 
 def _megabytes(size: int) -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from zoo import tokenizers
+from zoo.config import ValueMistake, local, say
 from zoo.hub import exporting
 from zoo.interop import trax
 from zoo.models.bag_of_embeddings import BagOfEmbeddingsConfig
@@ -97,15 +97,16 @@ def import_trax(
         task in the zoo, or a file does not go with its task.
       FileExistsError: the folder holds another model.
     """
-    file, folder = Path(file), Path(folder)
+    file = local(file)
     predictor = PREDICTORS.get(type(config))
     if predictor is None:
         tasks = sorted({known.task for known in PREDICTORS.values()})
-        raise ValueError(
+        raise ValueMistake(
             f"a {type(config).__name__} has no task that zoo.load knows ({', '.join(tasks)}); use "
             "zoo.interop.trax in Python"
         )
     _check_files(predictor, vocabulary, words, tags, labels)
+    folder = exporting.checked(folder)
     checkpoint = trax.read(file)
     if image_shape is not None and isinstance(config, ResNetConfig | WideResNetConfig):
         config = dataclasses.replace(config, input_shape=image_shape)
@@ -147,16 +148,16 @@ def _check_files(
 ) -> None:
     """Raises ValueError for a file that a model of this task does not take."""
     if predictor is Tagger and vocabulary is not None:
-        raise ValueError(
+        raise ValueMistake(
             f"a tagger takes words, not subwords: give {vocabulary} as words, if it has one a line"
         )
     for file, name in ((words, "words"), (tags, "tags")):
         if predictor is not Tagger and file is not None:
-            raise ValueError(
+            raise ValueMistake(
                 f"{name} ({file}) are for a tagger; this is a model of {predictor.task}"
             )
     if labels is not None and predictor not in (TextClassifier, ImageClassifier):
-        raise ValueError(
+        raise ValueMistake(
             f"labels ({labels}) are for a classifier; this is a model of {predictor.task}"
         )
 
@@ -167,11 +168,11 @@ def _labels(number: int, what: str, path: str | Path | None) -> tuple[str, ...]:
         return tuple(map(str, range(number)))
     names = _entries(Path(path))
     if "" in names:
-        raise ValueError(
+        raise ValueMistake(
             f"{path}, line {names.index('') + 1} is empty; it must be a {what.removesuffix('s')}"
         )
     if len(names) != number:
-        raise ValueError(
+        raise ValueMistake(
             f"{path} has {len(names)} {what}, but the model {number} classes: it is another model's"
         )
     return tuple(names)
@@ -182,10 +183,9 @@ def _words(config: ModelConfig, path: Path) -> WordTokenizer:
     _check_size(str(path), len(entries), config.size_of("vocab_size"))
     unknown = next((word for word in UNKNOWN if word in entries), None)
     if unknown is None:
-        print(
-            f"zoo: {path} has no entry for unknown words ({', '.join(UNKNOWN)}): sentences with "
-            "other words are refused",
-            file=sys.stderr,
+        say(
+            f"{path} has no entry for unknown words ({', '.join(UNKNOWN)}): sentences with other "
+            "words are refused"
         )
     lowercase = all(word == word.lower() for word in entries if word not in (*UNKNOWN, *PADDING))
     return WordTokenizer(entries, lowercase=lowercase, unknown=unknown)
@@ -204,12 +204,12 @@ def _entries(path: Path) -> list[str]:
     first: dict[str, int] = {}
     for number, entry in enumerate(entries, start=1):
         if " " in entry or "\t" in entry:
-            raise ValueError(
+            raise ValueMistake(
                 f"{path}, line {number}: {entry!r:.40} has white space; each line must be one "
                 "entry, because the number of the line is its id"
             )
         if entry in first:
-            raise ValueError(
+            raise ValueMistake(
                 f"{path}: {entry!r:.40} is in line {first[entry]} and again in line {number}; each "
                 "entry must occur once"
             )
@@ -220,15 +220,14 @@ def _entries(path: Path) -> list[str]:
 def _check_size(what: str, entries: int, rows: int) -> None:
     """Raises ValueError if a vocabulary is larger than the model's; warns if it is smaller."""
     if entries > rows:
-        raise ValueError(
+        raise ValueMistake(
             f"the vocabulary {what} has {entries} entries, but the model only {rows}: it is "
             "another model's"
         )
     if entries < rows:
-        print(
-            f"zoo: the vocabulary has {entries} entries, the model {rows}: "
-            f"the last {rows - entries} have no text",
-            file=sys.stderr,
+        say(
+            f"the vocabulary has {entries} entries, the model {rows}: the last {rows - entries} "
+            "have no text"
         )
 
 
@@ -256,7 +255,7 @@ def _images(config: Any, shape: tuple[int, int, int] | None) -> tuple[ModelConfi
         assert config.input_shape is not None
         return config, _unscaled(*config.input_shape)
     if not config.flatten:
-        raise ValueError(
+        raise ValueMistake(
             "an MLP with flatten=False takes no images; use zoo.interop.trax in Python"
         )
     values = math.prod(config.input_shape)
@@ -265,7 +264,7 @@ def _images(config: Any, shape: tuple[int, int, int] | None) -> tuple[ModelConfi
         shapes = [(side, side, channels) for side, channels in squares]
         shape = next((square for square in shapes if math.prod(square) == values), None)
     if shape is None or math.prod(shape) != values:
-        raise ValueError(
+        raise ValueMistake(
             f"the model takes {values} values, which are not a "
             f"{' x '.join(map(str, shape)) if shape else 'square'} image; give image_shape: "
             "height, width and channels"

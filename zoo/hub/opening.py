@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import importlib.resources
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from zoo import config as configs
+from zoo.config import FileMistake
 from zoo.hub import compilation, fetching
 from zoo.registry import UnknownNameError
-from zoo.storage.cards import RUN_CARD, Card
+from zoo.storage.cards import RUN_CARD, Card, CardError
 
 if TYPE_CHECKING:
+    import jax
+
     from zoo.models.dense import Precision
     from zoo.predictors import AnyPredictor
     from zoo.storage.checkpoints import Step
@@ -41,28 +44,41 @@ def _published() -> Iterator[Path]:
 def find(source: str | Path) -> Path:
     """The path of a card: of a published name, a run, an exported folder, or a card's own path.
 
+    A folder with a card goes before a published model of the same name; a line on stderr says which
+    of the two was taken.
+
     Raises:
       FileNotFoundError: a folder without a card, or with several.
       UnknownNameError: neither a folder nor a published name.
     """
-    path = Path(source)
+    path = configs.local(source)
+    published = next((known for known in _published() if known.stem == str(source)), None)
     if path.is_file() and path.suffix == ".toml":
         return path
     if path.is_dir():
-        if (path / RUN_CARD).is_file():
-            return path / RUN_CARD
-        cards = sorted(path.glob("*.toml"))
+        cards = [path / RUN_CARD] if (path / RUN_CARD).is_file() else sorted(path.glob("*.toml"))
         if len(cards) == 1:
+            if published:
+                _say_once(
+                    f"the folder {path.absolute()} hides the published model of that name; it is "
+                    "loaded from any other working directory"
+                )
             return cards[0]
+        if published and not cards:
+            _say_once(f"the folder {path.absolute()} has no card; the published {source} is taken")
+            return published
         names = ", ".join(card.name for card in cards) or "none"
-        raise FileNotFoundError(
+        raise FileMistake(
             f"{path} is neither a run nor an exported model: it should hold one card "
             f"({RUN_CARD} or NAME.toml), found {names}"
+            + (f"; it hides the published model {source}" if published else "")
         )
-    for published in _published():
-        if published.stem == str(source):
-            return published
+    if published:
+        return published
     raise UnknownNameError("published model or run folder", str(source), list_pretrained())
+
+
+_say_once = functools.cache(configs.say)
 
 
 def card(source: str | Path, *, code: str | Path | None = None) -> Card:
@@ -91,10 +107,12 @@ class StoredModel:
     folder: Path
     """Where the card is."""
     variables: dict[str, Any]
-    """The weights, checked against the card's config, on the first device."""
+    """The weights, checked against the card's config, on one device."""
     tokenizer: Tokenizer | None
     step: int | None
     """Of a run: the step of the checkpoint."""
+    choice: str = ""
+    """Of a run: why it is this step, such as `best validation/accuracy`."""
 
 
 def open_model(
@@ -102,6 +120,7 @@ def open_model(
     step: Step = "best",
     dtype: Precision | None = None,
     *,
+    device: jax.Device | str | None = None,
     code: str | Path | None = None,
 ) -> StoredModel:
     """Card, weights and tokenizer of a published name, a run or an exported folder.
@@ -110,58 +129,75 @@ def open_model(
       source: the name or the folder.
       step: for a run: which checkpoint.
       dtype: the precision of dense layers; None: the card's.
+      device: where the weights are put, see `load`.
       code: the Python file that defines a model of the user's own; it is executed.
+
+    Returns:
+      The model. The card of a run has metrics only if they were measured on these very weights.
 
     Raises:
       UnknownNameError: no such name or folder; the message has the closest name.
       HubError: a file that the card names is missing and cannot be fetched.
       FileNotFoundError: the run has no checkpoint, or not of that step; or there is no file `code`.
       CardError: the card is broken, or its model is not in the zoo and `code` does not define it.
-      ValueError: the weights do not fit the card's config; the message lists both sides.
+      ValueError: the weights do not fit the card's config; the message lists both sides. Or there
+        is no such device.
     """
+    from zoo.hub import devices
     from zoo.models import dense
 
+    place = devices.device(device)
     path = find(source)
     described, folder = card(path, code=code), path.parent
     _compare_code(described)
     if dtype is not None:
         described = dataclasses.replace(described, config=described.config.in_precision(dtype))
     if described.files:
-        number, variables = None, published_variables(described, folder)
+        number, choice = None, ""
+        variables = published_variables(described, folder, place)
     else:
-        number, variables = _run_variables(described, folder, step)
+        number, variables, measured, choice = _run_variables(described, folder, step, place)
+        if number != measured:
+            described = dataclasses.replace(described, metrics={}, command="")
     variables = dense.convert(variables, described.config.precision)
     tokenizer = load_tokenizer(described, folder)
-    return StoredModel(described, folder, variables, tokenizer, number)
+    return StoredModel(described, folder, variables, tokenizer, number, choice)
 
 
 def _compare_code(card: Card) -> None:
     """Says so if the file that defines a user's model is not the one that it was trained with."""
     used = configs.source_of(type(card.config))
     if card.code and used and used["sha256"] != card.code["sha256"]:
-        print(
-            f"zoo: {used['file']} has changed since {card.name} was trained: its sha256 is not "
-            "the one in the card",
-            file=sys.stderr,
+        configs.say(
+            f"{used['file']} has changed since {card.name} was trained: its sha256 is not the one "
+            "in the card"
         )
 
 
-def published_variables(card: Card, folder: Path) -> dict[str, Any]:
-    """The weights of a card that names files, on the default device."""
+def published_variables(card: Card, folder: Path, device: jax.Device) -> dict[str, Any]:
+    """The weights of a card that names files."""
+    return stored_variables(card, fetching.path_of(card, card.files[0], folder), device)
+
+
+def stored_variables(card: Card, path: Path, device: jax.Device) -> dict[str, Any]:
+    """The weights in a safetensors file, as the card's config has them in float32."""
     import jax
 
     from zoo.storage import weights
 
-    path = fetching.path_of(card, card.files[0], folder)
     stored = weights.merge(
         card.config.in_precision("float32").variable_shapes(), weights.load(path)
     )
     # All at once: hundreds of arrays one by one take twice as long.
-    on_device: dict[str, Any] = jax.device_put(stored)
+    on_device: dict[str, Any] = jax.device_put(stored, device)
     return on_device
 
 
-def _run_variables(card: Card, folder: Path, step: Step) -> tuple[int, dict[str, Any]]:
+def _run_variables(
+    card: Card, folder: Path, step: Step, device: jax.Device
+) -> tuple[int, dict[str, Any], int | None, str]:
+    """The step and the weights of a run's checkpoint, the step that the card's metrics are of, and
+    why this step was taken."""
     import jax
 
     from zoo.storage import checkpoints
@@ -169,14 +205,27 @@ def _run_variables(card: Card, folder: Path, step: Step) -> tuple[int, dict[str,
     best = (
         checkpoints.Best(card.best["metric"], cast(Any, card.best["mode"])) if card.best else None
     )
-    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    sharding = jax.sharding.SingleDeviceSharding(device)
     target = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device),
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
         card.config.in_precision("float32").variable_shapes(),
     )
     store = checkpoints.Checkpoints(folder / checkpoints.FOLDER, best, read_only=True)
     with contextlib.closing(store):
-        return store.variables(target, step)
+        number, variables = store.variables(target, step)
+        best_step, latest = store.best_step(), store.steps()[-1]
+    if step == "average":
+        return number, variables, None, "the mean of the checkpoints up to it"
+    measured = latest if best_step is None else best_step
+    if step not in ("best", "latest"):
+        choice = "as asked"
+    elif number != (measured if step == "best" else latest):
+        choice = f"since the {step} one, of step {measured}, cannot be read"
+    elif step == "latest":
+        choice = "as asked"
+    else:
+        choice = "latest" if best is None or best_step is None else f"best {best.metric}"
+    return number, variables, measured, choice
 
 
 def load_tokenizer(card: Card, folder: Path) -> Tokenizer | None:
@@ -184,6 +233,7 @@ def load_tokenizer(card: Card, folder: Path) -> Tokenizer | None:
 
     Raises:
       HubError: the vocabulary is missing and cannot be fetched.
+      CardError: the tokenizer does not have the options that the card names, or lacks one.
     """
     from zoo import tokenizers
 
@@ -191,11 +241,14 @@ def load_tokenizer(card: Card, folder: Path) -> Tokenizer | None:
         return None
     options = dict(card.tokenizer)
     kind, name = options.pop("kind"), options.pop("file", None)
-    if name is None:
-        return tokenizers.load(kind, **options)
     file = next((file for file in card.files if file.name == name), None)
-    path = fetching.path_of(card, file, folder) if file else folder / name  # a run lists no files
-    return tokenizers.load(kind, path, **options)
+    path = fetching.path_of(card, file, folder) if file else None
+    if name is not None and file is None:
+        path = folder / name  # a run lists no files
+    try:
+        return tokenizers.load(kind, path, **options)
+    except configs.ConfigError as error:
+        raise CardError(f"the tokenizer of the card {card.name!r}: {error}") from error
 
 
 def load(
@@ -203,20 +256,38 @@ def load(
     *,
     dtype: Precision | None = None,
     step: Step = "best",
+    device: jax.Device | str | None = None,
     code: str | Path | None = None,
 ) -> AnyPredictor:
     """A predictor from a published name, a run's folder (finished or not), or an exported folder.
 
     >>> zoo.load("bag_of_embeddings_imdb")("A film to remember.")  # doctest: +SKIP
 
+    A predictor may be used by several threads at once, and pickled for other processes that are
+    started by `spawn` (or `forkserver`). JAX does not survive a `fork`: a process that was forked
+    after its parent used JAX may hang. Choose `multiprocessing.get_context("spawn")`, or load the
+    model in the child.
+
+    Unless JAX's compilation cache has been configured or switched off, this switches it on for the
+    process, see `zoo.hub.compilation`.
+
     Args:
       source: the name or the folder.
       dtype: the precision of dense layers: `float32`, the reference; `bfloat16` or `int8`, which
-        are faster for models of some size (see `zoo.models.dense`); None: the card's.
+        are faster for models of some size (see `zoo.models.dense`, also for what float32 is on GPUs
+        and TPUs); None: the card's.
       step: for a run: `best` (the latest if the run keeps no best one), `latest`, `average` (the
         mean of all that the run keeps), or the number of a step.
+      device: where the weights are put, and so where the predictor computes: a `jax.Device`, or its
+        name, such as `gpu` or `cpu:1`; None: the one that `jax.default_device` names, else the
+        first. For weights that take several devices, put them there by
+        `dataclasses.replace(model, variables=jax.device_put(model.variables, shardings))`.
       code: the Python file that defines a model of the user's own; it is executed. Without it,
         only models of the zoo, of installed packages and of this process can be loaded.
+
+    Returns:
+      The predictor. The metrics in its card are those of these very weights: of a run, another
+      checkpoint than the best has none.
 
     Raises:
       UnknownNameError: no such name or folder; the message has the closest name.
@@ -224,23 +295,14 @@ def load(
       HubError: a file that the card names is missing and cannot be fetched.
       FileNotFoundError: the run has no checkpoint, or not of that step; or there is no file `code`.
       CardError: the card is broken, or its model is not in the zoo and `code` does not define it.
-      ValueError: the weights do not fit the card's config.
+      ValueError: the weights do not fit the card's config, or there is no such device.
     """
     from zoo import predictors
 
-    model = open_model(source, step, dtype, code=code)
+    model = open_model(source, step, dtype, device=device, code=code)
     compilation.use_cache()
     card = model.card
     if model.step is not None:
         card = dataclasses.replace(card, checkpoint=model.step)
-        why = (
-            f"best {card.best['metric']}"
-            if card.best and step == "best"
-            else "the mean of the checkpoints up to it"
-            if step == "average"
-            else "as asked"
-            if step != "best"
-            else "latest"
-        )
-        print(f"zoo: {model.folder} at step {model.step} ({why})", file=sys.stderr)
+        configs.say(f"{model.folder} at step {model.step} ({model.choice})")
     return cast("AnyPredictor", predictors.create(card, model.variables, model.tokenizer))

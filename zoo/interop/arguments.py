@@ -14,13 +14,21 @@ if TYPE_CHECKING:
 
 ACTIVATIONS: Mapping[str, Activation] = {
     "Relu": "relu",
+    "ParametricRelu": "relu",  # max(a · x, 0), and a is 1
+    "LeakyRelu": "leaky_relu",
+    "Elu": "elu",
+    "Selu": "selu",
     "Gelu": "gelu",
     "FastGelu": "gelu_tanh",
-    "Tanh": "tanh",
-    "Sigmoid": "sigmoid",
     "Swish": "swish",
+    "Softplus": "softplus",
+    "Tanh": "tanh",
+    "HardTanh": "hard_tanh",
+    "Sigmoid": "sigmoid",
+    "HardSigmoid": "trax_hard_sigmoid",
+    "Exp": "exp",
 }
-"""trax's layer -> the zoo's name."""
+"""trax's layer -> the zoo's name. Not here: ThresholdedLinearUnit, which has a weight."""
 
 
 def activation(layer: str) -> Activation:
@@ -30,6 +38,8 @@ def activation(layer: str) -> Activation:
       ConfigError: no activation of trax has this name.
     """
     name = layer.rpartition(".")[2]
+    if name == "ThresholdedLinearUnit":
+        raise ConfigError(f"{layer} is no activation of the zoo: it has a weight of its own")
     if name not in ACTIVATIONS:
         raise ConfigError(
             f"no activation of trax named {layer!r} is known"

@@ -24,6 +24,7 @@ import jax
 import ml_dtypes
 import numpy as np
 
+from zoo.config import local
 from zoo.interop import files, unpickling
 from zoo.interop.files import CheckpointError
 
@@ -70,7 +71,7 @@ def read(path: str | Path) -> Checkpoint:
       CheckpointError: the file is not a checkpoint of trax, is truncated, contains something that
         no checkpoint does, or the files with its weights are missing.
     """
-    path = Path(path)
+    path = local(path)
     with files.opened(path) as stream:
         content = unpickling.load(stream)
         if not isinstance(content, dict) or not content.keys() & {"flat_weights", "weights"}:

@@ -18,6 +18,8 @@ from typing import Any
 
 import numpy as np
 
+from zoo.config import ValueMistake
+
 UNPACKED = 512 * 2**20
 """Bytes to which any gzip file may unpack; larger ones may unpack to `RATIO` times their size."""
 
@@ -36,7 +38,7 @@ UNREADABLE = (
 """Errors that the readers of gzip, pickle and `.npy` raise for unexpected content."""
 
 
-class CheckpointError(ValueError):
+class CheckpointError(ValueMistake):
     """A file is not a checkpoint of trax, or does not fit the model; the first line says why.
 
     If arrays do not fit, the lines below it list both sides.

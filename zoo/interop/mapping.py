@@ -85,7 +85,9 @@ def to_variables(checkpoint: Checkpoint, config: ModelConfig) -> dict[str, Any]:
     }
     wrong = [name for name, array in fitted.items() if array.shape != shapes[name]]
     if wrong or len(arrays) != len(parts):
-        raise CheckpointError(_misfit(type(config).__name__, shapes, checkpoint.weights))
+        raise CheckpointError(
+            _misfit(type(config).__name__, shapes, checkpoint.weights) + _about_images(config)
+        )
     named: dict[str, Array] = {}
     for name, members in parts.items():
         ends = np.cumsum([_shape(leaves, member)[0] for member in members[:-1]], dtype=int)
@@ -180,6 +182,17 @@ def _misfit(model: str, shapes: Mapping[str, tuple[int, ...]], arrays: Sequence[
     return (
         f"the checkpoint has {len(arrays)} arrays, which do not fit the {len(shapes)} of the "
         f"{model} (+ the model has, - the checkpoint has):\n" + "\n".join(lines)
+    )
+
+
+def _about_images(config: ModelConfig) -> str:
+    """The last line of the message for a network whose head depends on the shape of the images."""
+    shape = getattr(config, "input_shape", None)
+    if shape is None or not hasattr(getattr(config, "trax", None), "pool_window"):
+        return ""
+    return (
+        f"\n  (the head has a row for each window of the last map, of images of {shape}; if "
+        "yours had another height or width, give image_shape, in Python input_shape of the config)"
     )
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from zoo.interop.checkpoint import Array
+from zoo.interop.files import CheckpointError
 from zoo.models.bag_of_embeddings import BagOfEmbeddingsConfig
 from zoo.models.base import ModelConfig
 from zoo.models.lstm import LSTMTaggerConfig
@@ -248,9 +249,16 @@ def _images(stride: int) -> Callable[[Any, Sequence[Array]], dict[str, Any]]:
     def sizes(config: Any, arrays: Sequence[Array]) -> dict[str, Any]:
         known: dict[str, Any] = {"num_classes": len(arrays[-1])}
         features = arrays[-3].shape[-1] if len(arrays) > 2 and arrays[-3].ndim else 0
-        if config.trax and features and arrays[0].ndim == 4:
-            windows = math.isqrt(len(arrays[-2]) // features) if arrays[-2].ndim else 0
-            side = stride * (windows + config.trax.pool_window - 1)
+        if config.trax and features and arrays[0].ndim == 4 and arrays[-2].ndim:
+            windows, rest = divmod(len(arrays[-2]), features)
+            across = math.isqrt(windows)
+            if across**2 != windows and not rest and config.input_shape is None:
+                raise CheckpointError(
+                    f"the head reads {windows} windows, so the images were not square, and the "
+                    "checkpoint does not say their shape; give image_shape (in Python input_shape "
+                    "of the config): height, width and channels"
+                )
+            side = stride * (across + config.trax.pool_window - 1)
             known["input_shape"] = (side, side, arrays[0].shape[2])
         return known
 

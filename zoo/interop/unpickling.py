@@ -5,14 +5,13 @@ wrote the file can run code. This machine knows the instructions that occur in t
 and a list of names, each replaced by a few lines of this module. Nothing is imported. Reading ends
 at the first name that is not in the list.
 
-`pickletools.genops` splits the file into instructions; the comments there say what each does.
+`pickletools` splits the file into instructions; the comments there say what each does.
 """
 
 from __future__ import annotations
 
 import itertools
 import pickletools
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -149,15 +148,8 @@ def load(stream: Stream) -> Any:
         instructions.
       ValueError, TypeError, LookupError, …: it is not a pickle, or a broken one.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a backslash in a name makes `genops` warn
-        return _run(stream)
-
-
-def _run(stream: Stream) -> Any:
     machine = _Machine()
-    source: Any = stream  # `genops` uses only the methods read and readline
-    operations = ((opcode.name, value) for opcode, value, _ in pickletools.genops(source))
+    operations = _operations(stream)
     for instruction, value in itertools.islice(operations, MOST_INSTRUCTIONS):
         if instruction == "STOP":
             (result,) = machine.stack
@@ -167,6 +159,39 @@ def _run(stream: Stream) -> Any:
         if not machine.run(instruction, value):
             raise CheckpointError(_unknown(instruction, operations))
     raise CheckpointError(f"it has more than {MOST_INSTRUCTIONS:,} instructions")
+
+
+def _operations(stream: Stream) -> Iterator[tuple[str, Any]]:
+    """The instructions with their arguments, as `pickletools.genops` gives them.
+
+    But backslashes in lines of text stay as they are: `genops` may warn of them, and who silences
+    a warning silences those of other threads too.
+    """
+    source: Any = stream  # the readers use only the methods read and readline
+    while code := stream.read(1):
+        opcode = OPCODES.get(code)
+        if opcode is None:
+            raise ValueError(f"there is no instruction {code!r}")
+        if opcode.name in LINES:
+            yield opcode.name, " ".join(_line(stream) for _ in range(LINES[opcode.name]))
+        else:
+            yield opcode.name, opcode.arg.reader(source) if opcode.arg else None
+        if opcode.name == "STOP":
+            return
+    raise ValueError("the pickle ends before its instruction STOP")
+
+
+def _line(stream: Stream) -> str:
+    line = stream.readline()
+    if not line.endswith(b"\n"):
+        raise ValueError("the pickle ends inside a line of text")
+    return line[:-1].decode("ascii")
+
+
+OPCODES = {opcode.code.encode("latin-1"): opcode for opcode in pickletools.opcodes}
+
+LINES = {"GLOBAL": 2, "INST": 2, "STRING": 1, "PERSID": 1}
+"""Instructions whose argument is lines of text, and how many."""
 
 
 def _unknown(instruction: str, following: Iterator[tuple[str, Any]]) -> str:

@@ -8,7 +8,9 @@ it is stored; the usual [B, T, H, K] takes two to five times as long on a CPU.
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +26,19 @@ HIDDEN = -1e9
 
 KeysValues = tuple[Float[Array, "B H K _"], Float[Array, "B H _ K"]]
 """Keys [B, H, K, S] and values [B, H, S, K] of any one sequence."""
+
+
+def attend(
+    queries: Float[Array, "B H T K"],
+    keys: Float[Array, "B H K S"],
+    values: Float[Array, "B H S K"],
+    mask: Bool[Array, "#B 1 #T S"],
+    drop: Callable[[Array], Array] = lambda weights: weights,
+) -> Float[Array, "B H T K"]:
+    """For each query the mean of the values, weighted by the softmax of its scores."""
+    scores = jnp.einsum("bhtk,bhks->bhts", queries, keys) / math.sqrt(queries.shape[-1])
+    weights = drop(jax.nn.softmax(jnp.where(mask, scores, HIDDEN), axis=-1))
+    return jnp.einsum("bhts,bhsk->bhtk", weights, values)
 
 
 class Attention(nn.Module):
@@ -69,13 +84,11 @@ class Attention(nn.Module):
         """
         queries = self._heads(self.query(x))
         dropout_rate = self.dropout_rate if train else 0.0
-        if self.dtype == "bfloat16" and xla.has_fused_attention(queries, keys, train, dropout_rate):
-            context = xla.fused_attention(queries, keys, values, mask)
+        if self.dtype == "bfloat16" and xla.has_fused_attention(queries, dropout_rate):
+            context = xla.fused_attention(attend, queries, keys, values, mask)
         else:
-            scores = jnp.einsum("bhtk,bhks->bhts", queries, keys) / math.sqrt(queries.shape[-1])
-            weights = jax.nn.softmax(jnp.where(mask, scores, HIDDEN), axis=-1)
-            weights = self.dropout(weights, train=train)
-            context = jnp.einsum("bhts,bhsk->bhtk", weights, values)
+            drop = functools.partial(self.dropout, train=train)
+            context = attend(queries, keys, values, mask, drop)
         context = jnp.where(mask.any(axis=-1)[..., None], context, 0.0)
         return self.out(context.swapaxes(1, 2).reshape(x.shape))
 

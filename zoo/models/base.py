@@ -33,7 +33,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Int
 
-from zoo.config import ConfigError, check_share, check_size, override
+from zoo.config import ConfigError, ValueMistake, check_share, check_size, override
 from zoo.models.dense import Precision
 
 C = TypeVar("C", bound="ModelConfig")
@@ -144,7 +144,7 @@ class ModelConfig(abc.ABC):
     def check_length(self, length: int, what: str) -> None:
         """Raises ValueError if `what` has more positions than the module takes."""
         if self.max_positions is not None and length > self.max_positions:
-            raise ValueError(
+            raise ValueMistake(
                 f"{what} of {length} positions is longer than {self.described_limit}; give a "
                 "shorter one"
             )

@@ -1,11 +1,15 @@
 """The products of dense layers in three precisions; the layers are made by `layers.dense`.
 
-* `float32` is the reference, which equals trax. On GPUs and TPUs JAX computes it in fewer bits by
-  default: `jax.default_matmul_precision("highest")` makes it float32 there too.
+* `float32` is the reference, which equals trax on CPUs. On other devices JAX multiplies float32 in
+  fewer bits by default: on NVIDIA's GPUs from Ampere on in TF32 (10 bits of mantissa instead of
+  23), on TPUs in bfloat16 (7). Inside `jax.default_matmul_precision("highest")` it is float32
+  there too; `zoo verify` and the tests for accelerators compute everything inside it.
 * `bfloat16` rounds the operands of the product to bfloat16; sums and results are float32, forward
   and backward. In training parameters stay float32; for inference `convert` stores the kernels in
-  bfloat16, half the bytes to read. There is no forward-mode differentiation (`jax.jvp`): the
-  backward pass is written out.
+  bfloat16, half the bytes to read. Everything else is float32: tables of embeddings, biases, what
+  is between the layers (except in ResNets, whose activations are bfloat16) and the caches of
+  decoding. So it saves time and the memory of kernels, but not that of activations. There is no
+  forward-mode differentiation (`jax.jvp`): the backward pass is written out.
 * `int8` is for inference. The kernel is stored in bytes, with a scale for each output; each row of
   the input is scaled to bytes when it comes (Dettmers et al. 2022, "LLM.int8()", section 2.1,
   vector-wise quantisation). The sums are exact, the result is float32.
@@ -93,20 +97,31 @@ def to_bytes(x: Float[Array, "N I"]) -> tuple[Int8[Array, "N I"], Float[Array, "
     return jnp.round(x / scale).astype(jnp.int8), scale
 
 
+HEADS = ("query", "key", "value", "out")
+"""Kernels of a Reformer's attention, [H, D, K] or [H, W, D]; those of other families are dense
+layers of this name."""
+
+
 def convert(variables: Mapping[str, Any], dtype: Precision) -> dict[str, Any]:
     """Float32 variables in the form that a module of another precision takes for inference.
 
-    Changes the parameters of dense layers: every `kernel` of two axes.
+    In bfloat16 it narrows everything that a product rounds anyway: the kernels of dense layers, of
+    convolutions and of a Reformer's attention, also where layers are stacked. In int8 it changes
+    the kernels of dense layers, which have two axes.
     """
     converted: dict[str, Any] = {}
     for name, leaf in variables.items():
         if isinstance(leaf, Mapping):
             converted[name] = convert(leaf, dtype)
-        elif name == "kernel" and leaf.ndim == 2 and dtype == "int8":
+        elif dtype == "int8" and name == "kernel" and leaf.ndim == 2:
             converted["kernel"], scale = to_bytes(jnp.asarray(leaf).T)
             converted["scale"] = scale[:, 0]
-        elif name == "kernel" and leaf.ndim == 2 and dtype == "bfloat16":
-            converted["kernel"] = jnp.asarray(leaf, jnp.bfloat16)
+        elif (
+            dtype == "bfloat16"
+            and leaf.ndim >= (3 if name in HEADS else 2)
+            and (name == "kernel" or name in HEADS)
+        ):
+            converted[name] = jnp.asarray(leaf, jnp.bfloat16)
         else:
             converted[name] = leaf
     return converted

@@ -19,15 +19,42 @@ from zoo import xla
 from zoo.models.base import SourceTargetConfig, TokenConfig
 from zoo.models.dense import Int8Dense, Precision, dot_general
 
-Activation = Literal["relu", "gelu", "gelu_tanh", "tanh", "sigmoid", "swish"]
+Activation = Literal[
+    "relu",
+    "leaky_relu",
+    "elu",
+    "selu",
+    "gelu",
+    "gelu_tanh",
+    "swish",
+    "softplus",
+    "tanh",
+    "hard_tanh",
+    "sigmoid",
+    "trax_hard_sigmoid",
+    "exp",
+]
+
+
+def trax_hard_sigmoid(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """1 + x, cut to 0 … 1: what trax calls `HardSigmoid` (elsewhere it is less steep)."""
+    return jnp.clip(1 + x, 0, 1)
+
 
 ACTIVATIONS: Mapping[Activation, Callable[[jax.Array], jax.Array]] = {
     "relu": nn.relu,
+    "leaky_relu": nn.leaky_relu,  # 0.01 below 0
+    "elu": nn.elu,
+    "selu": nn.selu,
     "gelu": functools.partial(nn.gelu, approximate=False),  # trax: Gelu
     "gelu_tanh": functools.partial(nn.gelu, approximate=True),  # trax: FastGelu
-    "tanh": jnp.tanh,
-    "sigmoid": nn.sigmoid,
     "swish": nn.swish,
+    "softplus": nn.softplus,
+    "tanh": jnp.tanh,
+    "hard_tanh": nn.hard_tanh,
+    "sigmoid": nn.sigmoid,
+    "trax_hard_sigmoid": trax_hard_sigmoid,
+    "exp": jnp.exp,
 }
 if set(ACTIVATIONS) != set(get_args(Activation)):
     raise TypeError("Activation and ACTIVATIONS must name the same functions")

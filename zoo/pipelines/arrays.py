@@ -15,14 +15,17 @@ from typing import Any
 
 import numpy as np
 
-from zoo.config import ConfigError, did_you_mean
-from zoo.pipelines.base import Array, Batch, ColumnError, DataConfig, Example, Facts, quoted
+from zoo.config import ConfigError, LookupMistake, ValueMistake, did_you_mean
+from zoo.pipelines.base import Array, Batch, ColumnError, Example, Facts, quoted
 from zoo.pipelines.delivery import deliver
 from zoo.pipelines.rows import IndexedRows
-from zoo.pipelines.sources import formats, locations
+from zoo.pipelines.sources import formats, locations, missing, opening
 from zoo.pipelines.sources import labels as classes
+from zoo.pipelines.sources.formats import Options
 from zoo.pipelines.sources.holdout import with_validation
 from zoo.pipelines.sources.source import Source
+from zoo.pipelines.stored import FileData, splits_of
+from zoo.pipelines.tfdata import is_dataset
 from zoo.preprocessing import ArrayPreprocessing
 from zoo.tokenizers import Tokenizer
 
@@ -31,7 +34,7 @@ Columns = Mapping[str, Array]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ArrayData(DataConfig):
+class ArrayData(FileData):
     """Columns of a CSV, TSV or JSONL file, of one of your own format (`file_format`), or the arrays
     of an NPZ file."""
 
@@ -75,13 +78,15 @@ class ArrayData(DataConfig):
         tokenizer: Tokenizer | None = None,
         labels: tuple[str, ...] | None = None,
     ) -> Arrays:
-        """See `DataConfig.open`. Rows are a mapping of columns, or of splits to such mappings."""
+        """See `DataConfig.open`. Tuples are (input, target); a mapping has the columns by name."""
         splits = self._files() if rows is None else self._given(rows)
         training = splits["train"]
         names = self._input_names(training)
         labels = labels or self.labels
-        if labels is None and _is_text(target := training[self.target[0]]):
-            labels = classes.sorted_names(target.tolist())
+        if _is_text(target := training[self.target[0]]):
+            # A column of numbers with a gap in it is text, but holds no classes.
+            missing.check_names(target, f"the train rows: column {self.target[0]!r}", "value")
+            labels = labels or classes.sorted_names(target.tolist())
         if labels and len(self.target) > 1:
             raise ConfigError(f"target is {self.target}; a class is one column")
         tables = {
@@ -115,22 +120,25 @@ class ArrayData(DataConfig):
             raise ConfigError("data.train is not set; name a file of training rows, or pass data=")
         named = {"train": self.train, "validation": self.validation, "test": self.test}
         return self._with_validation(
-            {
-                split: _arrays(read_columns(locations.find_file(path, self.data_dir)), path)
-                for split, path in named.items()
-                if path
-            }
+            {split: _arrays(self._read(path), path) for split, path in named.items() if path}
         )
 
+    def _read(self, path: str) -> Columns:
+        return read_columns(locations.find_file(path, self.data_dir), self.file_options)
+
     def _given(self, rows: Any) -> dict[str, Columns]:
-        if not isinstance(rows, Mapping):
+        if is_dataset(rows):
             raise ConfigError(
-                f"data is {type(rows).__name__}; give a mapping of columns, such as "
+                "data is a tf.data.Dataset; give a mapping of columns, such as "
                 "{'inputs': x, 'target': y}, or of splits to such mappings"
             )
-        splits = rows if isinstance(rows.get("train"), Mapping) else {"train": rows}
+        names = (*(self.inputs or ("inputs",)), *self.target)
+        splits = splits_of(rows) or {"train": rows}
         return self._with_validation(
-            {split: _arrays(columns, f"the {split} rows") for split, columns in splits.items()}
+            {
+                split: _arrays(opening.user_columns(given, names), f"the {split} rows")
+                for split, given in splits.items()
+            }
         )
 
     def _with_validation(self, splits: dict[str, Columns]) -> dict[str, Columns]:
@@ -155,10 +163,12 @@ class ArrayData(DataConfig):
         self, split: str, columns: Columns, names: tuple[str, ...], labels: tuple[str, ...]
     ) -> Batch:
         """All rows of a split as one batch."""
-        if missing := [name for name in (*names, *self.target) if name not in columns]:
-            raise ColumnError(f"the {split} rows have no column {missing[0]!r}")
+        if lacking := [name for name in (*names, *self.target) if name not in columns]:
+            raise ColumnError(f"the {split} rows have no column {lacking[0]!r}")
         inputs = _joined({name: columns[name] for name in names}, split)
         if labels:
+            where = f"the {split} rows: column {self.target[0]!r}"
+            missing.check_names(columns[self.target[0]], where)
             values = columns[self.target[0]].tolist()
             table = classes.table(values, labels, f"the {split} rows")
             targets = np.array([table[value] for value in values], np.int32)
@@ -208,7 +218,7 @@ class Arrays:
 
     def _table(self, split: str) -> Batch:
         if split not in self._tables:
-            raise LookupError(
+            raise LookupMistake(
                 f"the data has no split {split!r}; it has {quoted(tuple(self._tables))}"
             )
         return self._tables[split]
@@ -244,7 +254,7 @@ def arrays(
     return ArrayData(train=train, target=target, **fields)
 
 
-def read_columns(path: Path) -> Columns:
+def read_columns(path: Path, options: Options = formats.DEFAULTS) -> Columns:
     """The columns of a CSV, TSV or JSONL file, or the arrays of an NPZ file.
 
     Raises:
@@ -253,7 +263,7 @@ def read_columns(path: Path) -> Columns:
     if path.suffix.lower() == ".npz":
         with np.load(path, allow_pickle=False) as stored:
             return dict(stored)
-    return {name: _parsed(values) for name, values in formats.read(path).items()}
+    return {name: _parsed(values) for name, values in formats.read(path, options=options).items()}
 
 
 def _parsed(values: list[Any]) -> Array:
@@ -269,10 +279,10 @@ def _arrays(columns: Mapping[str, Any], where: str) -> Columns:
     arrays = {name: np.asarray(values) for name, values in columns.items()}
     lengths = {name: len(array) if array.ndim else 0 for name, array in arrays.items()}
     if not lengths or 0 in lengths.values():
-        raise ValueError(f"{where} has no rows")
+        raise ValueMistake(f"{where} has no rows")
     if len(set(lengths.values())) > 1:
         listed = ", ".join(f"{name} {length}" for name, length in lengths.items())
-        raise ValueError(f"the columns of {where} differ in their number of rows: {listed}")
+        raise ValueMistake(f"the columns of {where} differ in their number of rows: {listed}")
     return arrays
 
 
@@ -287,7 +297,7 @@ def _is_text(array: Array) -> bool:
 def _is_number(value: Any) -> bool:
     try:
         float(value)
-    except ValueError:
+    except (TypeError, ValueError):
         return False
     return True
 
@@ -298,16 +308,20 @@ def _joined(columns: Columns, where: str) -> Array:
     Raises:
       ValueError: a value is text, missing or infinite; the message has column and row.
     """
+    columns = dict(columns)
     for name, array in columns.items():
         if _is_text(array):
-            row = next(row for row, value in enumerate(array, start=1) if not _is_number(value))
-            raise ValueError(
-                f"column {name!r} of the {where} rows has {array[row - 1]!r:.30} in row {row}, "
-                "which is not a number; choose other columns with data.inputs, or mend the row"
-            )
+            for row, value in enumerate(array.tolist(), start=1):
+                if not _is_number(value):
+                    raise ValueMistake(
+                        f"column {name!r} of the {where} rows has {value!r:.30} in row {row}, "
+                        "which is not a number; choose other columns with data.inputs, or mend the "
+                        "row"
+                    )
+            columns[name] = array = array.astype(np.float64)
         bad = ~np.isfinite(array.astype(np.float64)).reshape(len(array), -1).all(axis=1)
         if bad.any():
-            raise ValueError(
+            raise ValueMistake(
                 f"column {name!r} of the {where} rows has no finite number in row "
                 f"{int(bad.argmax()) + 1}"
             )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 
-from zoo.config import ConfigError, check_share
+from zoo.config import ConfigError, LookupMistake, check_share
 
 if TYPE_CHECKING:
     from zoo.tokenizers import Tokenizer
@@ -23,7 +23,7 @@ MAX_QUOTED = 10
 """Most names that an error message lists."""
 
 
-class ColumnError(LookupError):
+class ColumnError(LookupMistake):
     """Data without a column that is wanted; the message lists the columns there are."""
 
 
@@ -164,7 +164,8 @@ class DataConfig(abc.ABC):
 
         Args:
           rows: the user's own training examples instead of those that the config names: an iterable
-            of tuples, a mapping of columns, or a tf.data.Dataset of either.
+            of tuples or of dicts, a mapping of columns, a DataFrame, or a tf.data.Dataset of tuples
+            or dicts; or a mapping of the splits `train`, `validation` and `test` to such rows.
           tokenizer: that of a model that exists already; None: the config's.
           labels: the classes of a model that exists already; None: those of the data.
         """

@@ -25,7 +25,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from zoo import preprocessing
-from zoo.config import ConfigError
+from zoo.config import ConfigError, PackageMistake
 from zoo.pipelines import augment, ops
 from zoo.pipelines.augment import Augmentation
 from zoo.pipelines.base import Array, Batch, Example, Facts
@@ -122,6 +122,7 @@ class ImageClassificationData(StoredData):
             decides={"num_classes": len(labels), "input_shape": prepare.shape},
             preprocessing=dataclasses.asdict(prepare),
             num_examples={split: source.count() for split, source in splits.items()},
+            left_out=splits["train"].left_out,
         )
         return ImageData(self, facts, prepare, splits)
 
@@ -377,7 +378,7 @@ def digits(image: str = "image", label: str = "label") -> dict[str, Source]:
     try:
         bundled = importlib.import_module("sklearn.datasets").load_digits()
     except ImportError as error:
-        raise ImportError(
+        raise PackageMistake(
             f'the digits need scikit-learn ({error}): pip install "flax-zoo[train]"'
         ) from error
     images = np.round(bundled.images * (255 / 16)).astype(np.uint8)[..., None]

@@ -16,14 +16,14 @@ from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
-from zoo.config import ConfigError
+from zoo.config import ConfigError, ValueMistake
 from zoo.pipelines.base import Array, Batch, Example, Facts
 from zoo.pipelines.delivery import GlobalBatch, deliver, generator
 from zoo.pipelines.rows import IndexedRows, LazySplits, endless
 from zoo.pipelines.sources import formats, locations, opening
 from zoo.pipelines.sources.source import Source
 from zoo.pipelines.sources.tfds import Prepared
-from zoo.pipelines.stored import StoredData
+from zoo.pipelines.stored import FileData, StoredData
 from zoo.tokenizers import Tokenizer, TokenizerConfig
 
 TEXT = "text"
@@ -37,7 +37,7 @@ Documents: TypeAlias = Callable[[], Iterator[str]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class LanguageModelingData(StoredData):
+class LanguageModelingData(StoredData, FileData):
     """Running text: a TFDS data set, the user's files, or rows that are handed over.
 
     A file of plain text is one document; of other files each row is one. Where there is no split
@@ -92,7 +92,7 @@ class LanguageModelingData(StoredData):
         tokens = {split: encode(documents(), tokenizer) for split, documents in splits.items()}
         for split, ids in tokens.items():
             if len(ids) < 2:
-                raise ValueError(
+                raise ValueMistake(
                     f"the {split} text has {len(ids)} token(s); it must have 2 or more"
                 )
         return RunningText(self, tokenizer, tokens)
@@ -110,11 +110,12 @@ class LanguageModelingData(StoredData):
         """See `StoredData.read_file`."""
         found = locations.find_file(path, self.data_dir)
         if found.suffix.lower() in formats.TABLES:
-            source = opening.from_file(found, (self.text_column,))
+            source = opening.from_file(found, (self.text_column,), options=self.file_options)
             return source.renamed(**{TEXT: self.text_column})
-        documents = (
-            list(filter(None, formats.lines(found))) if self.per_line else [formats.content(found)]
-        )
+        if self.per_line:
+            documents = list(filter(None, formats.lines(found, self.file_options)))
+        else:
+            documents = [formats.content(found, self.file_options).replace("\r\n", "\n")]
         return opening.from_arrays({TEXT: documents}, str(found))
 
 

@@ -10,6 +10,8 @@ import bisect
 import itertools
 from collections.abc import Sequence
 
+from zoo.config import ValueMistake
+
 
 def check_buckets(boundaries: Sequence[int], batch_sizes: Sequence[int] | None) -> None:
     """Raises ValueError unless boundaries rise and each bucket has a batch size.
@@ -20,7 +22,7 @@ def check_buckets(boundaries: Sequence[int], batch_sizes: Sequence[int] | None) 
     """
     steps = zip([0, *boundaries], boundaries, strict=False)
     if not all(low < high for low, high in steps):
-        raise ValueError(f"bucket boundaries must be positive and rise; got {tuple(boundaries)}")
+        raise ValueMistake(f"bucket boundaries must be positive and rise; got {tuple(boundaries)}")
     if batch_sizes is None:
         return
     buckets = [f"lengths up to {boundary}" for boundary in boundaries]
@@ -28,17 +30,17 @@ def check_buckets(boundaries: Sequence[int], batch_sizes: Sequence[int] | None) 
     count = f"{len(boundaries)} bucket boundaries make {len(buckets)} bucket(s)"
     missing = buckets[len(batch_sizes) :]
     if missing:
-        raise ValueError(
+        raise ValueMistake(
             f"{count}, but there are {len(batch_sizes)} batch sizes {tuple(batch_sizes)}; "
             f"add one for {', '.join(missing)}"
         )
     if len(batch_sizes) > len(buckets):
-        raise ValueError(
+        raise ValueMistake(
             f"{count}, but there are {len(batch_sizes)} batch sizes {tuple(batch_sizes)}; "
             f"leave out {len(batch_sizes) - len(buckets)}"
         )
     if min(batch_sizes) < 1:
-        raise ValueError(f"batch sizes must be 1 or more; got {tuple(batch_sizes)}")
+        raise ValueMistake(f"batch sizes must be 1 or more; got {tuple(batch_sizes)}")
 
 
 def boundary_of(length: int, boundaries: Sequence[int]) -> int | None:

@@ -16,6 +16,7 @@ from typing import Generic, TypeAlias, TypeVar
 
 import numpy as np
 
+from zoo.config import LookupMistake, TypeMistake
 from zoo.pipelines import ops
 from zoo.pipelines.base import Array, Batch, quoted
 from zoo.pipelines.delivery import GlobalBatch, generator, sample
@@ -46,7 +47,7 @@ class LazySplits(Generic[R]):
           LookupError: there is no such split.
         """
         if name not in self._names:
-            raise LookupError(f"the data has no split {name!r}; it has {quoted(self._names)}")
+            raise LookupMistake(f"the data has no split {name!r}; it has {quoted(self._names)}")
         if name not in self._made:
             self._made[name] = self._make(name)
         return self._made[name]
@@ -116,7 +117,7 @@ class IndexedRows:
         check_buckets(boundaries, batch_sizes)
         lengths_of = self._lengths
         if lengths_of is None:
-            raise TypeError("these rows have no length to be grouped by")
+            raise TypeMistake("these rows have no length to be grouped by")
         least, most = bounds
 
         def bucketed() -> Iterator[tuple[int, int]]:

@@ -22,13 +22,13 @@ from zoo.pipelines.delivery import GlobalBatch, deliver
 from zoo.pipelines.lengths import boundary_of, check_buckets, default_lengths, extended
 from zoo.pipelines.rows import IndexedRows, LazySplits
 from zoo.pipelines.sources.source import Source
-from zoo.pipelines.stored import StoredData
+from zoo.pipelines.stored import FileData, StoredData
 
 C = TypeVar("C", bound="PairedData")
 
 
 @dataclass(frozen=True, kw_only=True)
-class PairedData(StoredData):
+class PairedData(StoredData, FileData):
     """Rows of two sequences of ids, `inputs` and `targets`, which a batch pads to one length.
 
     A row that is empty or too long is evaluated, but not trained on.

@@ -3,14 +3,59 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from zoo.config import ConfigError
-from zoo.pipelines.base import DataConfig
+from zoo.pipelines.base import DataConfig, quoted
+from zoo.pipelines.sources.formats import Options
 from zoo.pipelines.sources.source import Source, chained
 from zoo.pipelines.sources.tfds import Prepared
+from zoo.tokenizers import reading
+
+SPLITS = ("train", "validation", "test")
+"""The names of splits."""
+
+
+def splits_of(rows: Any) -> dict[str, Any] | None:
+    """The splits of rows that the user hands over by split; None: they are not.
+
+    >>> splits_of({"train": [("good", 1)], "test": [("bad", 0)]})
+    {'train': [('good', 1)], 'test': [('bad', 0)]}
+
+    Raises:
+      ConfigError: something else is among the splits.
+    """
+    if not isinstance(rows, Mapping) or not ("train" in rows or (rows and {*rows} <= {*SPLITS})):
+        return None
+    if others := [name for name in rows if name not in SPLITS]:
+        raise ConfigError(
+            f"data has {quoted(list(rows))}; beside splits ({', '.join(SPLITS)}) there can be no "
+            f"{others[0]!r}"
+        )
+    return {split: given for split, given in rows.items() if given is not None}
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileData(DataConfig):
+    """Data that may be in files of text."""
+
+    encoding: str = reading.UTF8
+    """Encoding of files that do not begin with a byte order mark. Several, as in `utf-8, cp1252`,
+    are tried in this order."""
+    quotes: bool | None = None
+    """Whether fields of tables may be in quotes, and hold separators and line breaks then. None: in
+    CSV they may; in TSV a quote is an ordinary character."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        reading.encodings(self.encoding)
+
+    @property
+    def file_options(self) -> Options:
+        """How the files are written."""
+        return Options(encoding=self.encoding, quotes=self.quotes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,13 +88,19 @@ class StoredData(DataConfig):
         """The rows of each split: those that are handed over, of TFDS, or of files.
 
         Args:
-          rows: the user's own training rows; None: those that the config names.
+          rows: the user's own training rows, or a mapping of splits to rows; None: those that the
+            config names.
 
         Raises:
           ConfigError: there is nothing to train on.
         """
         if rows is not None:
-            return {"train": self.read_rows(rows)}
+            splits = splits_of(rows) or {"train": rows}
+            if "train" not in splits:
+                raise ConfigError(
+                    f"data has the splits {quoted(list(splits))}, but none named 'train'"
+                )
+            return {split: self.read_rows(given) for split, given in splits.items()}
         named = {"train": self.train, "validation": self.validation, "test": self.test}
         if self.name is not None:
             data_set = Prepared(self.name, self.data_dir)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from zoo.config import ConfigError
+from zoo.config import ConfigError, LookupMistake
 from zoo.pipelines.base import Array, Batch, DataConfig, Example, Facts
 from zoo.pipelines.delivery import GlobalBatch, deliver, generator, sample
 from zoo.pipelines.rows import IndexedRows
@@ -138,7 +138,7 @@ class DrawnSequences:
 
     def _examples(self, split: str) -> Batch:
         if split not in SPLITS:
-            raise LookupError(f"the copy task has no split {split!r}; it has {', '.join(SPLITS)}")
+            raise LookupMistake(f"the copy task has no split {split!r}; it has {', '.join(SPLITS)}")
         random = generator(EVALUATION_SEED, SPLITS.index(split))
         return self._draw(random, self._config.num_examples)
 

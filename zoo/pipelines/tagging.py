@@ -25,6 +25,7 @@ from zoo.pipelines.sources.sentences import TAGS, WORDS, Sentence
 from zoo.pipelines.sources.source import Source
 from zoo.pipelines.sources.tfds import Prepared
 from zoo.tokenizers import IdTokenizer, Tokenizer, TokenizerConfig, WordTokenizer
+from zoo.tokenizers.reading import split_lines
 
 PURPOSE = 2
 """Keeps the random numbers of word dropout apart from those of the order of the rows."""
@@ -54,8 +55,6 @@ class TaggingData(PairedData):
     sentence_column: str = "Sentence #"
     """Column of a table that is empty, or the same as in the row before, where a sentence goes on.
     """
-    encoding: str = "utf-8"
-    """Encoding of the files."""
     labels: tuple[str, ...] | None = None
     """The tags in order; None: those of TFDS, or all that occur in any split, sorted."""
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
@@ -134,7 +133,7 @@ class TaggingData(PairedData):
         if found.suffix.lower() == ".csv":
             word = "Word" if self.word_column is None else str(self.word_column)
             tag = "Tag" if self.tag_column is None else str(self.tag_column)
-            return sentences.read_table(found, self.sentence_column, word, tag, self.encoding)
+            return sentences.read_table(found, self.sentence_column, word, tag, self.file_options)
         numbers = {"word_column": self.word_column, "tag_column": self.tag_column}
         for name, value in numbers.items():
             if isinstance(value, str):
@@ -144,7 +143,7 @@ class TaggingData(PairedData):
                 )
         word_column = 0 if self.word_column is None else int(self.word_column)
         tag_column = -1 if self.tag_column is None else int(self.tag_column)
-        return sentences.read_conll(found, word_column, tag_column, self.encoding)
+        return sentences.read_conll(found, word_column, tag_column, self.file_options)
 
     def _tested(self, training: Source) -> dict[str, Source]:
         """Training sentences without the last ones, which are the test split."""
@@ -236,7 +235,7 @@ def _sentences(source: Source) -> Iterator[Sentence]:
 def _words(source: Source) -> Iterator[str]:
     """The words to make a vocabulary of: all that a file with one word on each line can hold."""
     words = itertools.chain.from_iterable(source.column(WORDS))
-    return (word for word in words if word.splitlines() == [word])
+    return (word for word in words if split_lines(f"{word}\n") == [word])
 
 
 def _labels(splits: Mapping[str, Source]) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ from zoo.pipelines.sources import formats, holdout, opening
 from zoo.pipelines.sources import labels as classes
 from zoo.pipelines.sources.source import Source
 from zoo.pipelines.sources.tfds import Prepared
-from zoo.pipelines.stored import StoredData
+from zoo.pipelines.stored import FileData, StoredData
 from zoo.tokenizers import Tokenizer, TokenizerConfig
 
 TEXT = "text"
@@ -34,7 +34,7 @@ SHORTEST, LONGEST = 16, 2**20
 
 
 @dataclass(frozen=True, kw_only=True)
-class TextClassificationData(StoredData):
+class TextClassificationData(StoredData, FileData):
     """Texts with a class each: a TFDS data set, the user's files, or rows that are handed over.
 
     A text without tokens is no error: it is a row of padding that counts like any other, unless
@@ -107,7 +107,8 @@ class TextClassificationData(StoredData):
 
     def read_rows(self, rows: Any) -> Source:
         """See `StoredData.read_rows`."""
-        source = opening.from_user(rows, (TEXT, self.label_column))
+        names = (TEXT, self.label_column)
+        source = opening.from_user(rows, names, instead=self.text_column)
         all_columns = set(self.text_column) <= set(source.names)
         joined = source.join(self.text_column if all_columns else (TEXT,), TEXT)
         return joined.select((TEXT, self.label_column))
@@ -119,7 +120,7 @@ class TextClassificationData(StoredData):
 
     def read_file(self, path: str) -> Source:
         """See `StoredData.read_file`."""
-        source = opening.from_file(path, self._columns, self.data_dir)
+        source = opening.from_file(path, self._columns, self.data_dir, self.file_options)
         return source.join(self.text_column, TEXT)
 
     @property

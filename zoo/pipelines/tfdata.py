@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias
 
+from zoo.config import PackageMistake
 from zoo.pipelines.base import Array
 
 # TensorFlow has no types that mypy could check: these two are for the reader.
@@ -37,20 +38,32 @@ def tensorflow() -> Any:
     """Imports TensorFlow. It sees no accelerator: those belong to JAX.
 
     Raises:
-      ImportError: TensorFlow is not installed.
+      PackageMistake: TensorFlow is not installed, or cannot be imported.
     """
     # Without these it prints a greeting on stderr. Neither replaces the user's own setting.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     try:
         tf = importlib.import_module("tensorflow")
-    except ImportError as error:
-        raise ImportError(
+    except ModuleNotFoundError as error:
+        if error.name not in (None, "tensorflow"):  # one of the packages that it needs
+            raise _broken(error) from error
+        raise PackageMistake(
             f'this data is read with TensorFlow ({error}): pip install "flax-zoo[train]"'
         ) from error
+    except Exception as error:  # packages that do not fit it raise whatever they like
+        raise _broken(error) from error
     with contextlib.suppress(RuntimeError):  # TensorFlow runs already: the user has chosen
         tf.config.set_visible_devices([], "GPU")
     return tf
+
+
+def _broken(error: Exception) -> PackageMistake:
+    reason = " ".join(f"{type(error).__name__}: {error}".split())
+    return PackageMistake(
+        f"TensorFlow is installed and cannot be imported ({reason}); install it again, with the "
+        'packages that fit it: pip install --force-reinstall "flax-zoo[train]"'
+    )
 
 
 def is_dataset(value: Any) -> bool:

@@ -11,18 +11,21 @@ import itertools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
-from zoo.config import ConfigError
+from zoo.config import ConfigError, ValueMistake
 from zoo.pipelines.base import Array, Facts
 from zoo.pipelines.delivery import sample
 from zoo.pipelines.sequences import EncodedPairs, OpenedPairs, PackedSequences, PairedData
 from zoo.pipelines.sources import formats, holdout, locations, opening
+from zoo.pipelines.sources.formats import Options
 from zoo.pipelines.sources.source import Source
 from zoo.pipelines.sources.tfds import Prepared
 from zoo.tokenizers import Tokenizer, TokenizerConfig
+from zoo.tokenizers.scripts import unspaced_language
 
 SOURCE, TARGET = "source", "target"
 """The columns of a split, and of the user's own rows."""
@@ -122,7 +125,11 @@ class TranslationData(PairedData):
             tokenizer = self.tokenizer.build(lambda: itertools.chain(*_texts(splits["train"])))
         facts = Facts(
             tokenizer=tokenizer,
-            decides={"vocab_size": tokenizer.vocab_size},
+            decides={
+                "vocab_size": tokenizer.vocab_size,
+                "target_language": unspaced_language(splits["train"].texts(TARGET))
+                or self.target_language,
+            },
             num_examples={split: source.count() for split, source in splits.items()},
             left_out=left_out,
         )
@@ -137,15 +144,22 @@ class TranslationData(PairedData):
         source = opening.from_prepared(data_set, expression)
         return _pairs(source, self.source_language, self.target_language)
 
+    def read_files(self, paths: Sequence[str]) -> Source:
+        """See `StoredData.read_files`."""
+        if not isinstance(self.columns[0], int):
+            _check_pairs(paths)
+        return super().read_files(paths)
+
     def read_file(self, path: str) -> Source:
         """See `StoredData.read_file`."""
         if "{" in path:
-            return _two_files(path, self.data_dir)
+            return _two_files(path, self.data_dir, self.file_options)
         source, target = map(str, self.columns)
         if not isinstance(self.columns[0], int):
-            return _pairs(opening.from_file(path, (source, target), self.data_dir), source, target)
+            both = opening.from_file(path, (source, target), self.data_dir, self.file_options)
+            return _pairs(both, source, target)
         found = locations.find_file(path, self.data_dir)
-        columns = opening.from_arrays(formats.read_unnamed(found), str(found))
+        columns = opening.from_arrays(formats.read_unnamed(found, self.file_options), str(found))
         return _pairs(columns, source, target)
 
     def _cleaned(self, training: Source) -> tuple[Source, dict[str, int]]:
@@ -210,7 +224,31 @@ class ParallelData(OpenedPairs[TranslationData]):
         return [{SOURCE: s, TARGET: t} for s, t in zip(*_texts(source), strict=True)]
 
 
-def _two_files(path: str, data_dir: str | None) -> Source:
+def _check_pairs(paths: Sequence[str]) -> None:
+    """Refuses files of one language each, as a shell makes them of a pattern without quotes.
+
+    Raises:
+      ConfigError: a name has neither braces nor the suffix of a table.
+    """
+    tables = formats.READERS.keys() - {".txt"}
+    single = [p for p in paths if "{" not in p and Path(p).suffix.lower() not in tables]
+    if not single:
+        return
+    pattern = "train.{en,de}"
+    if len(single) > 1:
+        source, target = single[:2]
+        letters = enumerate(zip(source, target, strict=False))
+        length = next((place for place, (a, b) in letters if a != b), 0)
+        before = re.sub(r"[^./_-]*$", "", source[:length])
+        pattern = f"{before}{{{source[len(before) :]},{target[len(before) :]}}}"
+    raise ConfigError(
+        f"{' and '.join(single[:2])}: a pair of files is one name, as {pattern!r}, in quotes: "
+        f"without them a shell makes two of it. Files with both languages are "
+        f"{', '.join(sorted(tables))}"
+    )
+
+
+def _two_files(path: str, data_dir: str | None, options: Options) -> Source:
     """The lines of two files, written as `train.{en,de}`."""
     match = re.fullmatch(r"([^{}]*)\{([^{},]+),([^{},]+)\}([^{}]*)", path)
     if match is None:
@@ -220,11 +258,11 @@ def _two_files(path: str, data_dir: str | None) -> Source:
         )
     before, *endings, after = match.groups()
     source, target = (locations.find_file(before + end + after, data_dir) for end in endings)
-    sides = formats.lines(source), formats.lines(target)
+    sides = formats.lines(source, options), formats.lines(target, options)
     if not sides[0]:
-        raise ValueError(f"{source} is empty: it has no lines")
+        raise ValueMistake(f"{source} is empty: it has no lines")
     if len(sides[0]) != len(sides[1]):
-        raise ValueError(
+        raise ValueMistake(
             f"{source} has {len(sides[0])} lines, but {target} has {len(sides[1])}; line n of one "
             "must be the translation of line n of the other"
         )

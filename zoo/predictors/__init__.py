@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from zoo.config import ValueMistake
 from zoo.predictors.anything import AnyPredictor
 from zoo.predictors.base import PREDICTORS, Predictor
 from zoo.predictors.classifiers import ImageClassifier, Prediction, TextClassifier
@@ -46,7 +47,7 @@ def create(card: Card, variables: Mapping[str, Any], tokenizer: Tokenizer | None
       ValueError: no predictor is known for it.
     """
     if card.task not in PREDICTORS:
-        raise ValueError(
+        raise ValueMistake(
             f"the card {card.name!r} is for the task {card.task!r}; "
             f"known are {', '.join(PREDICTORS)}"
         )

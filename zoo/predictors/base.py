@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import jax
 from flax import linen as nn
 
-from zoo.config import reference
-from zoo.tokenizers import Tokenizer
+from zoo.config import TypeMistake, ValueMistake, reference
+from zoo.tokenizers import Tokenizer, nfc
 
 if TYPE_CHECKING:
     from zoo.storage.cards import Card
@@ -21,6 +21,18 @@ UNLIMITED = 2**30
 
 PREDICTORS: dict[str, type[Predictor]] = {}
 """Task -> predictor. A subclass of Predictor that names its task is entered when it is defined."""
+
+
+def unicode(text: str) -> str:
+    """The text. Raises ValueMistake if it is not Unicode, as bytes that were not UTF-8 become."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueMistake(
+            f"{text!r:.60} is not Unicode text: character {error.start + 1} is half of a pair, or "
+            "a byte that was not UTF-8"
+        ) from error
+    return text
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -53,7 +65,7 @@ class Predictor(abc.ABC):
             return
         other = PREDICTORS.get(cls.task)
         if other is not None and reference(other) != reference(cls):
-            raise ValueError(
+            raise ValueMistake(
                 f"{reference(cls)} and {reference(other)} are both for the task {cls.task!r}; "
                 "give the task of one of them another name"
             )
@@ -85,23 +97,23 @@ class Predictor(abc.ABC):
         return self.card.config.max_positions or UNLIMITED
 
     def encode(self, text: str) -> list[int]:
-        """The ids of a text.
+        """The ids of a text, which is brought to Unicode's NFC as training data is.
 
         Raises:
           TypeError: it is not a string.
           ValueError: the card has no tokenizer, or the tokenizer cannot take the text.
         """
         if not isinstance(text, str):
-            raise TypeError(
+            raise TypeMistake(
                 "this model takes a string or a list of strings; "
                 f"got {type(text).__name__} ({text!r})"
             )
-        return self._text_tokenizer.encode(text)
+        return self._text_tokenizer.encode(nfc(unicode(text)))
 
     @property
     def _text_tokenizer(self) -> Tokenizer:
         if self.tokenizer is None:
-            raise ValueError(
+            raise ValueMistake(
                 f"the card {self.card.name!r} has no tokenizer, so its model does not read text"
             )
         return self.tokenizer

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from zoo.config import ValueMistake
 from zoo.predictors import samples
 from zoo.predictors.base import Predictor
 from zoo.predictors.batching import MOST_ROWS, Array, batches, stacks
@@ -75,7 +76,7 @@ class _Classifier(Predictor):
 
     def _predict(self, inputs: Sequence[Any], top_k: int | None) -> list[Prediction]:
         if top_k is not None and top_k < 1:
-            raise ValueError(f"top_k is {top_k}; it is the number of classes to show, 1 or more")
+            raise ValueMistake(f"top_k is {top_k}; it is the number of classes to show, 1 or more")
         return [self._named(row, top_k) for row in self._probabilities(inputs)]
 
     def _probabilities(self, inputs: Sequence[Any]) -> Iterator[Array]:
@@ -125,7 +126,7 @@ class TextClassifier(_Classifier):
     def _ids(self, text: str) -> list[int]:
         ids = self.encode(text)[: self.card.preprocessing.get("max_len")]
         if len(ids) > self.max_len:
-            raise ValueError(
+            raise ValueMistake(
                 f"a text of {len(ids)} tokens is longer than this model's max_len={self.max_len}: "
                 f"{text[:40]!r}…; cut it"
             )

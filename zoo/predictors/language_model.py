@@ -12,6 +12,7 @@ import numpy as np
 from flax import linen as nn
 
 from zoo import decoding
+from zoo.config import ValueMistake
 from zoo.decoding import Prefix, Sampled, Sampling
 from zoo.predictors import generation, samples
 from zoo.predictors.base import Predictor
@@ -105,13 +106,15 @@ class LanguageModel(Predictor):
         sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p)
         repeats = 1 if num_return is None else num_return
         if repeats < 1 or max_new_tokens < 1:
-            raise ValueError(
+            raise ValueMistake(
                 f"num_return is {num_return}, max_new_tokens {max_new_tokens}; both must be 1 or "
                 "more"
             )
         if stream:
             if not isinstance(prompt, str) or num_return is not None or scores:
-                raise ValueError("stream=True takes one prompt, and neither num_return nor scores")
+                raise ValueMistake(
+                    "stream=True takes one prompt, and neither num_return nor scores"
+                )
             ids = self._limited(self.encode(prompt), max_new_tokens)
             return self._stream(ids, sampling, max_new_tokens, seed)
         texts = [prompt] if isinstance(prompt, str) else list(prompt)
@@ -272,7 +275,7 @@ class LanguageModel(Predictor):
         """The ids, which must fit into the model with `more` tokens after them."""
         if len(ids) + more > self.max_len:
             wanted = f"{len(ids)} tokens and {more} more" if more else f"{len(ids)} tokens"
-            raise ValueError(
+            raise ValueMistake(
                 f"{wanted} are above this model's {self.card.config.described_limit}; give a "
                 f"shorter text{' or fewer max_new_tokens' if more else ''}"
             )

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from zoo.config import ValueMistake, local
 from zoo.predictors.base import Predictor
 from zoo.predictors.batching import Array, stacks
 from zoo.preprocessing import ArrayPreprocessing
@@ -60,7 +61,7 @@ class Outputs(Predictor):
         """See `Predictor.printed`. An item is numbers between commas or spaces, nested lists of
         numbers as JSON, the path of a .npy file, or a text if the model has a tokenizer."""
         if top_k is not None:
-            raise ValueError(f"top_k is for classifiers; {self.card.name} gives its outputs")
+            raise ValueMistake(f"top_k is for classifiers; {self.card.name} gives its outputs")
         for output in self._outputs([self._read(item) for item in items]):
             yield json.dumps(_rounded(jax.tree.map(lambda leaf: leaf.tolist(), output)))
 
@@ -90,11 +91,11 @@ class Outputs(Predictor):
         """The items of a call, and whether it is one that was not in a batch."""
         expected = self._arguments
         if len(inputs) != len(expected):
-            raise ValueError(f"this model takes {len(expected)} argument(s); got {len(inputs)}")
+            raise ValueMistake(f"this model takes {len(expected)} argument(s); got {len(inputs)}")
         columns, singles = zip(*map(self._column, inputs, expected), strict=True)
         if len(set(map(len, columns))) > 1 or len(set(singles)) > 1:
             counts = ", ".join(str(len(column)) for column in columns)
-            raise ValueError(f"the arguments have {counts} items; give the same number of each")
+            raise ValueMistake(f"the arguments have {counts} items; give the same number of each")
         return list(zip(*columns, strict=True)), singles[0]
 
     def _column(self, value: Any, argument: jax.ShapeDtypeStruct) -> tuple[list[Array], bool]:
@@ -110,7 +111,7 @@ class Outputs(Predictor):
         if self.tokenizer is not None and array.ndim in (axes, axes + 1):  # ids of any length
             return ([array], True) if array.ndim == axes else (list(array), False)
         shape = ", ".join(map(str, argument.shape))
-        raise ValueError(
+        raise ValueMistake(
             f"an argument has the shape {list(array.shape)}; this model takes one item [{shape}] "
             f"or a batch [N{', ' if shape else ''}{shape}]"
         )
@@ -127,7 +128,7 @@ class Outputs(Predictor):
             return value
         columns = self._prepare.columns
         if set(value) != set(columns):
-            raise ValueError(
+            raise ValueMistake(
                 f"an input has the columns {', '.join(map(str, value))}; this model takes "
                 f"{', '.join(columns) or 'an array'}"
             )
@@ -145,15 +146,18 @@ class Outputs(Predictor):
     def _read(self, text: str) -> Item:
         """The item that a text on the command line means."""
         if Path(text).suffix == ".npy":
-            items, _ = self._items([np.load(text)])
-            return items[0]
+            try:
+                array = np.load(local(text))
+            except (ValueError, EOFError) as error:
+                raise ValueMistake(f"{text} is not an array of NumPy: {error}") from error
+            return self._items([array])[0][0]
         if self.tokenizer is not None:
             return (self._ids(text),)
         numbers = text if "[" in text else f"[{','.join(text.replace(',', ' ').split())}]"
         try:
             values = json.loads(numbers)
         except json.JSONDecodeError:
-            raise ValueError(
+            raise ValueMistake(
                 f"{text!r:.60} is not an input of this model; give numbers between commas or "
                 "spaces, nested lists of numbers, or the path of a .npy file"
             ) from None

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeAlias, overload
 
+from zoo.config import TypeMistake, ValueMistake
 from zoo.predictors import samples
-from zoo.predictors.base import Predictor
+from zoo.predictors.base import Predictor, unicode
 from zoo.predictors.batching import Array
 from zoo.predictors.classifiers import of_sequences
 from zoo.tokenizers import IdTokenizer, WordTokenizer
@@ -59,7 +60,7 @@ class Tagger(Predictor):
 
     def printed(self, items: Sequence[str], *, top_k: int | None = None) -> Iterator[str]:
         if top_k is not None:
-            raise ValueError("top_k is for classifiers; a tagger gives each word one tag")
+            raise ValueMistake("top_k is for classifiers; a tagger gives each word one tag")
         for tags in self(list(items)):
             yield "".join(f"{tag.word}\t{tag.label}\t{tag.probability:.4f}\n" for tag in tags)
 
@@ -75,7 +76,7 @@ class Tagger(Predictor):
     @property
     def _vocabulary(self) -> WordTokenizer | IdTokenizer:
         if not isinstance(self.tokenizer, WordTokenizer | IdTokenizer):
-            raise ValueError(
+            raise ValueMistake(
                 f"the card {self.card.name!r} has no vocabulary of words, so its model cannot tag "
                 "words"
             )
@@ -83,10 +84,10 @@ class Tagger(Predictor):
 
     def _words(self, sentence: Any) -> list[str]:
         if isinstance(sentence, str):
-            return self._vocabulary.words(sentence)
+            return self._vocabulary.words(unicode(sentence))
         if isinstance(sentence, list | tuple) and all(isinstance(word, str) for word in sentence):
             return list(sentence)
-        raise TypeError(
+        raise TypeMistake(
             "a tagger takes a string, or a list whose items are strings or lists of words; got "
             f"{type(sentence).__name__} ({sentence!r:.60})"
         )
@@ -96,7 +97,7 @@ class Tagger(Predictor):
         ids = [self._vocabulary.encode_words(words) for words in filled]
         longest = max(map(len, ids), default=0)
         if longest > self.max_len:
-            raise ValueError(
+            raise ValueMistake(
                 f"a sentence of {longest} words is longer than this model's "
                 f"{self.card.config.described_limit}; split it"
             )

@@ -11,7 +11,7 @@ import numpy as np
 from flax import linen as nn
 
 from zoo import decoding
-from zoo.config import ConfigError
+from zoo.config import ConfigError, TypeMistake, ValueMistake
 from zoo.decoding import Beam, Prefix, Sampling
 from zoo.predictors import generation, samples
 from zoo.predictors.base import Predictor
@@ -106,7 +106,7 @@ class Translator(Predictor):
         texts = [sources] if isinstance(sources, str) else list(sources)
         starts = prefix if isinstance(prefix, list) else [prefix] * len(texts)
         if len(starts) != len(texts):
-            raise ValueError(
+            raise ValueMistake(
                 f"{len(starts)} prefixes for {len(texts)} sentences; give one for each, or one"
             )
         answers = self._translate(
@@ -141,11 +141,11 @@ class Translator(Predictor):
           ValueError: the lists have different lengths, or a sentence is too long.
         """
         if isinstance(sources, str) != isinstance(targets, str):
-            raise TypeError("score takes two strings or two lists of strings, not one of each")
+            raise TypeMistake("score takes two strings or two lists of strings, not one of each")
         if isinstance(sources, str) and isinstance(targets, str):
             return self._score([self._limited(sources, 0)], [[*self._limited(targets, 1), EOS]])[0]
         if len(sources) != len(targets):
-            raise ValueError(
+            raise ValueMistake(
                 f"{len(sources)} sources and {len(targets)} targets; give one target for each"
             )
         return self._score(
@@ -181,7 +181,7 @@ class Translator(Predictor):
     ) -> list[list[tuple[Ids, float]]]:
         """For each source the tokens and scores (0 if not asked for) of its translations."""
         if max_new_tokens is not None and max_new_tokens < 1:
-            raise ValueError(f"max_new_tokens is {max_new_tokens}; it must be 1 or more")
+            raise ValueMistake(f"max_new_tokens is {max_new_tokens}; it must be 1 or more")
         exact = self.card.config.exact_lengths
         if exact and len(sources) > 1:
             pairs = zip(sources, prefixes, strict=True)
@@ -198,7 +198,7 @@ class Translator(Predictor):
             length = min(max_new_tokens or 2 * batch.length + 16, self.max_len)
             longest = max(map(len, starts))
             if longest >= length:
-                raise ValueError(
+                raise ValueMistake(
                     f"a prefix of {longest} tokens leaves no room in a translation of {length}; "
                     "give a shorter one, or more max_new_tokens"
                 )
@@ -269,7 +269,7 @@ class Translator(Predictor):
         """The ids of a text, which must fit into the model with `more` tokens after them."""
         ids = self.encode(text)
         if len(ids) + more > self.max_len:
-            raise ValueError(
+            raise ValueMistake(
                 f"a sentence of {len(ids)} tokens is longer than this model's "
                 f"{self.card.config.described_limit}: {text[:40]!r}…; split it into shorter ones"
             )
@@ -286,7 +286,7 @@ def _method(
 ) -> Beam | Sampling:
     """The way of decoding that the options ask for."""
     if repeats < 1:
-        raise ValueError(f"num_return is {repeats}; it must be 1 or more")
+        raise ValueMistake(f"num_return is {repeats}; it must be 1 or more")
     sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p)
     if temperature > 0:
         if beam_size is not None and beam_size > 1:

@@ -11,9 +11,11 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast, get_type_hints
 
 from zoo import config as configs
+from zoo.config import ValueMistake
+from zoo.storage import entries
 from zoo.storage.files import replacing
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ OWN_ROWS = "rows that were handed over"
 """The `data` of a run's card if it was not trained on the data of its recipe."""
 
 
-class CardError(ValueError):
+class CardError(ValueMistake):
     """A card or one of its files is broken; the message names the card and the entry."""
 
 
@@ -126,8 +128,9 @@ class Card:
         """The card of a TOML file.
 
         Raises:
-          CardError: it is not TOML, has an unknown entry, lacks one, its config is invalid or of a
-            class that is not known here, or a name is a path.
+          CardError: it is not TOML, has an unknown entry, lacks one, or one of another type; its
+            config is invalid or of a class that is not known here; a name is a path; or entries do
+            not agree, such as the labels and the number of classes. The message names the entry.
         """
         from zoo import models
         from zoo.models.base import ModelConfig
@@ -149,23 +152,22 @@ class Card:
         models.import_families(text)
         for key in ("config", "tokenizer", "preprocessing"):  # elsewhere "None" may be a word
             content[key] = _with_none(content.get(key, {}))
+        types = get_type_hints(cls, localns={"ModelConfig": ModelConfig})
         try:
             content["config"] = configs.from_dict(cast(Any, ModelConfig), content["config"])
             content["files"] = tuple(
                 configs.from_dict(File, {configs.TYPE_KEY: "File", **item})
-                for item in content.get("files", ())
+                for item in entries.typed(content.get("files", ()), FILES, "files")
             )
+            card = cls(**{key: entries.typed(content[key], types[key], key) for key in content})
+            entries.check_card(card)
         except (configs.ConfigError, TypeError) as error:
             raise CardError(f"{path}: {error}") from error
-        for key in ("labels", "samples", "changes"):
-            content[key] = tuple(content.get(key, ()))
-        # They become names in the cache; a card from elsewhere must not reach outside it.
-        for name in (content["name"], *(file.name for file in content["files"])):
-            if name in ("", "..") or Path(name).name != name:
-                raise CardError(
-                    f"{path}: {name!r} is a path; a card and its files have plain names"
-                )
-        return cls(**content)
+        return card
+
+
+FILES = tuple[Mapping[str, Any], ...]
+"""The `files` of a card as TOML has them."""
 
 
 def code_of(config: ModelConfig) -> dict[str, str]:

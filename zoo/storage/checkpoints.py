@@ -13,6 +13,7 @@ import itertools
 import logging
 import math
 import shutil
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,7 +25,7 @@ import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy as policies
 
-from zoo.config import ConfigError
+from zoo.config import ConfigError, FileMistake
 from zoo.storage import failures
 
 FOLDER = "checkpoints"
@@ -265,7 +266,7 @@ class Checkpoints:
             restored = self._content(candidate, {"variables": target})
             if self._agree(restored is not None):
                 return candidate, restored["variables"]
-        raise FileNotFoundError(f"{self.folder} has no readable checkpoint; found {_listed(steps)}")
+        raise FileMistake(f"{self.folder} has no readable checkpoint; found {_listed(steps)}")
 
     def _candidates(self, step: Step) -> list[int]:
         """The steps of the checkpoints to try, in that order."""
@@ -275,7 +276,7 @@ class Checkpoints:
             later_first = [other for other in reversed(steps) if other != best]
             return later_first if best is None else [best, *later_first]
         if step not in steps:
-            raise FileNotFoundError(
+            raise FileMistake(
                 f"{self.folder} has no checkpoint of step {step}; it has {_listed(steps)}"
             )
         return [step]
@@ -310,6 +311,11 @@ class Checkpoints:
             },
             **other,
         )
+        if differences := self._differences(step, targets):
+            raise ConfigError(
+                f"the checkpoint of step {step} in {self.folder} holds another model or optimizer: "
+                f"{differences}"
+            )
         for pause in (*PAUSES, None):
             try:
                 with _quiet():
@@ -327,11 +333,6 @@ class Checkpoints:
                         "command again"
                     ) from error
             time.sleep(pause)
-        if differences := self._differences(step, targets):
-            raise ConfigError(
-                f"the checkpoint of step {step} in {self.folder} holds another model or optimizer: "
-                f"{differences}"
-            )
         self._warn(f"the checkpoint of step {step} in {self.folder} cannot be read ({reason})")
         return None
 
@@ -408,13 +409,32 @@ def any_in(folder: Path) -> bool:
     return any(path.name.isdigit() for path in folder.glob("*"))
 
 
+class _Silence(logging.Filter):
+    """Drops what is below CRITICAL while it is in use, by however many threads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.users = 0
+        self.lock = threading.Lock()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not self.users or record.levelno >= logging.CRITICAL
+
+
+_SILENCE = _Silence()
+
+
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Silences absl's logger, to which Orbax reports every step; errors are raised anyway."""
-    logger = logging.getLogger("absl")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
+    """Silences absl's logger, to which Orbax reports every step; errors are raised anyway.
+
+    Orbax reports from threads of its own, so meanwhile nobody's messages pass.
+    """
+    logging.getLogger("absl").addFilter(_SILENCE)  # a second time has no effect
+    with _SILENCE.lock:
+        _SILENCE.users += 1
     try:
         yield
     finally:
-        logger.setLevel(level)
+        with _SILENCE.lock:
+            _SILENCE.users -= 1

@@ -14,6 +14,8 @@ from flax import traverse_util
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from zoo.config import ValueMistake
+
 Tree = Mapping[str, Any]
 """Nested dicts of arrays, the form that `module.init` returns."""
 
@@ -43,10 +45,12 @@ def save(path: Path, variables: Tree) -> None:
         for name, leaf in flatten(variables).items()
     }
     try:
+        path.touch()
+        mode = path.stat().st_mode
         save_file(arrays, path)
-    except SafetensorError as error:
+        path.chmod(mode)  # the library makes it private, whatever the umask
+    except (OSError, SafetensorError) as error:
         raise OSError(f"{path} could not be written: {error}") from error
-    path.chmod(0o644)  # the library makes it private; a cache or a model may be shared
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -59,7 +63,7 @@ def load(path: Path) -> dict[str, Any]:
         with safe_open(path, framework="numpy") as file:
             return unflatten({name: file.get_tensor(name) for name in file.keys()})
     except SafetensorError as error:
-        raise ValueError(
+        raise ValueMistake(
             f"{path} is not a readable safetensors file ({error}); fetch or export it again"
         ) from error
 
@@ -92,7 +96,7 @@ def merge(target: Tree, source: Tree, *, skip: Sequence[str] = ()) -> dict[str, 
 
     problems = list(_differences(wanted, given, skipped))
     if problems:
-        raise ValueError(
+        raise ValueMistake(
             "the weights do not fit the model (+ the model has, - the weights have):\n"
             + "\n".join(problems)
         )

@@ -9,10 +9,11 @@ A file holds only the vocabulary. `describe` gives the options, such as `lowerca
 `load(**describe(tokenizer), path=path)` is the tokenizer that was saved to `path`.
 """
 
-from zoo.tokenizers.base import SPECIALS, Kind, Tokenizer, read_lines
+from zoo.tokenizers.base import SPECIALS, Kind, Tokenizer
 from zoo.tokenizers.config import TokenizerConfig, describe, load, vocabulary_suffix
 from zoo.tokenizers.pieces import SentencePieceTokenizer
 from zoo.tokenizers.plain import ByteTokenizer, CharTokenizer, IdTokenizer
+from zoo.tokenizers.reading import Lines, nfc, read_lines
 from zoo.tokenizers.splitting import split_sentence, split_words
 from zoo.tokenizers.subwords import SubwordTokenizer
 from zoo.tokenizers.words import WordTokenizer
@@ -23,6 +24,7 @@ __all__ = [
     "CharTokenizer",
     "IdTokenizer",
     "Kind",
+    "Lines",
     "SentencePieceTokenizer",
     "SubwordTokenizer",
     "Tokenizer",
@@ -30,6 +32,7 @@ __all__ = [
     "WordTokenizer",
     "describe",
     "load",
+    "nfc",
     "read_lines",
     "split_sentence",
     "split_words",

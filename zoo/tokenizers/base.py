@@ -1,21 +1,22 @@
-"""The protocol of tokenizers, and what they share: ids of entries, checks, files of lines."""
+"""The protocol of tokenizers, and what they share: ids of entries, checks, their files."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Literal, Protocol, Self
+
+from zoo.config import TypeMistake, ValueMistake, local
+from zoo.tokenizers.reading import PathLike, read_lines
 
 SPECIALS = ("<pad>", "<eos>", "<unk>")
 """The first three lines of the vocabularies that WordTokenizer and CharTokenizer train."""
 
 Kind = Literal["words", "bytes", "chars", "ids", "subwords", "sentencepiece"]
 """The names of tokenizers in recipes and cards."""
-
-PathLike = str | Path
 
 
 class Tokenizer(Protocol):
@@ -44,28 +45,6 @@ class Tokenizer(Protocol):
         """Reads a file that `save`, or the scheme's own trainer, wrote."""
 
 
-def read_lines(paths: Iterable[PathLike]) -> Iterator[str]:
-    """The lines of text files in UTF-8, one file after the other, to train a tokenizer on.
-
-    Raises:
-      FileNotFoundError: there is no such file.
-      ValueError: a file is empty or not UTF-8; the message has the line.
-    """
-    for path in paths:
-        number = 0
-        with existing(path).open("rb") as file:
-            for number, line in enumerate(file, start=1):
-                try:
-                    yield line.decode().removesuffix("\n").removesuffix("\r")
-                except UnicodeDecodeError as error:
-                    byte = line[error.start]
-                    raise ValueError(
-                        f"{path}, line {number}: byte 0x{byte:02x} is not UTF-8"
-                    ) from error
-        if number == 0:
-            raise ValueError(f"{path} is empty")
-
-
 class Ids(dict[str, int]):
     """Entry -> id. A missing entry has the id `unknown`, or is an error if that is None."""
 
@@ -76,7 +55,7 @@ class Ids(dict[str, int]):
 
     def __missing__(self, entry: str) -> int:
         if self.unknown is None:
-            raise ValueError(
+            raise ValueMistake(
                 f"{entry!r} is not in the vocabulary, which has no entry for unknown ones; name "
                 "one, as with unknown='UNK'"
             )
@@ -92,7 +71,7 @@ def most_frequent(counts: Counter[str], what: str, size: int | None, min_count: 
         at_least(4, "size", size)
     frequent = [entry for entry, n in counts.items() if n >= min_count]
     if not frequent:
-        raise ValueError(
+        raise ValueMistake(
             f"the texts to train on have no {what} that occur {min_count} times or more"
         )
     frequent.sort(key=lambda entry: (-counts[entry], entry))
@@ -107,34 +86,34 @@ def pick(entries: Sequence[str], ids: Iterable[int]) -> list[str]:
 def at_least(least: int, name: str, value: int) -> int:
     """The value of an option. Raises ValueError if it is below `least`."""
     if value < least:
-        raise ValueError(f"{name} is {value}; it must be {least} or more")
+        raise ValueMistake(f"{name} is {value}; it must be {least} or more")
     return value
 
 
 def check_text(text: str) -> str:
     """The text. Raises TypeError if it is no string."""
     if not isinstance(text, str):
-        raise TypeError(f"a text must be a string, not {type(text).__name__}: {text!r:.60}")
+        raise TypeMistake(f"a text must be a string, not {type(text).__name__}: {text!r:.60}")
     return text
 
 
 def check_texts(texts: Iterable[str]) -> Iterable[str]:
     """The texts. Raises TypeError for a single string."""
     if isinstance(texts, str):
-        raise TypeError(f"expected several strings, not one: {texts!r:.60}")
+        raise TypeMistake(f"expected several strings, not one: {texts!r:.60}")
     return map(check_text, texts)
 
 
-def existing(path: PathLike) -> Path:
-    """The path. Raises FileNotFoundError if it is no file."""
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"there is no file {path}")
-    return Path(path)
+def target(path: PathLike) -> Path:
+    """The path of a file to write, whose folder is made."""
+    file = local(path)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    return file
 
 
 def write_lines(path: PathLike, lines: Iterable[str]) -> None:
     """Writes a file in UTF-8 with a line feed after each line, on every system."""
-    Path(path).write_bytes("".join(f"{line}\n" for line in lines).encode())
+    target(path).write_bytes("".join(f"{line}\n" for line in lines).encode())
 
 
 def write_option(path: PathLike, kind: Kind, name: str, value: int) -> None:
@@ -149,5 +128,5 @@ def read_option(path: PathLike, kind: Kind, name: str) -> int:
     except json.JSONDecodeError:
         data = None
     if not isinstance(data, dict) or data.get("kind") != kind or type(data.get(name)) is not int:
-        raise ValueError(f'{path}: expected {{"kind": "{kind}", "{name}": NUMBER}}')
+        raise ValueMistake(f'{path}: expected {{"kind": "{kind}", "{name}": NUMBER}}')
     return int(data[name])

@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from typing import Any, TypeAlias
 
-from zoo.config import ConfigError, did_you_mean
-from zoo.tokenizers.base import Kind, PathLike, Tokenizer
+from zoo.config import ConfigError, TypeMistake, did_you_mean
+from zoo.tokenizers.base import Kind, Tokenizer
 from zoo.tokenizers.pieces import SentencePieceTokenizer
 from zoo.tokenizers.plain import ByteTokenizer, CharTokenizer, IdTokenizer
+from zoo.tokenizers.reading import PathLike
 from zoo.tokenizers.subwords import SubwordTokenizer
 from zoo.tokenizers.words import WordTokenizer
 
@@ -216,7 +217,7 @@ def _kind_of(tokenizer: Tokenizer) -> tuple[Kind, Scheme]:
     for kind, scheme in KINDS.items():
         if isinstance(tokenizer, scheme.tokenizer):
             return kind, scheme
-    raise TypeError(f"{type(tokenizer).__name__} is none of the kinds {', '.join(KINDS)}")
+    raise TypeMistake(f"{type(tokenizer).__name__} is none of the kinds {', '.join(KINDS)}")
 
 
 def _scheme(kind: str) -> Scheme:

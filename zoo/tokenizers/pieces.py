@@ -5,10 +5,11 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Self
 
-from zoo.tokenizers.base import PathLike, at_least, check_text, check_texts, existing
+from zoo.config import ValueMistake
+from zoo.tokenizers.base import at_least, check_text, check_texts, target
+from zoo.tokenizers.reading import PathLike, existing, split_lines
 
 
 class SentencePieceTokenizer:
@@ -30,10 +31,10 @@ class SentencePieceTokenizer:
         try:
             self._processor.LoadFromSerializedProto(model)
         except RuntimeError as error:
-            raise ValueError(f"not a SentencePiece model: {error}") from error
+            raise ValueMistake(f"not a SentencePiece model: {error}") from error
         pad, eos = self._processor.pad_id(), self._processor.eos_id()
         if (pad, eos) != (0, 1):
-            raise ValueError(
+            raise ValueMistake(
                 f"the model has padding as {pad} and end of sequence as {eos}, but they must be 0 "
                 "and 1; train it with pad_id=0 and eos_id=1, or with `zoo train-vocab`"
             )
@@ -50,14 +51,14 @@ class SentencePieceTokenizer:
         return str(self._processor.decode([i for i in map(int, ids) if 0 <= i < size]))
 
     def save(self, path: PathLike) -> None:
-        Path(path).write_bytes(self._model)
+        target(path).write_bytes(self._model)
 
     @classmethod
     def load(cls, path: PathLike) -> Self:
         try:
             return cls(existing(path).read_bytes())
         except ValueError as error:
-            raise ValueError(f"{path}: {error}") from error
+            raise ValueMistake(f"{path}: {error}") from error
 
     @classmethod
     def train(
@@ -83,9 +84,9 @@ class SentencePieceTokenizer:
         from sentencepiece import SentencePieceTrainer
 
         # All texts are read first: the trainer would wrap an error of the iterable in its own.
-        lines = [line for text in check_texts(texts) for line in text.splitlines() if line.strip()]
+        lines = [line for text in check_texts(texts) for line in split_lines(text) if line.strip()]
         if not lines:
-            raise ValueError("there is no text to train on")
+            raise ValueMistake("there is no text to train on")
         lines = lines[:: -(-len(lines) // cls.MAX_LINES)]
         model = io.BytesIO()
         try:
@@ -104,7 +105,7 @@ class SentencePieceTokenizer:
                 minloglevel=2,
             )
         except RuntimeError as error:
-            raise ValueError(_training_error(str(error), size)) from error
+            raise ValueMistake(_training_error(str(error), size)) from error
         return cls(model.getvalue())
 
     def __reduce__(self) -> tuple[type[SentencePieceTokenizer], tuple[bytes]]:

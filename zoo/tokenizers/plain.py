@@ -7,20 +7,20 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Self
 
+from zoo.config import ValueMistake
 from zoo.tokenizers.base import (
     SPECIALS,
     Ids,
-    PathLike,
     at_least,
     check_text,
     check_texts,
     most_frequent,
     pick,
-    read_lines,
     read_option,
     write_lines,
     write_option,
 )
+from zoo.tokenizers.reading import PathLike, nfc, read_lines
 
 
 class ByteTokenizer:
@@ -28,7 +28,8 @@ class ByteTokenizer:
 
     With the default offset of 2, ids 0 and 1 stay free for padding and end of sequence (ByT5, Xue
     et al. 2022, has an offset of 3). `offset=0` gives the ids of trax's `vocab_type='char'`, and
-    `offset=n` those of its `n_reserved_ids=n`. Bytes that are not UTF-8 decode to U+FFFD.
+    `offset=n` those of its `n_reserved_ids=n`. Bytes that are not UTF-8 decode to U+FFFD. The text
+    is taken as it is; data and predictors bring it to Unicode's NFC first.
 
     >>> ByteTokenizer().encode("Aé")
     [67, 197, 171]
@@ -83,11 +84,11 @@ class IdTokenizer:
 
     def _id(self, word: str) -> int:
         if not re.fullmatch("-?[0-9]{1,18}", word):
-            raise ValueError(
+            raise ValueMistake(
                 f"{word!r} is not an integer; the text must be integers between spaces, as '3 7 5'"
             )
         if not 0 <= int(word) < self._vocab_size:
-            raise ValueError(f"the id {word} is not among 0 to {self._vocab_size - 1}")
+            raise ValueMistake(f"the id {word} is not among 0 to {self._vocab_size - 1}")
         return int(word)
 
     def decode(self, ids: Iterable[int]) -> str:
@@ -105,15 +106,16 @@ class CharTokenizer:
     """One id for each character (Unicode code point): its line in the vocabulary file, from 0.
 
     Ids 0 and 1 are padding and end of sequence. Id 2 is any character that is not in the
-    vocabulary, and decodes to U+FFFD. `train` orders the others by frequency. In the file, the
-    space and characters that do not print are written as their number, such as `U+000A`.
+    vocabulary, and decodes to U+FFFD. `train` orders the others by frequency. Texts are brought to
+    Unicode's NFC, where `é` is one character however it was written. In the file, the space and
+    characters that do not print are written as their number, such as `U+000A`.
     """
 
     def __init__(self, characters: Iterable[str]) -> None:
         self._characters = tuple(characters)
         for character in self._characters:
             if len(check_text(character)) != 1:
-                raise ValueError(f"{character!r} is not one character")
+                raise ValueMistake(f"{character!r} is not one character")
         self._ids = Ids(self._characters, first=3)
         self._ids.unknown = 2
 
@@ -122,7 +124,7 @@ class CharTokenizer:
         return 3 + len(self._characters)
 
     def encode(self, text: str) -> list[int]:
-        return list(map(self._ids.__getitem__, check_text(text)))
+        return list(map(self._ids.__getitem__, nfc(check_text(text))))
 
     def decode(self, ids: Iterable[int]) -> str:
         return "".join(pick(("", "", "\N{REPLACEMENT CHARACTER}", *self._characters), ids))
@@ -137,10 +139,10 @@ class CharTokenizer:
     def load(cls, path: PathLike) -> Self:
         lines = list(read_lines([path]))
         if tuple(lines[:3]) != SPECIALS:
-            raise ValueError(f"{path}: the first lines must be {', '.join(SPECIALS)}")
+            raise ValueMistake(f"{path}: the first lines must be {', '.join(SPECIALS)}")
         for number, line in enumerate(lines[3:], start=4):
             if not re.fullmatch(r".|U\+(10|[0-9A-F])?[0-9A-F]{4}", line):
-                raise ValueError(
+                raise ValueMistake(
                     f"{path}, line {number}: expected one character, or one such as U+000A, "
                     f"not {line!r:.60}"
                 )
@@ -160,5 +162,5 @@ class CharTokenizer:
         """
         counts: Counter[str] = Counter()
         for text in check_texts(texts):
-            counts.update(text)
+            counts.update(nfc(text))
         return cls(most_frequent(counts, "characters", size, min_count))

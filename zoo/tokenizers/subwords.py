@@ -7,15 +7,9 @@ from collections.abc import Callable, Iterable
 from itertools import chain, pairwise
 from typing import Self
 
-from zoo.tokenizers.base import (
-    PathLike,
-    at_least,
-    check_text,
-    check_texts,
-    pick,
-    read_lines,
-    write_lines,
-)
+from zoo.config import ValueMistake
+from zoo.tokenizers.base import at_least, check_text, check_texts, pick, write_lines
+from zoo.tokenizers.reading import PathLike, read_lines
 
 # Runs of letters and digits (`\w` is categories L and N and the underscore), and runs of other
 # characters. A single space is a token only at the beginning or the end of the text.
@@ -63,7 +57,7 @@ class SubwordTokenizer:
             while token[start:end] not in known:
                 end -= 1
                 if end <= start:
-                    raise ValueError(
+                    raise ValueMistake(
                         f"the vocabulary has no entry {token[start]!r}, needed for {token!r:.40}; "
                         r"each character of its entries and of '\_u;0123456789' must be one too"
                     )
@@ -106,7 +100,7 @@ class SubwordTokenizer:
             if entry[:1] in ("'", '"') and entry[0] == entry[-1]:
                 entry = entry[1:-1]
             elif quoted:
-                raise ValueError(
+                raise ValueMistake(
                     f"{path}, line {number}: expected an entry in quotes, such as 'the_', "
                     f"not {line!r:.60}"
                 )

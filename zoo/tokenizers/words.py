@@ -4,27 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from itertools import chain
 from typing import Self
 
-from zoo.tokenizers.base import (
-    SPECIALS,
-    Ids,
-    PathLike,
-    check_texts,
-    most_frequent,
-    pick,
-    read_lines,
-    write_lines,
-)
-from zoo.tokenizers.splitting import split_sentence, split_words
+from zoo.config import ValueMistake
+from zoo.tokenizers.base import SPECIALS, Ids, check_texts, most_frequent, pick, write_lines
+from zoo.tokenizers.reading import PathLike, nfc, read_lines, split_lines
+from zoo.tokenizers.splitting import folded, split_sentence, split_words
 
 
 class WordTokenizer:
     """One id for each word: its line in the vocabulary file, from 0.
 
-    `split_words` says what a word is; with `lowercase` the text is lowered first. `decode` puts one
-    space between words.
+    `split_words` says what a word is; with `lowercase` the text is lowered first. The two ways to
+    write `é` in Unicode are one word. `decode` puts one space between words.
 
     Vocabularies that `train` makes begin with `<pad>`, `<eos>` and `<unk>`, followed by the words,
     the most frequent first. In a vocabulary from elsewhere `unknown` names the word for unknown
@@ -40,16 +32,16 @@ class WordTokenizer:
         self._words = tuple(check_texts(words))
         # A word of a text that happens to be `<pad>` or `<eos>` must not get the id of the special.
         self._reserved = 2 if self._words[:3] == SPECIALS else 0
-        self._ids = Ids(self._words[self._reserved :], first=self._reserved)
+        self._ids = Ids(list(map(nfc, self._words[self._reserved :])), first=self._reserved)
         self.lowercase = lowercase
         self.unknown = SPECIALS[2] if unknown is None and self._reserved else unknown
         if self.unknown is not None:
-            if self.unknown not in self._ids:
-                raise ValueError(
+            if nfc(self.unknown) not in self._ids:
+                raise ValueMistake(
                     f"the vocabulary of {self.vocab_size} words has no word {self.unknown!r}, "
                     "which `unknown` names for unknown words"
                 )
-            self._ids.unknown = self._ids[self.unknown]
+            self._ids.unknown = self._ids[nfc(self.unknown)]
 
     @property
     def vocab_size(self) -> int:
@@ -60,7 +52,7 @@ class WordTokenizer:
 
     def encode_words(self, words: Iterable[str]) -> list[int]:
         """The ids of a sentence that is split into words already, one for each, as taggers need."""
-        return [self._ids[self._lowered(word)] for word in check_texts(words)]
+        return [self._ids[self._folded(word)] for word in check_texts(words)]
 
     @property
     def unknown_id(self) -> int | None:
@@ -69,25 +61,23 @@ class WordTokenizer:
 
     def words(self, text: str) -> list[str]:
         """The words of a sentence, split as in corpora of tagged words: see `split_sentence`."""
-        return split_sentence(text, lambda word: self._lowered(word) in self._ids)
+        return split_sentence(text, lambda word: self._folded(word) in self._ids)
 
-    def _lowered(self, word: str) -> str:
-        return word.lower() if self.lowercase else word
+    def _folded(self, word: str) -> str:
+        return folded(word, lowercase=self.lowercase)
 
     def decode(self, ids: Iterable[int]) -> str:
         return " ".join(pick(self._words, (i for i in ids if i >= self._reserved)))
 
     def save(self, path: PathLike) -> None:
         for word in self._words:
-            if len(f"{word}\n".splitlines()) > 1:
-                raise ValueError(f"a file with one word on each line cannot hold {word!r}")
+            if split_lines(f"{word}\n") != [word]:
+                raise ValueMistake(f"a file with one word on each line cannot hold {word!r}")
         write_lines(path, self._words)
 
     @classmethod
     def load(cls, path: PathLike, *, lowercase: bool = False, unknown: str | None = None) -> Self:
-        # The scripts that wrote vocabularies elsewhere count lines as splitlines does.
-        words = chain.from_iterable(f"{line}\n".splitlines() for line in read_lines([path]))
-        return cls(words, lowercase=lowercase, unknown=unknown)
+        return cls(read_lines([path]), lowercase=lowercase, unknown=unknown)
 
     @classmethod
     def train(
@@ -116,6 +106,6 @@ class WordTokenizer:
             if split:
                 counts.update(split_words(text, lowercase=lowercase))
             else:
-                counts[text.lower() if lowercase else text] += 1
+                counts[folded(text, lowercase=lowercase)] += 1
         words = most_frequent(counts, "words", size, min_count)
         return cls((*SPECIALS, *words), lowercase=lowercase)

@@ -21,6 +21,7 @@ import numpy as np
 from clu import metrics as clu
 from flax import struct
 
+from zoo.config import TypeMistake
 from zoo.train.metrics import Batch, Metric
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def _summed(task: Task, name: str) -> type[clu.Metric]:
         def from_model_output(cls, *, output: Any, batch: Batch) -> Self:
             sums = metric().sums(output, batch)
             if not isinstance(sums, tuple) or len(sums) != 2:
-                raise TypeError(
+                raise TypeMistake(
                     f"the metric {name!r} returned {sums!r}; a metric returns (sum, denominator)"
                 )
             return cls(*(jnp.asarray(value, jnp.float32) for value in sums))

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import jax
 
 from zoo import hub, predictors
-from zoo.config import ConfigError
+from zoo.config import ConfigError, LookupMistake, ValueMistake
 from zoo.hub import StoredModel
 from zoo.models.dense import Precision
+from zoo.pipelines.stored import splits_of
 from zoo.storage.cards import OWN_ROWS, Card
 from zoo.tokenizers import read_lines
 from zoo.train import bleu, recipe_files, sharding, update
@@ -75,7 +76,7 @@ class Evaluator:
                 totals = sharding.put_state(empty.metrics, setup.mesh)
             totals = self._step(variables, totals, batch)
         if totals is None:
-            raise ValueError(f"nothing to evaluate on: the split {split!r} has no examples")
+            raise ValueMistake(f"nothing to evaluate on: the split {split!r} has no examples")
         metrics: dict[str, float] = totals.compute()
         return metrics
 
@@ -97,7 +98,8 @@ def evaluate(
     Args:
       source: the folder of a run, or a published name, whose recipe says what to evaluate on.
       split: `test`, `validation` or `train`; by default `test` if there is one, else `validation`.
-      data: your own examples, as for `zoo.fit`. All of them are evaluated; `split` names them.
+      data: your own examples, as for `zoo.fit`. All of them are evaluated, and `split` names them;
+        of a mapping of splits, those of `split`.
       data_dir: where the data sets are, if not where the recipe says.
       step: which checkpoint of a run.
       dtype: the precision of dense layers; None: the card's.
@@ -119,13 +121,18 @@ def evaluate(
             f"{source} was trained on {OWN_ROWS}, and its recipe names other data; pass the "
             "examples to evaluate on: zoo.evaluate(…, data=…)"
         )
+    if splits := splits_of(data):
+        split = split or next((name for name in ("test", "validation") if name in splits), "train")
+        if split not in splits:
+            raise LookupError(f"the data has no split {split!r}; it has {', '.join(splits)}")
+        data = splits[split]
     setup = set_up_model(model, data, data_dir)
     available = setup.data.facts.num_examples
     chosen = split or ("test" if "test" in available else "validation")
     if data is not None:
         chosen = "train"  # the only split of rows that are handed over
     if chosen not in available:
-        raise LookupError(f"the data has no split {chosen!r}; it has {', '.join(available)}")
+        raise LookupMistake(f"the data has no split {chosen!r}; it has {', '.join(available)}")
     variables = sharding.put_state(jax.device_get(model.variables), setup.mesh)
     metrics, _ = Evaluator(setup, model.card)(variables, chosen, limit=limit)
     if data is None:
@@ -160,7 +167,7 @@ def recipe_of(card: Card, folder: Path) -> Recipe:
     if (folder / recipe_files.FILE).is_file():
         return recipe_files.read(folder / recipe_files.FILE)
     if not card.recipe:
-        raise LookupError(
+        raise LookupMistake(
             f"the card {card.name!r} names no recipe, so it is unknown what to evaluate on"
         )
     return recipe_files.get(card.recipe)
@@ -183,10 +190,10 @@ def evaluate_files(
     """
     predictor = hub.load(source, dtype=dtype, step=step)
     if not isinstance(predictor, predictors.Translator):
-        raise ValueError(f"{source} is a model for {predictor.card.task}, not for translation")
+        raise ValueMistake(f"{source} is a model for {predictor.card.task}, not for translation")
     lines = [list(read_lines([path])) for path in (texts, references)]
     if len(lines[0]) != len(lines[1]):
-        raise ValueError(
+        raise ValueMistake(
             f"{texts} has {len(lines[0])} lines and {references} has {len(lines[1])}; "
             "line n of one must be the translation of line n of the other"
         )

@@ -17,7 +17,7 @@ from zoo import tokenizers
 from zoo.config import ConfigError
 from zoo.pipelines.base import Facts
 from zoo.storage.cards import OWN_ROWS, RUN_CARD, Card, code_of
-from zoo.storage.files import name_of, replacing
+from zoo.storage.files import name_of, output_folder, replacing
 from zoo.train import recipe_files
 from zoo.train.processes import writes
 from zoo.train.recipe import Recipe, allowed, differences
@@ -36,7 +36,7 @@ def locked(folder: Path) -> Iterator[None]:
     if not writes():
         yield
         return
-    folder.mkdir(parents=True, exist_ok=True)
+    output_folder(folder).mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / ".lock")
     try:
         lock.acquire(blocking=False)

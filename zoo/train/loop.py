@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from zoo.config import local
 from zoo.train import callbacks as watchers
 from zoo.train import folder, recipe_files, saving, sharding, update
 from zoo.train.callbacks import Callback, Report
@@ -74,7 +75,7 @@ def run(
             init_from = InitFrom(source=init_from)
         if init_from is not None:
             recipe = dataclasses.replace(recipe, init_from=init_from)
-        path = Path(workdir) if workdir is not None else Path("runs") / (recipe.name or "unnamed")
+        path = local(workdir) if workdir is not None else Path("runs") / (recipe.name or "unnamed")
         stack.enter_context(folder.locked(path))
         reporter = Reporter(path, recipe.steps, profile_at=profile_at, quiet=quiet)
         stack.callback(reporter.close)

@@ -21,6 +21,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from zoo.config import TypeMistake, ValueMistake
 from zoo.models.reformer.models import Scores
 from zoo.xla import argmax
 
@@ -57,7 +58,9 @@ def cross_entropy(
     """
     if isinstance(logits, Scores):
         if label_smoothing or cutoff:
-            raise ValueError("label_smoothing and cutoff need logits, not the scores of the tokens")
+            raise ValueMistake(
+                "label_smoothing and cutoff need logits, not the scores of the tokens"
+            )
         return _sum(-logits.log_probability, _item_weights(logits.best, targets, weights))
     weights = class_weights(logits, targets, weights)
     logits = logits.astype(jnp.float32)
@@ -152,9 +155,9 @@ def class_weights(logits: jax.Array, targets: jax.Array, weights: jax.Array | No
     if _are_shares(logits, targets):
         return _checked(weights, targets[..., 0])
     if not jnp.issubdtype(targets.dtype, jnp.integer):
-        raise TypeError(f"targets must be class numbers, integers, not {targets.dtype}")
+        raise TypeMistake(f"targets must be class numbers, integers, not {targets.dtype}")
     if logits.ndim == 0 or logits.shape[:-1] != targets.shape:
-        raise ValueError(
+        raise ValueMistake(
             f"logits have the shape {logits.shape} and targets {targets.shape}; "
             "logits must have the shape of the targets and one more axis, the classes, at the end"
         )
@@ -166,7 +169,7 @@ def _item_weights(
 ) -> jax.Array:
     """The weights [...] of predictions [...] and targets [...]; nothing is broadcast."""
     if predictions.shape != targets.shape:
-        raise ValueError(
+        raise ValueMistake(
             f"predictions have the shape {predictions.shape} and targets {targets.shape}; "
             "they must be equal"
         )
@@ -177,7 +180,7 @@ def _checked(weights: jax.Array | None, targets: jax.Array) -> jax.Array:
     if weights is None:
         return jnp.ones(targets.shape, jnp.float32)
     if weights.shape != targets.shape:
-        raise ValueError(
+        raise ValueMistake(
             f"weights have the shape {weights.shape} and targets {targets.shape}; they must be the "
             "same, one weight for each target (or no weights at all)"
         )

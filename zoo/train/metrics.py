@@ -27,6 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 
+from zoo.config import ValueMistake
 from zoo.train import entities, losses
 from zoo.train.losses import Sums
 from zoo.xla import argmax
@@ -147,7 +148,7 @@ def entity_metrics(labels: tuple[str, ...]) -> dict[str, Metric]:
 
 def _nonzero(denominator: float) -> float:
     if denominator == 0:
-        raise ValueError(
+        raise ValueMistake(
             "nothing to average: no item was counted, or every item had weight 0; "
             "look for an empty split, or for weights that are all padding"
         )

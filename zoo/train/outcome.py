@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from zoo.config import Mistake
 from zoo.train.state import TrainState
 
 
@@ -27,7 +28,7 @@ class Interrupted(KeyboardInterrupt):
         """Of a command: 130 after Ctrl-C, 143 after SIGTERM."""
 
 
-class NonFiniteError(ArithmeticError):
+class NonFiniteError(Mistake, ArithmeticError):
     """The loss or a parameter became infinite or NaN.
 
     The message names the step and the last good checkpoint.

@@ -11,7 +11,7 @@ from typing import Any
 
 from zoo import config as configs
 from zoo import models, pipelines, registry
-from zoo.config import ConfigError
+from zoo.config import ConfigError, FileMistake, LookupMistake
 from zoo.train import tasks
 from zoo.train.recipe import Recipe
 
@@ -32,7 +32,7 @@ def get(source: str, **parameters: Any) -> Recipe:
       ConfigError: the file cannot be run, or holds something else than a recipe.
     """
     if source.endswith(".json"):
-        return read(Path(source))
+        return read(configs.local(source))
     function = find(source)
     return named(function(**parameters), function)
 
@@ -59,7 +59,7 @@ def read(path: Path) -> Recipe:
       ConfigError: it is not a recipe of this version.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist; the folder of a run has a {FILE}")
+        raise FileMistake(f"{path} does not exist; the folder of a run has a {FILE}")
     models.import_families()
     pipelines.import_all()
     tasks.import_all()
@@ -93,7 +93,7 @@ def function_in(source: str) -> Callable[..., Any]:
     function = getattr(module, name, None)
     if not callable(function):
         known = [key for key, value in vars(module).items() if callable(value)]
-        raise LookupError(f"{path} has no function {name!r}{configs.did_you_mean(name, known)}")
+        raise LookupMistake(f"{path} has no function {name!r}{configs.did_you_mean(name, known)}")
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:

@@ -11,6 +11,7 @@ import contextlib
 import importlib.util
 import json
 import math
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from zoo.config import is_watched, say
 from zoo.storage.files import replacing
 from zoo.train import learning_curve
 from zoo.train.learning_curve import METRICS
@@ -70,15 +72,14 @@ class Reporter:
         if self._writes:
             self._events = _event_files(self._folder)
             drop_after(self._folder / METRICS, start)
-        console = Console()
-        if console.is_terminal and not self._quiet:
+        if is_watched(sys.stdout) and not self._quiet:
             columns = (
                 TextColumn("step"),
                 MofNCompleteColumn(),
                 BarColumn(None),
                 TimeRemainingColumn(),
             )
-            self._bar = Progress(*columns, console=console, transient=True)
+            self._bar = Progress(*columns, console=Console(), transient=True)
             self._bar_task = self._bar.add_task("", total=self._steps, completed=start)
             self._bar.start()
 
@@ -87,11 +88,27 @@ class Reporter:
         if self._writes:
             with (self._folder / LOG).open("a", encoding="utf-8") as file:
                 file.write(text + "\n")
-        if not self._quiet:
+        if self._quiet:
+            return
+        try:
             if self._bar:
                 self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
             else:
                 print(text, flush=True)
+        except (OSError, ValueError) as error:  # `zoo train … | head`: the work goes on
+            self._quiet = True
+            self._end_bar()
+            reason = getattr(error, "strerror", error)
+            say(
+                f"standard output takes no more lines ({reason}); the run goes on, and they are in "
+                f"{self._folder / LOG}"
+            )
+
+    def _end_bar(self) -> None:
+        if self._bar:
+            with contextlib.suppress(OSError, ValueError):
+                self._bar.stop()
+        self._bar = None
 
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:
@@ -150,18 +167,21 @@ class Reporter:
 
     def close(self) -> None:
         """Flushes the event files and ends the progress bar."""
-        if self._bar:
-            self._bar.stop()
+        self._end_bar()
         if self._events is not None:
             self._events.close()
 
 
 def _event_files(folder: Path) -> Any:
-    """CLU's writer of event files for TensorBoard; None where TensorFlow is not installed."""
+    """CLU's writer of event files for TensorBoard; None where there is no TensorFlow that works."""
     if importlib.util.find_spec("tensorflow") is None:
         return None
-    # Imported here because it imports TensorFlow, which takes seconds.
-    from clu import metric_writers
+    try:
+        # Imported here because it imports TensorFlow, which takes seconds.
+        from clu import metric_writers
+    except Exception as error:  # packages that do not fit TensorFlow raise whatever they like
+        say(f"no event files for TensorBoard: TensorFlow cannot be imported ({error})")
+        return None
 
     return metric_writers.SummaryWriter(str(folder))
 

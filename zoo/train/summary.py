@@ -19,6 +19,10 @@ def introduce(run: Run, state: TrainState, progress: Progress, reporter: Reporte
     examples = ", ".join(
         f"{count:,} {split}" for split, count in run.data.facts.num_examples.items()
     )
+    if remark := recipe.task.remark:
+        reporter.say(remark)
+    for reason, count in run.data.facts.left_out.items():
+        reporter.say(f"left out of training: {count:,} rows ({reason})")
     reporter.say(parameter_overview.get_parameter_overview(state.params, include_stats=False))
     reporter.say(
         f"{recipe.name or 'unnamed recipe'}: {number:,} parameters "

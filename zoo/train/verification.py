@@ -6,7 +6,7 @@ from pathlib import Path
 
 from zoo import hub
 from zoo.config import ConfigError
-from zoo.hub.verification import Proof
+from zoo.hub.verification import Proof, reference
 from zoo.train import evaluation
 
 SLACK = 0.1
@@ -27,7 +27,8 @@ def metric(source: str | Path, examples: int) -> Proof:
         return Proof("metric", None, reason)
     try:
         best = evaluation.recipe_of(card, hub.find(source).parent).task.best
-        measured = evaluation.evaluate(source, limit=examples)
+        with reference():
+            measured = evaluation.evaluate(source, limit=examples)
     except (ImportError, OSError, LookupError, ConfigError) as error:
         return Proof("metric", None, f"cannot be measured here: {error}")
     kind = best.metric.rpartition("/")[2]

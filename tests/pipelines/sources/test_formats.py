@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from zoo.pipelines.base import ColumnError
-from zoo.pipelines.sources import opening
+from zoo.pipelines.sources import formats, opening
 from zoo.pipelines.sources.source import Source
 
 
@@ -44,6 +45,68 @@ def test_csv_fields_may_be_quoted(write):
 
 def test_tsv_is_separated_by_tabs(write):
     assert texts(opening.from_file(write("a.tsv", "text\tlabel\na, b\tx\n"))) == ["a, b"]
+
+
+def test_quotes_in_tsv_are_ordinary_characters_unless_asked_for(write):
+    path = write("a.tsv", 'text\tlabel\n"Great film\tpos\n""\tpos\nawful"\tneg\n')
+    assert texts(opening.from_file(path)) == ['"Great film', '""', 'awful"']
+    quoted = write("b.tsv", 'text\tlabel\n"Great\tfilm"\tpos\n')
+    options = formats.Options(quotes=True)
+    assert texts(opening.from_file(quoted, options=options)) == ["Great\tfilm"]
+    assert message(ValueError, opening.from_file, quoted) == (
+        f"{quoted}, line 2: 3 field(s), but there are 2 columns: 'text', 'label'; if fields are in "
+        "quotes, set data.quotes to True"
+    )
+    quoted.write_text('text\tlabel\n"Great\tfilm\n"\tpos\n')
+    assert texts(opening.from_file(quoted, options=options)) == ["Great\tfilm\n"]
+    assert formats.read_unnamed(quoted, options)["0"] == ["text", "Great\tfilm\n"]
+    csv = write("c.csv", 'text,label\n"Great film,pos\nawful",neg\n')
+    assert texts(opening.from_file(csv, options=formats.Options(quotes=False))) == [
+        '"Great film',
+        'awful"',
+    ]
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.csv", "a.tsv", "a.jsonl"])
+def test_all_formats_count_the_same_lines(write, name):
+    lines = ["one\u2028", "\x0ctwo\x0b \x1c", "th\rree", "four\x85"]
+    head = "" if name == "a.txt" else "text\r\n"
+    if name == "a.jsonl":
+        path = write(name, "\r\n".join(json.dumps({"text": line}) for line in lines))
+    else:
+        path = write(name, head + "\r\n".join(lines) + "\r\n")
+    assert texts(opening.from_file(path)) == lines
+
+
+def test_a_quoted_field_keeps_its_line_breaks(write):
+    assert texts(opening.from_file(write("a.csv", 'text\n"a\r\nb\rc\nd"\n'))) == ["a\r\nb\rc\nd"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig", "utf-32"])
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.jsonl", "a.txt"])
+def test_the_byte_order_mark_says_the_encoding_of_any_format(write, name, encoding):
+    content = {"a.jsonl": '{"text": "déjà"}\n', "a.txt": "déjà\n"}.get(name, "text\ndéjà\n")
+    path = write(name, content.encode(encoding))
+    assert texts(opening.from_file(path, ["text"])) == ["déjà"]
+    path = write(name, content.encode("cp1252"))
+    options = formats.Options(encoding="utf-8, cp1252")
+    assert texts(opening.from_file(path, ["text"], options=options)) == ["déjà"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.csv", "text,label,text\na,x,b\n"),
+        ("a.tsv", "text\tlabel\ttext\na\tx\tb\n"),
+        ("a.jsonl", '{"text": "a", "label": "x", "text": "b"}\n'),
+    ],
+)
+def test_two_columns_of_one_name_are_refused_if_they_are_wanted(write, name, content):
+    path = write(name, content)
+    assert message(ColumnError, opening.from_file, path, ["text"]) == (
+        f"{path} has 2 columns named 'text'; give each a name of its own"
+    )
+    assert texts(opening.from_file(path, ["label"]), "label") == ["x"]
 
 
 def test_a_field_may_be_as_long_as_a_book(write):
@@ -107,8 +170,8 @@ def test_an_empty_file_is_refused(write, content):
 def test_bytes_that_are_not_utf8_are_named_with_their_line(write):
     path = write("a.csv", b"text,label\nfine,x\ncaf\xe9,x\n")
     assert message(ValueError, opening.from_file, path) == (
-        f"{path}, line 3: byte 0xe9 at offset 21 is not UTF-8; save the file as UTF-8, for "
-        "example with `iconv -f LATIN1 -t UTF-8 a.csv`"
+        f"{path}, line 3: byte 0xe9 at offset 21 is not UTF-8; name its encoding, as with "
+        "data.encoding=cp1252 if it is Western European"
     )
 
 

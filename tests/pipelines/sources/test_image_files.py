@@ -40,6 +40,46 @@ def folder(tmp_path):
     return tmp_path / "pets"
 
 
+@pytest.mark.parametrize("split", ["", "train"])
+def test_what_systems_put_into_folders_is_ignored(folder, split):
+    if split:
+        (folder / split).mkdir()
+        for name in ("cat", "dog"):
+            (folder / name).rename(folder / split / name)
+    root = folder / split
+    for name in (".cache", "cat/.ipynb_checkpoints", "__MACOSX/cat", "@eaDir", "cat/x.jpg"):
+        (root / name).mkdir(parents=True, exist_ok=True)
+    for name in ("cat/._a.png", "cat/Thumbs.db", "cat/desktop.ini", "__MACOSX/cat/._a.png"):
+        (root / name).write_bytes(b"\0\5\x16\7")
+    Image.new("L", (3, 3)).save(root / "cat/.ipynb_checkpoints/a-checkpoint.png")
+    facts = data(folder).open().facts
+    assert (facts.labels, facts.num_examples) == (("cat", "dog"), {"train": 5})
+    assert facts.left_out == {}
+
+
+@either
+def test_files_that_are_no_images_are_left_out_and_counted(folder, cache, caplog):
+    (folder / "cat" / "empty.jpg").touch()
+    (folder / "dog" / "page.png").write_text("<html>not found</html>")
+    for name in ("cat/c.jpg", "dog/wide.png"):
+        content = (folder / name).read_bytes()
+        (folder / name).with_stem("half").write_bytes(content[: len(content) // 2])
+    opened = data(folder, cache=cache).open()
+    assert opened.facts.left_out == {"broken": 4}
+    assert opened.facts.num_examples == {"train": 5}
+    assert "4 file(s) are left out" in caplog.text
+    assert len(take(opened.evaluate("train", 8), 9)) == 1
+    assert preprocessing.is_whole(folder / "cat" / "c.jpg")
+
+
+def test_content_that_looks_like_a_path_is_content(folder):
+    target = folder / "cat" / "a.png"
+    column = image_files.column([b"path:" + bytes(target), target])
+    assert [type(image_files.unpacked(value)) for value in column] == [bytes, type(target)]
+    with pytest.raises(ValueError, match="is not an image"):
+        data(folder).open([(b"path:" + bytes(target), "cat"), (target, "dog")])
+
+
 def data(folder, **fields):
     given = {"folder": str(folder), "height": 6, "width": 7, "holdout": 0.0}
     return ImageClassificationData(**(given | fields))
@@ -139,8 +179,9 @@ def test_a_broken_image_is_named_in_one_line(folder, cache):
     path = folder / "cat" / "broken.jpg"
     content = (folder / "cat" / "c.jpg").read_bytes()
     path.write_bytes(content[: len(content) // 2])
+    rows = [(path, "cat"), (folder / "dog" / "a.png", "dog")]
     with pytest.raises(ValueError) as error:
-        take(data(folder, cache=cache).open().evaluate("train", 8), 1)
+        take(data(folder, cache=cache, channels=3).open(rows).evaluate("train", 8), 1)
     assert str(error.value).startswith(f"{path} cannot be read as an image: ")
     assert "\n" not in str(error.value)
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -96,6 +98,19 @@ def test_a_label_outside_the_range_of_named_classes_is_named():
         "rows: row 2 has the label '-1', which is not one of the 2 classes 'neg', 'pos'; the data "
         "has 'neg', 'pos'"
     )
+
+
+@pytest.mark.parametrize("value", ["", " ", b""])
+def test_a_class_without_a_name_is_refused_with_its_row(source_of, value):
+    source = source_of(label=["a", "b", value])
+    for call in (labels.of_column, lambda s, c: labels.targets(s, c, ("a", "b"))):
+        said = message(ValueError, call, source, "label")
+        assert said.startswith("rows: column 'label', row 3: the class is missing ('")
+
+
+def test_the_order_of_labels_does_not_depend_on_how_python_hashes():
+    for names in itertools.permutations(["1", "01", "2", "001", "-1"]):
+        assert labels.sorted_names(dict.fromkeys(names)) == ("-1", "001", "01", "1", "2")
 
 
 def test_one_class_is_too_few(source_of):

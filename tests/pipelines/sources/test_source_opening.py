@@ -5,6 +5,7 @@ import socket
 import numpy as np
 import pytest
 
+from zoo.pipelines.base import ColumnError
 from zoo.pipelines.sources import labels, locations, opening
 from zoo.pipelines.sources.source import Source
 from zoo.pipelines.tfdata import tensorflow
@@ -107,6 +108,82 @@ def test_tuples_are_rows():
     assert rows(source) == [{"text": b"a", "label": b"x"}, {"text": b"b", "label": b"y"}]
 
 
+class Table:
+    """A table as pandas and polars have it."""
+
+    def __init__(self, columns):
+        self._columns = columns
+        self.columns = list(columns)
+
+    def to_dict(self):
+        return self._columns
+
+    def __getitem__(self, name):
+        return iter(self._columns[name])
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        [{"text": "a", "label": "x", "id": 1}, {"label": "y", "text": "b"}],
+        [{"label": "x", "text": "a"}, {"text": "b", "label": "y"}],
+        np.array([["a", "x"], ["b", "y"]]),
+        np.array([["a", "x"], ["b", "y"]], object),
+        {"text": ("a", "b"), "label": np.array(["x", "y"]), "id": [None, 1.0]},
+        Table({"text": ["a", "b"], "label": ["x", "y"], "score": [1.0, float("nan")]}),
+        Table({0: ["a", "b"], 1: ["x", "y"]}),
+    ],
+    ids=["dicts", "turned", "strings", "objects", "columns", "table", "unnamed"],
+)
+def test_rows_and_columns_come_in_any_dress(given):
+    if isinstance(given, list) and "id" in given[0]:
+        assert "row 2 has no column 'id'" in message(
+            ColumnError, opening.from_user, given, ("text", "label")
+        )
+        del given[0]["id"]
+    source = opening.from_user(given, ("text", "label"))
+    assert rows(source) == [{"text": b"a", "label": b"x"}, {"text": b"b", "label": b"y"}]
+
+
+def test_numbers_of_numpy_are_numbers():
+    values = ["a", np.int64(3), np.float32(0.5), np.bool_(True), np.str_("b"), np.bytes_(b"c")]
+    assert texts(opening.from_arrays({"text": values})) == ["a", "3", "0.5", "True", "b", "c"]
+
+
+def test_columns_given_as_a_pair_are_refused_with_what_to_write():
+    lists = ["a fine film", "a dull one"], ["pos", "neg"]
+    arrays = np.zeros((3, 2, 2)), np.array([0, 1, 0])
+    for given in (lists, list(lists), arrays, (["a", "b", "c"], ["x", "y", "z"])):
+        said = message(ValueError, opening.from_user, given, ("text", "label"))
+        assert "write {'text': […], 'label': […]} for columns, or tuples for rows" in said
+    assert opening.from_user([["a", "x"]], ("text", "label")).num_rows == 1
+    assert opening.from_user([["a"], ["b"]], ("text",)).num_rows == 2
+    one = {"text": "abc", "label": "xyz"}
+    assert message(TypeError, opening.from_user, one, ("text", "label")) == (
+        "the data: column 'text' is the text 'abc'; give a list, a value for each row"
+    )
+
+
+class NAType:  # as pandas calls it
+    pass
+
+
+@pytest.mark.parametrize("value", [None, float("nan"), np.float32("nan"), NAType()])
+def test_a_missing_value_is_refused_with_its_row(value):
+    nothing = [("a fine film", "pos"), (value, "neg"), ("dull", "neg")]
+    assert "column 'text', row 2: the value is missing" in message(
+        ValueError, opening.from_user, nothing, ("text", "label")
+    )
+    unlabelled = [("a fine film", "pos"), ("dull", value)]
+    assert "column 'label', row 2: the value is missing" in message(
+        ValueError, opening.from_user, unlabelled, ("text", "label")
+    )
+    numbers = {"text": ["a", "b"], "label": np.array([0.0, np.nan])}
+    assert "column 'label', row 2: the value is missing" in message(
+        ValueError, opening.from_user, numbers, ("text", "label")
+    )
+
+
 def test_a_tf_dataset_is_taken_as_tuples_or_dicts():
     slices = tensorflow().data.Dataset.from_tensor_slices
     for dataset in (slices((["a"], [1])), slices({"text": ["a"], "label": [1]})):
@@ -125,8 +202,8 @@ def test_rows_of_a_stream_are_counted_when_asked():
 
 def test_what_is_not_rows_is_refused():
     assert message(TypeError, opening.from_user, 7, ("text", "label")) == (
-        "data is 7; it must be an iterable of tuples (text, label), a mapping of columns or a "
-        "tf.data.Dataset"
+        "data is 7; it must be an iterable of tuples (text, label), a mapping of columns, a "
+        "DataFrame or a tf.data.Dataset"
     )
     assert message(TypeError, opening.from_user, "a.csv", ("text", "label")).startswith(
         "data is 'a.csv'"
@@ -135,7 +212,8 @@ def test_what_is_not_rows_is_refused():
 
 def test_a_tuple_of_another_length_is_named():
     assert message(ValueError, opening.from_user, [("a", 1), ("b",)], ("text", "label")) == (
-        "the data: row 2 has 1 value(s) instead of 2: 'text', 'label'"
+        "the data: row 2 has 1 value(s) instead of 2: 'text', 'label'; give tuples, or "
+        "{'text': […], …} for columns"
     )
 
 
@@ -162,7 +240,8 @@ def test_values_of_several_shapes_are_refused():
 
 def test_a_missing_text_is_named():
     assert message(ValueError, opening.from_arrays, {"text": ["a", None]}) == (
-        "the data: column 'text', row 2: None is neither text nor a number"
+        "the data: column 'text', row 2: the value is missing (None); fill it in, or leave out "
+        "the row"
     )
 
 

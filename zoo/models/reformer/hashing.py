@@ -26,7 +26,7 @@ from flax import struct
 from jaxtyping import Array, Bool, Float, Int, Integer, PRNGKeyArray
 
 from zoo import xla
-from zoo.config import ConfigError
+from zoo.config import ConfigError, ValueMistake
 from zoo.models.layers import dropout
 from zoo.models.reformer.heads import (
     NOWHERE,
@@ -236,7 +236,7 @@ class LSHSelfAttention(nn.Module):
         values = split_heads(x, self.value, self.common.dtype)
         if order is None:
             if rotations is None:
-                raise ValueError("neither rotations nor order are given; one of them is needed")
+                raise ValueMistake("neither rotations nor order are given; one of them is needed")
             factors = self.config.factors(x.shape[1], rotations)
             order = sort_by_bucket(hash_buckets(queries, rotations, factors, mask))
         order = order.astype(jnp.int32)

@@ -20,6 +20,7 @@ from flax import linen as nn
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int
 
+from zoo.config import ValueMistake
 from zoo.models.layers import sinusoids
 from zoo.models.reformer import reversible
 from zoo.models.reformer.attention import CrossAttention
@@ -379,7 +380,7 @@ def _checked(
 ) -> tuple[jax.Array | None, ...]:
     """Given rotations for each layer or None, after making sure that they fit."""
     if len(given) != len(shapes):
-        raise ValueError(
+        raise ValueMistake(
             f"{len(given)} rotations are given, but {len(shapes)} layers attend by hashes"
         )
     arrays = {number: jnp.asarray(each) for number, each in zip(shapes, given, strict=True)}
@@ -388,7 +389,7 @@ def _checked(
         if getattr(kinds[number], "num_buckets", None) is None:
             others[2:] = shape[3:]  # rotations may decide the number of buckets
         if sets % shape[0] or tuple(others) != shape[1:]:
-            raise ValueError(
+            raise ValueMistake(
                 f"rotations {index} have the shape {list(arrays[number].shape)}; for {length} "
                 f"positions it is {list(shape)}, or the first of these times the examples"
             )

@@ -11,6 +11,7 @@ import numpy as np
 from zoo.pipelines.base import Array
 from zoo.pipelines.ops.execution import Step, mapped
 from zoo.pipelines.tfdata import Tensor, numpy_function, tensorflow, traced
+from zoo.tokenizers import nfc
 
 if TYPE_CHECKING:
     from zoo.tokenizers import Tokenizer
@@ -30,14 +31,14 @@ def select(**columns: str) -> Step:
 
 
 def tokenize(tokenizer: Tokenizer, keys: Sequence[str] = INPUTS) -> Step:
-    """Texts become ids (int32).
+    """Texts, brought to Unicode's NFC, become ids (int32).
 
     `tokenize(ByteTokenizer())`: {"inputs": "Hi"} -> {"inputs": [74, 107]}
     """
     tf = tensorflow()
 
     def encode(texts: Array) -> tuple[Array, Array]:
-        rows = [tokenizer.encode(text.decode()) for text in texts]
+        rows = [tokenizer.encode(nfc(text.decode())) for text in texts]
         ids = np.fromiter(itertools.chain.from_iterable(rows), np.int32)
         return ids, np.array([len(row) for row in rows], np.int64)
 

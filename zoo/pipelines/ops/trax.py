@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from zoo.config import ValueMistake
 from zoo.pipelines.lengths import check_buckets
 from zoo.pipelines.ops.batching import group_by_length, pad_to_bucket
 from zoo.pipelines.ops.examples import INPUTS
@@ -88,7 +89,7 @@ def bucket_by_tokens(
     """
     check_buckets(boundaries, None)
     if boundaries and boundaries[-1] > max_tokens:
-        raise ValueError(
+        raise ValueMistake(
             f"one example of length {boundaries[-1]} has more than {max_tokens} tokens; raise "
             "max_tokens or lower the last boundary"
         )

@@ -1,161 +1,221 @@
-"""The formats of files that hold rows: CSV, TSV, JSONL and plain text in UTF-8.
+"""The formats of files that hold rows: CSV, TSV, JSONL and plain text.
 
-To add a format to the zoo, write a function like those below and enter it in `READERS`. One of your
-own needs a function with the decorator `file_format`.
+`zoo.tokenizers.reading` says what a line and an encoding is. To add a format to the zoo, write a
+function like those below and enter it in `READERS`. One of your own needs a function with the
+decorator `file_format`.
 """
 
 from __future__ import annotations
 
-import codecs
 import csv
 import io
 import json
+import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
-from zoo.config import did_you_mean
+from zoo.config import ValueMistake, did_you_mean
 from zoo.pipelines.base import ColumnError, quoted
+from zoo.tokenizers import reading
 
 Columns: TypeAlias = dict[str, list[Any]]
 """The values of each column, by name."""
 
 
-def read(path: Path, columns: Sequence[str] | None = None) -> Columns:
+@dataclass(frozen=True)
+class Options:
+    """How the user's files are written, where their suffix does not say it."""
+
+    encoding: str = reading.UTF8
+    """As in `reading.encodings`."""
+    quotes: bool | None = None
+    """Whether fields of tables may be in quotes; None: those of CSV, not those of TSV."""
+
+
+DEFAULTS = Options()
+
+
+def read(path: Path, columns: Sequence[str] | None = None, options: Options = DEFAULTS) -> Columns:
     """The columns of a file.
 
-    CSV and TSV begin with a line of column names; a quoted field may hold separators and line
-    breaks. JSONL has an object on each line. The lines of a `.txt` file are the column `text`.
+    CSV and TSV begin with a line of column names. A field in quotes may hold separators and line
+    breaks; in TSV quotes are ordinary characters unless the options say otherwise. JSONL has an
+    object on each line. The lines of a `.txt` file are the column `text`.
 
     Args:
       path: the file; its suffix says which format it has.
-      columns: those that a JSONL file must have; None: those of its first line.
+      columns: those that are wanted, which a JSONL file must have; None: all.
+      options: how it is written.
 
     Raises:
-      ColumnError: a line of a JSONL file lacks one.
-      ValueError: the file is empty, not UTF-8, or broken; the message has the line.
+      ColumnError: a line of a JSONL file lacks a column, or two have the same name.
+      ValueMistake: the file is empty, broken or in another encoding; the message has the line.
     """
     suffix = path.suffix.lower()
     if suffix not in READERS:
-        raise ValueError(f"{path} has the suffix {suffix!r}; known are {', '.join(READERS)}")
-    found = READERS[suffix](path, columns)
+        raise ValueMistake(f"{path} has the suffix {suffix!r}; known are {', '.join(READERS)}")
+    found = READERS[suffix](path, columns, options)
     if not any(found.values()):
-        raise ValueError(f"{path} is empty: it has no rows")
+        raise ValueMistake(f"{path} is empty: it has no rows")
     return found
 
 
-def lines(path: Path) -> list[str]:
+def content(path: Path, options: Options = DEFAULTS) -> str:
+    """All of a file.
+
+    Raises:
+      ValueMistake: it is in another encoding.
+    """
+    return reading.read_text(path, options.encoding, "data.encoding")
+
+
+def lines(path: Path, options: Options = DEFAULTS) -> list[str]:
     """The lines of a file of any suffix, without their ends.
 
     Raises:
-      ValueError: it is not UTF-8.
+      ValueMistake: it is in another encoding.
     """
-    return [line.removesuffix("\n") for line in io.StringIO(content(path), newline=None)]
+    return reading.split_lines(content(path, options))
 
 
-def read_unnamed(path: Path) -> dict[str, list[str]]:
+def read_unnamed(path: Path, options: Options = DEFAULTS) -> dict[str, list[str]]:
     """The columns of a file without a line of names; they are called `0`, `1`, …
 
-    Tabs separate the fields; quotes are ordinary characters. Empty lines are left out.
+    Tabs separate the fields; quotes are ordinary characters unless the options say otherwise. Empty
+    lines are left out.
 
     Raises:
-      ValueError: the file is empty, not UTF-8, or has lines with different numbers of fields.
+      ValueMistake: the file is empty, in another encoding, or has lines with different numbers of
+        fields.
     """
     columns: list[list[str]] = []
-    for number, line in enumerate(lines(path), start=1):
-        if not line:
-            continue
-        fields = line.split("\t")
+    for number, fields in fields_of(path, "\t", options):
         columns = columns or [[] for _ in fields]
         if len(fields) != len(columns):
-            raise ValueError(
+            raise ValueMistake(
                 f"{path}, line {number}: {len(fields)} field(s) between tabs, but the lines before "
                 f"have {len(columns)}"
             )
         for column, value in zip(columns, fields, strict=True):
             column.append(value)
     if not columns:
-        raise ValueError(f"{path} is empty: it has no rows")
+        raise ValueMistake(f"{path} is empty: it has no rows")
     return {str(number): column for number, column in enumerate(columns)}
 
 
-def content(path: Path, encoding: str = "utf-8") -> str:
-    """All of a file.
+def fields_of(path: Path, separator: str, options: Options) -> Iterator[tuple[int, list[str]]]:
+    """The fields of each row of a table that is not empty, with the number of its last line.
 
     Raises:
-      ValueError: it is not in that encoding.
-      LookupError: there is no such encoding.
+      ValueMistake: the file is in another encoding, or quotes are misplaced.
     """
-    data = path.read_bytes()
-    utf8 = codecs.lookup(encoding).name == "utf-8"
-    try:
-        # Spreadsheets begin a file with a byte order mark.
-        return data.decode("utf-8-sig" if utf8 else encoding)
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        if not utf8:
-            raise ValueError(
-                f"{path}, line {line}: byte 0x{data[error.start]:02x} at offset {error.start} is "
-                f"not {encoding}"
-            ) from error
-        raise ValueError(
-            f"{path}, line {line}: byte 0x{data[error.start]:02x} at offset {error.start} is not "
-            "UTF-8; save the file as UTF-8, for example with `iconv -f LATIN1 -t UTF-8 "
-            f"{path.name}`"
-        ) from error
-
-
-def _read_csv(path: Path, columns: Sequence[str] | None) -> Columns:
-    return _read_separated(path, ",")
-
-
-def _read_tsv(path: Path, columns: Sequence[str] | None) -> Columns:
-    return _read_separated(path, "\t")
-
-
-def _read_lines(path: Path, columns: Sequence[str] | None) -> Columns:
-    return {"text": lines(path)}
-
-
-def _read_separated(path: Path, separator: str) -> Columns:
-    text = io.StringIO(content(path), newline="")
+    text = content(path, options)
+    if not (separator == "," if options.quotes is None else options.quotes):
+        for number, line in enumerate(reading.split_lines(text), start=1):
+            if line:
+                yield number, line.split(separator)
+        return
+    # For the csv module a lone \r ends a row too. It is replaced by half a surrogate pair, which no
+    # text has, while the module reads.
+    text, alone = re.subn(r"\r(?!\n)", "\udc0d", text)
+    reader = csv.reader(io.StringIO(text, newline="\n"), delimiter=separator, strict=True)
     limit = csv.field_size_limit(sys.maxsize)  # 131,072 characters are too few for a document
-    reader = csv.reader(text, delimiter=separator, strict=True)
-    names: list[str] = []
-    rows = []
     try:
         for row in reader:
-            if not row:
-                continue
-            if not names:
-                names = row
-            elif len(row) == len(names):
-                rows.append(row)
-            else:
-                raise ValueError(
-                    f"{path}, line {reader.line_num}: {len(row)} field(s), but there are "
-                    f"{len(names)} columns: {quoted(names)}"
-                )
+            if row:
+                row = [field.replace("\udc0d", "\r") for field in row] if alone else row
+                yield reader.line_num, row
     except csv.Error as error:
-        raise ValueError(f"{path}, line {reader.line_num}: {error}") from error
+        raise ValueMistake(
+            f"{path}, line {reader.line_num}: {error}; if quotes are ordinary characters in this "
+            "file, set data.quotes to False"
+        ) from error
     finally:
         csv.field_size_limit(limit)
-    return {name: [row[index] for row in rows] for index, name in enumerate(names)}
 
 
-def _read_jsonl(path: Path, columns: Sequence[str] | None) -> Columns:
+def named_fields(
+    path: Path, separator: str, options: Options, columns: Sequence[str] | None = None
+) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
+    """The names in the first line of a table, and its rows as `fields_of` gives them.
+
+    Args:
+      path: the table.
+      separator: of its fields.
+      options: how it is written.
+      columns: those that are wanted; None: all.
+
+    Raises:
+      ColumnError: two of the wanted columns have the same name.
+      ValueMistake: by the iterator, if a row has another number of fields; and as `fields_of`.
+    """
+    rows = fields_of(path, separator, options)
+    _, names = next(rows, (0, list[str]()))
+    _check_names(path, names, columns)
+
+    def checked() -> Iterator[tuple[int, list[str]]]:
+        for number, row in rows:
+            if len(row) != len(names):
+                asked = separator == "\t" and options.quotes is None and any('"' in f for f in row)
+                raise ValueMistake(
+                    f"{path}, line {number}: {len(row)} field(s), but there are "
+                    f"{len(names)} columns: {quoted(names)}"
+                    + ("; if fields are in quotes, set data.quotes to True" if asked else "")
+                )
+            yield number, row
+
+    return names, checked()
+
+
+def _check_names(path: Path, names: Sequence[str], columns: Sequence[str] | None) -> None:
+    for name, number in Counter(names).items():
+        if number > 1 and (columns is None or name in columns):
+            raise ColumnError(
+                f"{path} has {number} columns named {name!r}; give each a name of its own"
+            )
+
+
+def _read_csv(path: Path, columns: Sequence[str] | None, options: Options) -> Columns:
+    return _read_separated(path, ",", columns, options)
+
+
+def _read_tsv(path: Path, columns: Sequence[str] | None, options: Options) -> Columns:
+    return _read_separated(path, "\t", columns, options)
+
+
+def _read_lines(path: Path, columns: Sequence[str] | None, options: Options) -> Columns:
+    return {"text": lines(path, options)}
+
+
+def _read_separated(
+    path: Path, separator: str, columns: Sequence[str] | None, options: Options
+) -> Columns:
+    names, rows = named_fields(path, separator, options, columns)
+    read = [row for _, row in rows]
+    return {name: [row[index] for row in read] for index, name in enumerate(names)}
+
+
+def _read_jsonl(path: Path, columns: Sequence[str] | None, options: Options) -> Columns:
     names = list(columns or ())
     rows = []
-    for number, line in enumerate(content(path).split("\n"), start=1):
+
+    def made(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        _check_names(path, [name for name, _ in pairs], names or None)
+        return dict(pairs)
+
+    for number, line in enumerate(lines(path, options), start=1):
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{path}, line {number}: not JSON: {error}") from error
+            row = json.loads(line, object_pairs_hook=made)
+        except (json.JSONDecodeError, RecursionError) as error:
+            raise ValueMistake(f"{path}, line {number}: not JSON: {error}") from error
         if not isinstance(row, dict):
-            raise ValueError(f"{path}, line {number}: {line.strip():.40} is not a JSON object")
+            raise ValueMistake(f"{path}, line {number}: {line.strip():.40} is not a JSON object")
         names = names or list(row)
         for name in names:
             if name not in row:
@@ -164,7 +224,7 @@ def _read_jsonl(path: Path, columns: Sequence[str] | None) -> Columns:
                     f"columns are {quoted(list(row))}"
                 )
             if not isinstance(row[name], str | int | float):
-                raise ValueError(
+                raise ValueMistake(
                     f"{path}, line {number}: column {name!r} is {json.dumps(row[name]):.40}; it "
                     "must be a string or a number"
                 )
@@ -172,7 +232,7 @@ def _read_jsonl(path: Path, columns: Sequence[str] | None) -> Columns:
     return {name: [row[index] for row in rows] for index, name in enumerate(names)}
 
 
-READERS: dict[str, Callable[[Path, Sequence[str] | None], Columns]] = {
+READERS: dict[str, Callable[[Path, Sequence[str] | None, Options], Columns]] = {
     ".csv": _read_csv,
     ".tsv": _read_tsv,
     ".jsonl": _read_jsonl,
@@ -203,7 +263,7 @@ def file_format(suffix: str) -> Callable[[R], R]:
     """
 
     def enter(read: R) -> R:
-        def reader(path: Path, columns: Sequence[str] | None) -> Columns:
+        def reader(path: Path, columns: Sequence[str] | None, options: Options) -> Columns:
             return {name: list(values) for name, values in read(path).items()}
 
         READERS[suffix.lower()] = reader

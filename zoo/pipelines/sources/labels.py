@@ -10,6 +10,7 @@ import numpy as np
 
 from zoo.config import ConfigError
 from zoo.pipelines.base import Array, LabelError, quoted
+from zoo.pipelines.sources import missing
 from zoo.pipelines.sources.source import Source
 
 
@@ -121,6 +122,8 @@ def sorted_names(values: Iterable[Any]) -> tuple[str, ...]:
 
 def _classes(source: Source, column: str) -> list[Any]:
     array = source.column(column)
+    if array.ndim == 1 and array.dtype.kind in "fO":
+        missing.check_names(array, f"{source.origin}: column {column!r}")
     if array.ndim != 1 or array.dtype.kind not in "iuO":
         raise ConfigError(
             f"{source.origin}: column {column!r} holds {array.dtype} {list(array.shape[1:])}; "

@@ -11,14 +11,18 @@ import os
 import re
 from pathlib import Path
 
-from zoo.config import did_you_mean
+from zoo.config import FileMistake, LookupMistake, did_you_mean, is_url, local
 from zoo.pipelines.base import quoted
 
 
 def tfds_folders(data_dir: str | None = None) -> list[Path]:
     """The folders that are searched for TFDS data sets, in this order."""
-    named = [data_dir, data_dir and f"{data_dir}/tfds", os.environ.get("TFDS_DATA_DIR")]
-    return _folders(*named, _zoo("tfds"), "~/tensorflow_datasets")
+    own = [data_dir, data_dir and f"{data_dir}/tfds"]
+    named = os.environ.get("TFDS_DATA_DIR")
+    if named and is_url(named):  # TFDS itself reads from there
+        named = None
+    default = os.path.expanduser("~/tensorflow_datasets")  # stays as it is if there is no home
+    return _folders(*own, named, _zoo("tfds"), None if default.startswith("~") else default)
 
 
 def text_folders(data_dir: str | None = None) -> list[Path]:
@@ -38,7 +42,9 @@ def _zoo(name: str) -> str | None:
 
 
 def _folders(*names: str | None) -> list[Path]:
-    return list(dict.fromkeys(Path(name).expanduser() for name in names if name))
+    # Without a home folder `~` is left as it is, and there is nothing to look for.
+    there = (name for name in names if name and os.path.expanduser(name)[0] != "~")
+    return list(dict.fromkeys(map(local, there)))
 
 
 def find_file(path: str | Path, data_dir: str | None = None) -> Path:
@@ -47,13 +53,14 @@ def find_file(path: str | Path, data_dir: str | None = None) -> Path:
     Raises:
       FileNotFoundError: nowhere.
     """
-    candidates = [Path(path).expanduser(), *(folder / path for folder in text_folders(data_dir))]
+    own = local(path)
+    candidates = [own, *(folder / own for folder in text_folders(data_dir))]
     for candidate in candidates:
         if candidate.is_file():
             return candidate
     folders = {candidate.parent for candidate in candidates}
-    there = [file.name for folder in folders if folder.is_dir() for file in folder.iterdir()]
-    raise FileNotFoundError(
+    there = [file.name for folder in folders if folder.is_dir() for file in visible(folder)]
+    raise FileMistake(
         f"no file {str(path)!r}{did_you_mean(Path(path).name, there)}; looked for "
         f"{', '.join(map(str, candidates))}"
     )
@@ -81,16 +88,29 @@ def find_tfds(name: str, data_dir: str | None = None) -> Path:
             return builds[max(builds)]
     configs = [c.name for folder in folders for c in _subfolders(folder / data_set) if _versions(c)]
     if configs and not config:
-        raise LookupError(
+        raise LookupMistake(
             f"{data_set} has the configurations {quoted(configs)}; name one, as in "
             f"{data_set}/{configs[0]}"
         )
     known = {path.name for folder in folders for path in _subfolders(folder) if _is_data_set(path)}
-    raise FileNotFoundError(
+    raise FileMistake(
         f"no data set {name!r} in {', '.join(map(str, folders))}"
         f"{did_you_mean(data_set, known - {data_set})} (there: {quoted(sorted(known)) or 'none'}). "
         f"Prepare it where there is a network, by `tfds build {path} --data_dir DIR/tfds`, and let "
         "ZOO_DATA_DIR or --data.data-dir point to DIR"
+    )
+
+
+LITTER = ("__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found")
+"""Folders that systems and archivers put beside the user's."""
+
+
+def visible(folder: Path) -> list[Path]:
+    """What the user put into a folder, by name: not `._1.jpg`, `.ipynb_checkpoints`, `__MACOSX`."""
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if not path.name.startswith(".") and path.name not in LITTER
     )
 
 
@@ -117,4 +137,4 @@ def _default_config(folder: Path) -> Path:
 
 
 def _subfolders(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+    return [path for path in visible(folder) if path.is_dir()] if folder.is_dir() else []

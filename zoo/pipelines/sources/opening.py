@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from zoo.pipelines.base import Array, quoted
-from zoo.pipelines.sources import formats, locations
+from zoo.config import TypeMistake, ValueMistake
+from zoo.pipelines.base import Array, ColumnError, quoted
+from zoo.pipelines.sources import formats, locations, missing
+from zoo.pipelines.sources.formats import Options
 from zoo.pipelines.sources.source import Source
 from zoo.pipelines.sources.tfds import Prepared
 from zoo.pipelines.tfdata import Dataset, is_dataset, tensorflow, traced
@@ -56,7 +59,10 @@ def from_prepared(data_set: Prepared, split: str, *, decode_all: bool = True) ->
 
 
 def from_file(
-    path: str | Path, columns: Sequence[str] | None = None, data_dir: str | None = None
+    path: str | Path,
+    columns: Sequence[str] | None = None,
+    data_dir: str | None = None,
+    options: Options = formats.DEFAULTS,
 ) -> Source:
     """The rows of a file in one of the formats of `formats.read`.
 
@@ -64,6 +70,7 @@ def from_file(
       path: as in `locations.find_file`.
       columns: those wanted; None: all.
       data_dir: the folder to look into first.
+      options: how the file is written.
 
     Raises:
       FileNotFoundError: there is no such file.
@@ -71,7 +78,7 @@ def from_file(
       ValueError: as `formats.read`.
     """
     found = locations.find_file(path, data_dir)
-    read = formats.read(found, columns)
+    read = formats.read(found, columns, options)
     return from_arrays(read, str(found)).select(columns or read)
 
 
@@ -86,9 +93,9 @@ def from_arrays(columns: Mapping[str, Any], origin: str = USER_ROWS) -> Source:
     }
     lengths = {name: len(array) for name, array in arrays.items()}
     if len(set(lengths.values())) > 1:
-        raise ValueError(f"{origin}: the columns have different numbers of rows: {lengths}")
+        raise ValueMistake(f"{origin}: the columns have different numbers of rows: {lengths}")
     if not any(lengths.values()):
-        raise ValueError(f"{origin} has no rows")
+        raise ValueMistake(f"{origin} has no rows")
     return Source(origin=origin, arrays=arrays, num_rows=max(lengths.values()))
 
 
@@ -105,13 +112,13 @@ def from_dataset(
     if isinstance(spec, tuple) and len(spec) == len(names):
         dataset = dataset.map(traced(lambda *row: dict(zip(names, row, strict=True))))
     elif not isinstance(spec, dict):
-        raise ValueError(
+        raise ValueMistake(
             f"{origin} has elements {spec}; they must be dicts, or tuples of {len(names)}: "
             f"{quoted(names)}"
         )
     rows = int(dataset.cardinality())
     if rows == tf.data.INFINITE_CARDINALITY:
-        raise ValueError(f"{origin} has no end; an epoch must have one: leave out its repeat()")
+        raise ValueMistake(f"{origin} has no end; an epoch must have one: leave out its repeat()")
     return Source(origin=origin, stream=dataset, num_rows=rows if rows >= 0 else None)
 
 
@@ -119,20 +126,28 @@ def from_user(
     rows: Any,
     names: Sequence[str],
     convert: Callable[[str, Any], Any] = lambda name, values: values,
+    instead: Sequence[str] = (),
 ) -> Source:
     """Examples that the user hands over.
 
     Args:
-      rows: a tf.data.Dataset, a mapping of columns, or an iterable of tuples.
+      rows: a tf.data.Dataset, or as in `user_columns`.
       names: the columns of a tuple.
       convert: changes a column in memory: (name, values) -> values for `from_arrays`.
+      instead: columns that may take the place of the first one. Others than these and `names` are
+        left out unread, unless one of these is missing.
 
     Raises:
-      TypeError: it is something else.
+      TypeMistake: it is something else.
     """
     if is_dataset(rows):
         return from_dataset(rows, names)
     columns = user_columns(rows, names)
+    choices = [(*instead, *names[1:])] if instead else []
+    for wanted in (*choices, names):
+        if set(wanted) <= set(columns):
+            columns = {name: columns[name] for name in wanted}
+            break
     return from_arrays({name: convert(name, values) for name, values in columns.items()})
 
 
@@ -140,54 +155,127 @@ def user_columns(rows: Any, names: Sequence[str]) -> Mapping[str, Any]:
     """The columns of examples in memory that the user hands over.
 
     Args:
-      rows: a mapping of columns, or an iterable of tuples.
+      rows: a mapping of columns, a table such as pandas' DataFrame, an array [N, columns], or an
+        iterable of tuples or of mappings.
       names: the columns of a tuple.
 
     Raises:
-      TypeError: it is something else.
-      ValueError: a tuple has another number of values.
+      TypeMistake: it is something else.
+      ColumnError: one row is a mapping without a column that the first one has.
+      ValueMistake: a tuple has another number of values, or what looks like rows may be columns.
     """
-    if isinstance(rows, str | bytes) or not isinstance(rows, Iterable):
-        raise TypeError(
-            f"data is {rows!r:.60}; it must be an iterable of tuples ({', '.join(names)}), a "
-            "mapping of columns or a tf.data.Dataset"
-        )
     if isinstance(rows, Mapping):
         return rows
-    columns: dict[str, list[Any]] = {name: [] for name in names}
-    for number, row in enumerate(rows, start=1):
-        values = row if isinstance(row, tuple | list) else (row,)
-        if len(values) != len(names):
-            raise ValueError(
-                f"{USER_ROWS}: row {number} has {len(values)} value(s) instead of {len(names)}: "
-                f"{quoted(names)}"
-            )
-        for name, value in zip(names, values, strict=True):
-            columns[name].append(value)
-    return columns
+    if hasattr(rows, "columns") and hasattr(rows, "to_dict"):  # pandas, polars
+        return _columns_of_table(rows, names)
+    if isinstance(rows, str | bytes) or not isinstance(rows, Iterable):
+        raise TypeMistake(
+            f"data is {rows!r:.60}; it must be an iterable of tuples ({', '.join(names)}), a "
+            "mapping of columns, a DataFrame or a tf.data.Dataset"
+        )
+    _refuse_columns_as_rows(rows, names)
+    rows = iter(rows)
+    first = next(rows, None)
+    if first is None:
+        return {name: [] for name in names}
+    mappings = isinstance(first, Mapping)
+    names = list(first) if mappings else names
+    columns: list[list[Any]] = [[] for _ in names]
+    values_of = _values_by_name if mappings else _values
+    for number, row in enumerate(itertools.chain([first], rows), start=1):
+        for column, value in zip(columns, values_of(row, names, number), strict=True):
+            column.append(value)
+    return dict(zip(names, columns, strict=True))
+
+
+def _columns_of_table(table: Any, names: Sequence[str]) -> Mapping[str, Any]:
+    found = list(table.columns)
+    if not any(isinstance(name, str) for name in found) and len(found) == len(names):
+        found = list(names)  # pandas numbers columns that have no names
+    elif repeated := [name for name in found if found.count(name) > 1]:
+        raise ColumnError(f"{USER_ROWS} has several columns named {repeated[0]!r}")
+    return {
+        str(name): list(table[own]) for name, own in zip(found, list(table.columns), strict=True)
+    }
+
+
+def _refuse_columns_as_rows(rows: Any, names: Sequence[str]) -> None:
+    """Refuses `(texts, classes)`, which would be two rows, or a list of lists that may be that."""
+    count = len(names)
+    if not isinstance(rows, tuple | list) or len(rows) != count or count < 2:
+        return
+    listed = [
+        not isinstance(row, tuple | str | bytes | Mapping) and hasattr(row, "__len__")
+        for row in rows
+    ]
+    if all(listed) and (isinstance(rows, tuple) or {len(row) for row in rows} == {count}):
+        columns = ", ".join(f"{name!r}: […]" for name in names)
+        raise ValueMistake(
+            f"data is a {type(rows).__name__} of {count} lists, which may be columns or rows; "
+            f"write {{{columns}}} for columns, or tuples for rows: "
+            f"[({', '.join(names)}), …], which zip makes of columns"
+        )
+
+
+def _values(row: Any, names: Sequence[str], number: int) -> Sequence[Any]:
+    """The values of a row that is a tuple, or one value."""
+    if isinstance(row, np.ndarray) and row.ndim == 1 and len(names) > 1:
+        row = row.tolist()
+    values = row if isinstance(row, tuple | list) else (row,)
+    if len(values) != len(names):
+        raise ValueMistake(
+            f"{USER_ROWS}: row {number} has {len(values)} value(s) instead of {len(names)}: "
+            f"{quoted(names)}; give tuples, or {{{names[0]!r}: […], …}} for columns"
+        )
+    return values
+
+
+def _values_by_name(row: Any, names: Sequence[str], number: int) -> Sequence[Any]:
+    """The values of a row that is a mapping."""
+    if not isinstance(row, Mapping):
+        raise TypeMistake(
+            f"{USER_ROWS}: row {number} is a {type(row).__name__}, but the rows before are dicts"
+        )
+    if lacking := [name for name in names if name not in row]:
+        raise ColumnError(
+            f"{USER_ROWS}: row {number} has no column {lacking[0]!r}; its columns are "
+            f"{quoted(list(row))}"
+        )
+    return [row[name] for name in names]
 
 
 def _column(values: Any, origin: str) -> Array:
-    """A column as an array: text as bytes objects, truth values as numbers."""
+    """A column as an array: text as bytes objects, truth values as numbers.
+
+    Raises:
+      TypeMistake: it is one text.
+      ValueMistake: the values have several shapes, or one is missing.
+    """
+    if isinstance(values, str | bytes):
+        raise TypeMistake(f"{origin} is the text {values!r:.40}; give a list, a value for each row")
     if not isinstance(values, np.ndarray):
         values = list(values)
+        missing.check(values, origin)
         text = any(isinstance(value, str | bytes) for value in values)
         try:
             values = np.array(values, object if text else None)
         except ValueError as error:
-            raise ValueError(f"{origin} has values of several shapes ({error})") from error
+            raise ValueMistake(f"{origin} has values of several shapes ({error})") from error
+    elif values.ndim == 1:
+        missing.check(values, origin)
     if values.dtype.kind in "USO":
         encoded = [_bytes(value, origin, row) for row, value in enumerate(values, start=1)]
-        values = np.array(encoded, object)
+        values = np.fromiter(encoded, object, len(encoded))
     return np.asarray(values, np.int64 if values.dtype == bool else values.dtype)
 
 
 def _bytes(value: Any, origin: str, row: int) -> bytes:
     if isinstance(value, bytes):
         return value
+    value = value.item() if isinstance(value, np.generic) else value
     if not isinstance(value, str | int | float):
-        raise ValueError(f"{origin}, row {row}: {value!r:.40} is neither text nor a number")
+        raise ValueMistake(f"{origin}, row {row}: {value!r:.40} is neither text nor a number")
     try:
         return str(value).encode()
     except UnicodeEncodeError as error:
-        raise ValueError(f"{origin}, row {row} is not Unicode text ({error})") from error
+        raise ValueMistake(f"{origin}, row {row} is not Unicode text ({error})") from error

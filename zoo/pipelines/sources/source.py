@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from zoo.config import did_you_mean
+from zoo.config import ValueMistake, did_you_mean
 from zoo.pipelines import ops
 from zoo.pipelines.base import Array, ColumnError, quoted
 from zoo.pipelines.tfdata import Dataset, arrays, tensorflow, traced
+from zoo.tokenizers import nfc
 
 CHUNK = 256
 """Number of rows that are read at once."""
@@ -32,6 +33,8 @@ class Source:
     """Number of rows; None: not known before they are counted."""
     class_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """The names of the classes, for columns that number them."""
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    """Number of rows that are not among these, by reason."""
 
     @property
     def dataset(self) -> Dataset:
@@ -92,7 +95,7 @@ class Source:
         for column in columns:
             dtype, shape = source.spec(column)
             if dtype.kind != "O" or shape != ():
-                raise ValueError(
+                raise ValueMistake(
                     f"{self.origin}: column {column!r} is not text; it holds {dtype} of shape "
                     f"{shape}"
                 )
@@ -118,7 +121,7 @@ class Source:
             return self
         chunks = list(arrays(self.stream.batch(CHUNK)))
         if not chunks:
-            raise ValueError(f"{self.origin} has no rows")
+            raise ValueMistake(f"{self.origin} has no rows")
         columns = {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
         rows = len(next(iter(columns.values())))
         return dataclasses.replace(self, arrays=columns, stream=None, num_rows=rows)
@@ -153,7 +156,7 @@ class Source:
         return columns[name]
 
     def texts(self, name: str) -> Iterator[str]:
-        """One column of text, row by row.
+        """One column of text, row by row, in Unicode's NFC.
 
         Raises:
           ColumnError: there is no such column.
@@ -167,13 +170,13 @@ class Source:
             rows = (row for batch in arrays(source.stream.batch(CHUNK)) for row in batch[name])
         for number, text in enumerate(rows, start=1):
             if not isinstance(text, bytes):
-                raise ValueError(
+                raise ValueMistake(
                     f"{self.origin}, row {number}: column {name!r} is not text but {text!s:.40}"
                 )
             try:
-                yield text.decode()
+                yield nfc(text.decode())
             except UnicodeDecodeError as error:
-                raise ValueError(f"{self.origin}: row {number} is not UTF-8: {error}") from error
+                raise ValueMistake(f"{self.origin}: row {number} is not UTF-8: {error}") from error
 
 
 def chained(parts: Sequence[Source]) -> Source:

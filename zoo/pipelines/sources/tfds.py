@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from zoo.config import did_you_mean
+from zoo.config import LookupMistake, PackageMistake, ValueMistake, did_you_mean
 from zoo.pipelines.base import quoted
 from zoo.pipelines.sources import locations
 from zoo.pipelines.tfdata import Dataset, tensorflow, traced
@@ -31,7 +31,7 @@ class Prepared:
         try:
             self._tfds = importlib.import_module("tensorflow_datasets")
         except ImportError as error:
-            raise ImportError(
+            raise PackageMistake(
                 f'TFDS data sets need tensorflow-datasets ({error}): pip install "flax-zoo[train]"'
             ) from error
         # The files on disk describe themselves; TFDS's builder of that name would ask the network.
@@ -71,11 +71,16 @@ class Prepared:
         for part in split.split("+"):
             base = part.partition("[")[0].strip()
             if base not in self.splits:
-                raise LookupError(
+                raise LookupMistake(
                     f"{self.name} has no split {base!r}{did_you_mean(base, self.splits)}; it has "
                     f"{quoted(self.splits)}"
                 )
-        return int(self._info.splits[split].num_examples)
+        try:
+            return int(self._info.splits[split].num_examples)
+        except Exception as error:  # TFDS refuses an expression with whatever its parser raises
+            raise ValueMistake(
+                f"{split!r} is not a part of a split ({error}); write one such as 'train[:10%]'"
+            ) from error
 
     def read(self, split: str, *, decode_all: bool = True) -> Dataset:
         """The rows of a split, one dict of tensors each, in the same order each time.

@@ -23,15 +23,16 @@ def lstm_ner() -> Recipe:
 
     Other data: files in the format of the CoNLL tasks, or TFDS's `wikiann/en` and `conll2003`:
 
-    zoo train lstm_ner --data.train train.txt --data.test test.txt --data.encoding utf-8
+    zoo train lstm_ner --data.train train.txt --data.test test.txt
     zoo train lstm_ner --data.name wikiann/en --data.train train
     """
     return Recipe(
         model=LSTMTaggerConfig(d_model=128, bidirectional=True, dropout_rate=0.5),
         data=TaggingData(
             train=("kaggle_ner/ner_dataset.csv",),
-            # Said to be latin-1, but its quotation marks and dashes are those of Windows.
-            encoding="cp1252",
+            # The corpus is said to be latin-1, but its quotation marks and dashes are those of
+            # Windows. Other files are more likely to be UTF-8.
+            encoding="utf-8, cp1252",
             word_dropout=0.25,
             max_len=128,
             boundaries=(16, 24, 32, 48),

@@ -50,6 +50,11 @@ class Task(abc.ABC):
         """The `task` of a card."""
         return self.predictor.task
 
+    @property
+    def remark(self) -> str:
+        """A line for the log of a run about how it is judged; empty: nothing to say."""
+        return ""
+
     @abc.abstractmethod
     def loss(self, output: Any, batch: Batch) -> Sums:
         """The quantity to minimise, as (sum, denominator).

@@ -9,7 +9,7 @@ from typing import ClassVar
 from zoo.config import ConfigError
 from zoo.predictors import Tagger
 from zoo.storage.checkpoints import Best
-from zoo.train import metrics
+from zoo.train import entities, metrics
 from zoo.train.metrics import Metric, MetricFunction
 from zoo.train.tasks.base import CrossEntropy
 
@@ -23,6 +23,16 @@ class Tagging(CrossEntropy):
 
     labels: tuple[str, ...] | None = None
     """The tags by name, which say where an entity begins; None: those of the data."""
+
+    @property
+    def remark(self) -> str:
+        """See `Task.remark`: the scheme of the tags, by which entities are counted."""
+        if self.labels is None:
+            return ""
+        scheme = entities.scheme(self.labels)
+        types = sorted({kind for prefix, kind in scheme.tags if prefix != "O"})
+        named = f"entities of {len(types)} type(s)" if any(types) else "entities without a type"
+        return f"tags: {scheme.name}, {len(self.labels)} of them; {named}"
 
     def metrics(self) -> Mapping[str, MetricFunction | Metric]:
         """Cross-entropy and accuracy of words; precision, recall and F1 of entities."""

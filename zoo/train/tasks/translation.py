@@ -23,6 +23,9 @@ class Translation(NextToken):
     best: ClassVar[Best] = Best("validation/bleu", "max")
 
     label_smoothing: float = 0.1
+    target_language: str | None = None
+    """Code of the language of the targets, by which BLEU splits them into words: Chinese, Japanese
+    and other languages without spaces have tokenizers of their own. None: the data's."""
     bleu_sentences: int | None = None
     """Sentences of the validation split that are translated during training; None: all."""
     beam_size: int = 4
@@ -52,5 +55,5 @@ class Translation(NextToken):
         sources, references = data.pairs(split, number)  # type: ignore[attr-defined]  # parallel data
         beam_size = 1 if quick else self.beam_size
         answers = predictor()(sources, beam_size=beam_size)  # type: ignore[operator]
-        score, signature = bleu.corpus_bleu(answers, references)
+        score, signature = bleu.corpus_bleu(answers, references, self.target_language)
         return {"bleu": score}, signature

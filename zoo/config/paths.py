@@ -1,0 +1,41 @@
+"""Paths that the user gives."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from zoo.config.messages import ValueMistake
+
+SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+")
+"""Begins a URL, which `Path` gives one slash. One letter before the colon is a drive of Windows."""
+
+
+def is_url(path: str | os.PathLike[str]) -> bool:
+    """Whether a path is of another machine, such as `gs://bucket/run`."""
+    return SCHEME.match(os.fspath(path)) is not None
+
+
+def local(path: str | os.PathLike[str]) -> Path:
+    """The path, with the home folder for `~`. Every path of the user's passes here.
+
+    Raises:
+      ValueMistake: it is a URL, or there is no such home folder.
+    """
+    text = os.fspath(path)
+    if match := SCHEME.match(text):
+        url = f"{match[1]}://{text[match.end() :]}"
+        if match[1].lower() == "file":
+            raise ValueMistake(f"{url} is a URL; write the path without {match[1]}://")
+        raise ValueMistake(
+            f"{url} is not on this machine, and only local files and folders are read and written; "
+            "copy or mount it, and give its path"
+        )
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        home = text.partition("/")[0]
+        raise ValueMistake(
+            f"{text}: there is no home folder {home}; write the whole path"
+        ) from None

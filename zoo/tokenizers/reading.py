@@ -1,0 +1,224 @@
+r"""Text from bytes: one rule for files, vocabularies, references and standard input.
+
+A line ends with `\n`, and one `\r` before that belongs to the end. Nothing else ends a line: not a
+`\r` within it, nor U+0085, U+2028 or a form feed, so that all readers of a file count alike.
+
+A byte order mark says the encoding, and is no part of the text. Without one it is UTF-8, unless the
+user names others.
+"""
+
+from __future__ import annotations
+
+import codecs
+import unicodedata
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from zoo.config import ConfigError, FileMistake, ValueMistake, local
+
+PathLike = str | Path
+
+UTF8 = "utf-8"
+
+_MARKS = (
+    (codecs.BOM_UTF8, UTF8),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),  # begins like UTF-16's
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+_WIDE = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+
+def nfc(text: str) -> str:
+    r"""The text with composed characters: the two ways to write `é` become one.
+
+    >>> len(nfc("e\u0301"))
+    1
+    """
+    if text.isascii() or unicodedata.is_normalized("NFC", text):
+        return text
+    return unicodedata.normalize("NFC", text)
+
+
+def split_lines(text: str) -> list[str]:
+    r"""The lines of a text, without their ends.
+
+    >>> split_lines("one\r\ntwo \r lines?\n\nfour")
+    ['one', 'two \r lines?', '', 'four']
+    """
+    lines = text.replace("\r\n", "\n").split("\n")
+    return lines if lines[-1] else lines[:-1]
+
+
+def encodings(names: str) -> list[str]:
+    """The encodings in a string such as `utf-8, cp1252`, which are tried in this order.
+
+    Raises:
+      ConfigError: Python knows no such encoding of text.
+    """
+    found = [name.strip() for name in names.split(",")]
+    for name in found:
+        try:
+            b"    ".decode(name)
+        except UnicodeError:
+            pass  # UTF-32: four spaces are no character
+        except LookupError:
+            raise ConfigError(
+                f"encoding is {names!r}, but {name!r} is none that Python knows; some are utf-8, "
+                "utf-16, cp1252, latin-1, shift_jis and gb18030"
+            ) from None
+    return found
+
+
+def decode(data: bytes, name: str, encoding: str = UTF8, option: str = "") -> str:
+    """The text in some bytes.
+
+    Args:
+      data: all of a file.
+      name: of the file, for messages.
+      encoding: as in `encodings`. A byte order mark goes before it.
+      option: the option that names the encoding, for messages.
+
+    Raises:
+      ConfigError: Python knows no such encoding.
+      ValueMistake: the bytes are in none of the encodings.
+    """
+    for mark, marked in _MARKS:
+        if data.startswith(mark):
+            return _decoded(data[len(mark) :], name, marked, option, f"{name} begins as {marked}: ")
+    *others, last = encodings(encoding)
+    for other in others:
+        try:
+            return _decoded(data, name, other, option)
+        except ValueMistake:
+            pass
+    return _decoded(data, name, last, option)
+
+
+def _decoded(data: bytes, name: str, encoding: str, option: str, reason: str = "") -> str:
+    utf8 = codecs.lookup(encoding).name == UTF8
+    if utf8 and (wide := _unmarked_utf16(data)):
+        raise ValueMistake(
+            f"{name} has a zero after nearly every byte: it is {wide} without a byte order mark; "
+            + _advice(wide, option)
+        )
+    try:
+        return data.decode(encoding)
+    except UnicodeDecodeError as error:
+        line, byte = 1 + data.count(b"\n", 0, error.start), data[error.start]
+        place = f"{reason}{name}, line {line}: byte 0x{byte:02x} at offset {error.start} is not "
+        if not utf8:
+            raise ValueMistake(f"{place}{encoding}") from None
+        raise ValueMistake(f"{place}UTF-8; {_advice(_guess(data), option)}") from None
+
+
+def _advice(encoding: str, option: str) -> str:
+    """What to do about a file in an encoding, which may be a guess."""
+    western = " if it is Western European" if encoding == "cp1252" else ""
+    if option:
+        return f"name its encoding, as with {option}={encoding}{western}"
+    return f"save it as UTF-8, as with `iconv -f {encoding.upper()} -t UTF-8`{western}"
+
+
+def _guess(data: bytes) -> str:
+    """Windows-1252, if all bytes are characters there; nothing tells it from its relatives."""
+    try:
+        data.decode("cp1252")
+    except UnicodeDecodeError:
+        return "shift_jis"
+    return "cp1252"
+
+
+def _unmarked_utf16(data: bytes) -> str | None:
+    """The kind of UTF-16 that some bytes are likely to be: mostly Latin, with zeros between."""
+    start = data[:4096]
+    if not start or start.count(0) * 3 < len(start):
+        return None
+    return "utf-16-le" if start[1::2].count(0) > start[::2].count(0) else "utf-16-be"
+
+
+def read_text(path: PathLike, encoding: str = UTF8, option: str = "") -> str:
+    """All of a file.
+
+    Args:
+      path: the file.
+      encoding: as in `encodings`.
+      option: the option that names the encoding, for messages.
+
+    Raises:
+      FileMistake: there is no such file.
+      ValueMistake: it is in another encoding.
+    """
+    return decode(existing(path).read_bytes(), str(path), encoding, option)
+
+
+class Lines(Iterator[str]):
+    """The lines of an open file or of standard input, each as soon as it is there.
+
+    Args:
+      file: opened for bytes, such as `sys.stdin.buffer`.
+      name: for messages.
+
+    Raises:
+      ValueMistake: by `next`, if a line is not UTF-8; the message has its number. The next call
+        gives the line after it.
+    """
+
+    def __init__(self, file: BinaryIO, name: str = "standard input") -> None:
+        self._file, self._name = file, name
+        self._decoded: Iterator[str] | None = None
+        self.number = 0
+        """The number of the last line that was read, from 1."""
+
+    def __next__(self) -> str:
+        if self._decoded is not None:
+            self.number += 1
+            return next(self._decoded)
+        line = self._file.readline()
+        if not line:
+            raise StopIteration
+        if self.number == 0 and (line.startswith(_WIDE) or b"\0" in line):
+            # Where a line of UTF-16 ends is only known once it is decoded.
+            text = decode(line + self._file.read(), self._name)
+            self._decoded = iter(split_lines(text))
+            return next(self)
+        if self.number == 0:
+            line = line.removeprefix(codecs.BOM_UTF8)
+            if not line:
+                raise StopIteration
+        self.number += 1
+        try:
+            text = line.decode()
+        except UnicodeDecodeError as error:
+            byte = line[error.start]
+            raise ValueMistake(
+                f"{self._name}, line {self.number}: byte 0x{byte:02x} is not UTF-8"
+            ) from None
+        return text[:-1].removesuffix("\r") if text.endswith("\n") else text
+
+
+def read_lines(paths: Iterable[PathLike]) -> Iterator[str]:
+    """The lines of text files, one file after the other, to train a tokenizer on.
+
+    Raises:
+      FileMistake: there is no such file.
+      ValueMistake: a file is empty or not UTF-8; the message has the line.
+    """
+    for path in paths:
+        empty = True
+        with existing(path).open("rb") as file:
+            for line in Lines(file, str(path)):
+                empty = False
+                yield line
+        if empty:
+            raise ValueMistake(f"{path} is empty")
+
+
+def existing(path: PathLike) -> Path:
+    """The path. Raises FileMistake if it is no file."""
+    found = local(path)
+    if not found.is_file():
+        raise FileMistake(f"there is no file {path}")
+    return found
