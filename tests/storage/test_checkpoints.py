@@ -1,6 +1,7 @@
 """zoo.checkpoints: latest and best kept together, broken checkpoints, full disks."""
 
 import errno
+import math
 import resource
 
 import jax
@@ -8,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from zoo.config import ConfigError
+from zoo.storage import checkpoints
 from zoo.storage.checkpoints import Best, Checkpoints, CheckpointWarning
 
 BEST = Best("validation/accuracy", "max")
@@ -204,6 +207,93 @@ def test_better_is_more_or_less_as_the_mode_says():
     assert Best("validation/loss", "min").better(0.8, 0.9)
     assert not Best("validation/loss", "min").better(0.9, 0.8)
     assert Best("validation/loss", "min").better(0.9, None)
+    assert not Best("validation/loss", "min").better(math.nan, None)
+    assert not Best("validation/accuracy", "max").better(math.inf, 0.5)
+    assert Best("validation/loss", "min").better(0.5, math.nan)
+    assert not Best("validation/loss", "min").better(math.nan, 0.5)
+
+
+def flaky(store, monkeypatch, errors):
+    """Makes the next attempts to read fail."""
+    read, left = store._manager.restore, list(errors)
+
+    def restore(*args, **kwargs):
+        if left:
+            raise left.pop(0)
+        return read(*args, **kwargs)
+
+    monkeypatch.setattr(store._manager, "restore", restore)
+    monkeypatch.setattr(checkpoints, "PAUSES", (0.0, 0.0))
+
+
+WORDS = [
+    OSError(errno.EIO, "Input/output error"),
+    ValueError("UNAVAILABLE: Error reading local file: [OS error: 116] Stale file handle"),
+]
+
+
+@pytest.mark.parametrize("error", WORDS)
+def test_a_file_system_that_fails_for_a_moment_costs_no_checkpoint(store, monkeypatch, error):
+    for step in (1, 2):
+        save(store, step)
+    flaky(store, monkeypatch, [error] * 2)
+    step, *_ = store.restore(variables=target(), optimizer=(jnp.ones(3),))
+    assert (step, store.steps()) == (2, (2,))
+
+
+@pytest.mark.parametrize("error", WORDS)
+def test_a_file_system_that_goes_on_failing_is_an_error_and_changes_nothing(
+    store, monkeypatch, error
+):
+    save(store, 1, 0.5)
+    save(store, 2)
+    flaky(store, monkeypatch, [error] * 9)
+    with pytest.raises(OSError, match=r"step 2 in .* cannot be read at the moment .*; nothing was"):
+        store.restore(variables=target(), optimizer=(jnp.ones(3),))
+    with pytest.raises(OSError, match=r"step 1 in .* cannot be read at the moment"):
+        store.variables(target())
+    assert store.steps() == (1, 2)
+
+
+def test_other_arrays_than_those_asked_for_are_an_error_with_both_sides(store):
+    save(store, 1, 0.5)
+    save(store, 2)
+    for variables, optimizer, difference in [
+        (target(4), (jnp.ones(3),), r"variables/params/w is \(3,\) there and \(4,\) here"),
+        (target(), (jnp.ones(3), {"m": jnp.ones(2)}), "optimizer/1/m is missing there and .2,. he"),
+        (target(), (), r"optimizer/0 is \(3,\) there and missing here"),
+    ]:
+        with pytest.raises(
+            ConfigError, match=f"step 2 .* another model or optimizer: {difference}"
+        ):
+            store.restore(variables=variables, optimizer=optimizer)
+    assert store.steps() == (1, 2)
+
+
+def test_a_lack_of_memory_is_not_a_broken_checkpoint(store, monkeypatch):
+    save(store, 1)
+    flaky(store, monkeypatch, [MemoryError()])
+    with pytest.raises(MemoryError):
+        store.restore(variables=target(), optimizer=(jnp.ones(3),))
+
+
+def test_metrics_that_are_half_written_hide_no_checkpoint(store):
+    save(store, 1, 0.5)
+    truncate(store.folder / "1" / "metrics")
+    reader = Checkpoints(store.folder, BEST, read_only=True)
+    assert reader.variables(target())[0] == 1
+    reader.close()
+
+
+def test_the_mean_leaves_out_a_best_one_that_is_older(tmp_path):
+    store = Checkpoints(tmp_path / "checkpoints", BEST, latest=2)
+    for step, accuracy in [(1, 0.9), (2, 0.5), (3, 0.4), (4, 0.3)]:
+        save(store, step, accuracy)
+    assert store.steps() == (1, 3, 4)
+    step, variables = store.variables(target(), "average")
+    assert step == 4
+    np.testing.assert_allclose(variables["params"]["w"], 3.5)
+    store.close()
 
 
 def test_two_threads_that_open_checkpoints_leave_the_logger_as_it_was(caplog):

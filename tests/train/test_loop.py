@@ -21,7 +21,6 @@ import zoo
 from zoo.config import ConfigError
 from zoo.pipelines import TranslationData
 from zoo.storage.cards import Card
-from zoo.storage.checkpoints import CheckpointWarning
 from zoo.tokenizers import TokenizerConfig
 from zoo.train import (
     Best,
@@ -139,8 +138,10 @@ def test_a_half_written_checkpoint_is_not_the_end_of_a_run(run):
     for path in (whole.workdir.parent / "halves" / "checkpoints" / "3").rglob("*"):
         if path.is_file():
             path.write_bytes(path.read_bytes()[:7])
-    with pytest.warns(CheckpointWarning, match="step 3 .* cannot be read"):
-        halves = run("halves")
+    halves = run("halves")
+    log = (halves.workdir / "train.log").read_text()
+    assert "the checkpoint of step 3 in " in log
+    assert " cannot be read (" in log
     assert_same(whole.state.variables, halves.state.variables)
 
 
@@ -192,8 +193,10 @@ def test_another_recipe_in_the_same_folder_is_refused_with_the_differences(run):
         run(optimizer__learning_rate=0.1, batch_size=2)
     assert str(error.value) == (
         f"{workdir} holds a run of another recipe, so it cannot be resumed with this one: "
-        "optimizer.learning_rate is 0.05 there, 0.1 now; batch_size is 4 there, 2 now; use "
-        "another workdir, or the recipe of the run"
+        "optimizer.learning_rate is 0.05 there, 0.1 now; batch_size is 4 there, 2 now; use another "
+        "workdir, or the recipe of the run; or change it from here on with --allow-change "
+        "optimizer.learning_rate --allow-change batch_size (zoo.fit: allow_change="
+        "('optimizer.learning_rate', 'batch_size'))"
     )
 
 
@@ -233,7 +236,8 @@ def test_of_two_runs_in_one_folder_the_second_is_refused_and_the_first_goes_on(r
 def test_a_loss_that_is_not_finite_stops_the_run_at_its_step_and_is_not_saved(run):
     with pytest.raises(
         NonFiniteError,
-        match=r"the loss of step 2 is not finite; the checkpoint of step 1 in .* is good",
+        match=r"the loss of step 2 is not finite; the checkpoint of step 1 in .* is good.*"
+        r"--optimizer.learning-rate 1e\+29 --allow-change optimizer.learning_rate",
     ):
         # What step 1 made of the weights is finite, and shows in the loss of step 2.
         run(steps=9, optimizer__learning_rate=1e30, checkpoint_every=1, eval_every=9, log_every=9)
@@ -266,6 +270,7 @@ def test_callbacks_see_the_metrics_and_can_end_the_run(run):
     ]
     assert result.state.step == 2
     assert run(steps=9).state.step == 2, "a run that was ended stays ended"
+    assert run(steps=10).state.step == 10, "unless more steps are asked for"
     other = run("other", steps=9, eval_every=9, callbacks=[stop_at(3, lambda: True)])
     assert "validation/accuracy" in other.metrics
 
@@ -273,6 +278,10 @@ def test_callbacks_see_the_metrics_and_can_end_the_run(run):
 def test_patience_ends_a_run_that_gets_no_better(run):
     result = run(steps=50, optimizer__learning_rate=1e-9, eval_every=1, patience=3)
     assert result.state.step == 4  # the first evaluation is the best, three do not improve on it
+    slow = {"optimizer__learning_rate": 1e-9, "eval_every": 1}
+    assert run(steps=50, patience=3, **slow).state.step == 4
+    assert run(steps=50, patience=5, **slow).state.step == 6
+    assert run(steps=7, patience=None, **slow).state.step == 7
 
 
 def test_a_folder_holds_what_was_promised(run, learning_curve):

@@ -26,7 +26,8 @@ def clock(monkeypatch):
 
 @pytest.fixture
 def reporter(tmp_path, clock):
-    reporter = reporting.Reporter(tmp_path, start=1697, steps=2000, quiet=True)
+    reporter = reporting.Reporter(tmp_path, steps=2000, quiet=True)
+    reporter.begin(1697)
     yield reporter
     reporter.close()
 
@@ -55,7 +56,8 @@ def test_the_speed_is_that_of_the_steps_alone(reporter, clock, tmp_path):
 
 def test_without_tensorflow_there_are_no_event_files(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow", None)
-    reporter = reporting.Reporter(tmp_path, start=0, steps=1, quiet=True)
+    reporter = reporting.Reporter(tmp_path, steps=1, quiet=True)
+    reporter.begin(0)
     reporter.train(1, {"train/loss": 1.0}, 0.1)
     reporter.close()
     assert {path.name for path in tmp_path.iterdir()} == {reporting.METRICS, reporting.LOG}

@@ -17,6 +17,7 @@ import pytest
 
 import zoo
 from zoo.config import ConfigError
+from zoo.train.sharding import MeshConfig
 
 CHECKOUT = Path(__file__).parents[2]
 
@@ -29,18 +30,25 @@ PROGRAM = textwrap.dedent(
         jax.distributed.initialize(f"127.0.0.1:{port}", processes, number)
     import numpy as np
     import zoo
-    from zoo.config import ConfigError
     from zoo.train import Interrupted
 
     def interrupt(report):
-        if report.step == 3 and number == processes - 1:
+        if report.step == 3 and "validation/loss" in report.metrics and number == processes - 1:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    def train(recipe, rows, workdir, interrupted=False):
-        callbacks = [interrupt] if interrupted else []
+    def end(report):
+        report.state
+        return number == 1 and report.step == 4
+
+    def fail(report):
+        if number == 1 and report.step == 4:
+            raise OSError("no such weather")
+
+    def train(recipe, rows, workdir, *names):
+        callbacks = [{"interrupt": interrupt, "end": end, "fail": fail}[name] for name in names]
         try:
             result = zoo.fit(recipe, workdir, data=rows, callbacks=callbacks, quiet=True)
-        except (ConfigError, Interrupted) as error:
+        except (ValueError, OSError, Interrupted) as error:
             return f"{type(error).__name__}: {error}"
         everywhere = all(
             len(leaf.sharding.device_set) == jax.device_count()
@@ -60,30 +68,35 @@ PROGRAM = textwrap.dedent(
 def train_elsewhere(jobs, folder, *, devices, processes=1):
     """Runs jobs in processes with so many CPU devices each; what each process found.
 
-    A job is (recipe, rows, workdir, whether a SIGTERM interrupts the last process at step 3). Its
+    A job is (recipe, rows, workdir, names of callbacks of the program: one interrupts the last
+    process at step 3, one ends the run in the second process at step 4, one fails there). Its
     result is (devices, whether all have the state, parameters and optimizer, metrics), or an error.
     """
     folder.mkdir(exist_ok=True)
     (folder / "jobs").write_bytes(pickle.dumps(jobs))
+    for process in start(PROGRAM, folder, devices=devices, processes=processes):
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors
+    return [
+        pickle.loads((folder / f"results.{number}").read_bytes()) for number in range(processes)
+    ]
+
+
+def start(program, folder, *, devices, processes):
+    """Starts the processes of a job."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     flags = f"--xla_force_host_platform_device_count={devices}"
-    running = [
+    return [
         subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, str(folder), str(number), str(processes), str(port)],
+            [sys.executable, "-c", program, str(folder), str(number), str(processes), str(port)],
             cwd=CHECKOUT,
             env={**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
             stderr=subprocess.PIPE,
             text=True,
         )
         for number in range(processes)
-    ]
-    for process in running:
-        _, errors = process.communicate(timeout=300)
-        assert process.returncode == 0, errors
-    return [
-        pickle.loads((folder / f"results.{number}").read_bytes()) for number in range(processes)
     ]
 
 
@@ -127,7 +140,7 @@ def eight(plan, rows, image_plan, image_rows, tmp_path_factory):
     folder = tmp_path_factory.mktemp("eight")
     jobs = [
         (plan, rows, folder / "texts"),
-        (plan, rows, folder / "halves", True),
+        (plan, rows, folder / "halves", "interrupt"),
         (plan, rows, folder / "halves"),
         (image_plan, image_rows, folder / "images"),
         (dataclasses.replace(image_plan, batch_size=9), image_rows, folder / "nine"),
@@ -163,17 +176,79 @@ def test_images_that_eight_devices_cannot_share_are_refused(eight):
 
 
 def test_two_processes_train_and_resume_what_one_trains(one, plan, rows, tmp_path):
-    """A signal to one of them ends both. They agree on it when they report, every two steps."""
+    """A signal to one of them ends both after the same step, and so does whatever else happens to
+    one of them."""
+    endless = dataclasses.replace(plan, steps=10**6, log_every=1)
+    lone = dataclasses.replace(plan, mesh=MeshConfig(data=1))
     jobs = [
         (plan, rows, tmp_path / "whole"),
-        (plan, rows, tmp_path / "halves", True),
-        (plan, rows, tmp_path / "halves"),
+        (endless, rows, tmp_path / "halves", "interrupt"),
+        (plan, rows, tmp_path / "ended", "end"),
+        (plan, rows, tmp_path / "failed", "fail"),
+        (lone, rows, tmp_path / "lone"),
+        (dataclasses.replace(plan, seed=1), rows, tmp_path / "whole"),
     ]
-    for whole, interrupted, resumed in train_elsewhere(jobs, tmp_path, devices=1, processes=2):
+    first, second = train_elsewhere(jobs, tmp_path, devices=1, processes=2)
+    for whole, interrupted, ended, *_ in (first, second):
         assert whole[0] == 2
         assert_close(one, whole, rtol=1e-4, atol=1e-5)
-        assert_resumed(whole, interrupted, resumed, after=4)
+        assert interrupted.startswith("Interrupted: interrupted at step ")
+        assert ended[0] == 2
+    assert first[1] == second[1]
     assert_loads(one, tmp_path / "whole")
+    failed = "OSError: no such weather"
+    assert (first[3], second[3]) == (
+        f"OtherProcessError: process 1 of the job failed: {failed}",
+        failed,
+    )
+    for lone, other in ((first[4], first[5]), (second[4], second[5])):
+        assert "mesh.data is 1 of 2 devices, which leaves process 1 without any" in lone
+        assert "seed is 0 there, 1 now" in other
+
+
+@pytest.mark.slow
+def test_two_processes_resume_bit_for_bit(plan, rows, tmp_path):
+    jobs = [
+        (plan, rows, tmp_path / "whole"),
+        (plan, rows, tmp_path / "halves", "end"),
+        (dataclasses.replace(plan, checkpoint_every=4), rows, tmp_path / "more", "fail"),
+        (dataclasses.replace(plan, checkpoint_every=4), rows, tmp_path / "more"),
+    ]
+    for whole, _, failed, resumed in train_elsewhere(jobs, tmp_path, devices=1, processes=2):
+        assert "no such weather" in failed
+        jax.tree.map(np.testing.assert_array_equal, resumed[2], whole[2])
+        assert resumed[3] == whole[3]
+
+
+@pytest.mark.slow
+def test_a_process_that_waits_for_a_device_ends_when_another_one_fails(plan, rows, tmp_path):
+    """The other one waits in a step that the failed one never takes."""
+    program = PROGRAM.replace(
+        'with open(f"{folder}/jobs"',
+        textwrap.dedent(
+            """
+            from zoo.train import processes, sharding
+            processes.PATIENCE = 3.0
+            put_batch, count = sharding.put_batch, [0]
+
+            def put(batch, mesh):
+                count[0] += 1
+                if number == 0 and count[0] == 4:
+                    raise OSError("no such file")
+                return put_batch(batch, mesh)
+
+            sharding.put_batch = put
+            with open(f"{folder}/jobs\""""
+        ),
+    )
+    (tmp_path / "jobs").write_bytes(pickle.dumps([(plan, rows, tmp_path / "run")]))
+    running = start(program, tmp_path, devices=1, processes=2)
+    outputs = [process.communicate(timeout=120)[1] for process in running]
+    assert running[1].returncode == 1
+    assert (
+        "zoo: process 0 of the job failed: OSError: no such file; this process ends too"
+        in (outputs[1])
+    )
 
 
 def test_more_devices_than_there_are_is_an_error(recipe, rows, tmp_path):

@@ -48,7 +48,7 @@ def _exit_code(words: list[str]) -> int:
         return _run(words)
     except KeyboardInterrupt as stop:
         say(str(stop) or "interrupted")
-        return 130
+        return int(getattr(stop, "exit_code", 130))  # 143 after SIGTERM
     except SystemExit as end:  # tyro, after its help
         return end.code if isinstance(end.code, int) else 0 if end.code is None else 2
     except BrokenPipeError:  # `zoo list | head`
@@ -84,5 +84,9 @@ def usage() -> str:
             summary = (command.__doc__ or "").partition("\n")[0]
             lines.append(f"{title if number == 0 else '':<8} {name:<12} {summary}")
     return "\n".join(
-        [*lines, "", "Environment: ZOO_DATA_DIR, ZOO_CACHE, ZOO_OFFLINE=1, ZOO_DEBUG=1"]
+        [
+            *lines,
+            "",
+            "Environment: ZOO_DATA_DIR, ZOO_CACHE, ZOO_OFFLINE=1, ZOO_DEBUG=1, ZOO_MALLOC=system",
+        ]
     )

@@ -41,6 +41,9 @@ class Options:
     """A Python file of your own that defines what a recipe.json or `init_from` names."""
     callback: tuple[str, ...] = ()
     """Functions of your own that watch the run: FILE.py:FUNCTION, see `zoo.train.Callback`."""
+    allow_change: tuple[str, ...] = ()
+    """Fields that may differ from those that the run in the folder began with, such as
+    optimizer.learning_rate. Those that change no parameter to come always may."""
     profile_at: int | None = None
     """Take a profile of five steps from this one on, for TensorBoard."""
     quiet: bool = False
@@ -59,6 +62,7 @@ def train(words: list[str]) -> int:
         recipe,
         options.workdir,
         callbacks=[recipe_files.function_in(name) for name in options.callback],
+        allow_change=options.allow_change,
         profile_at=options.profile_at,
         quiet=options.quiet,
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import types
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
@@ -31,7 +32,7 @@ def check_share(name: str, value: float) -> None:
 def check_size(name: str, value: int | tuple[int, ...] | None) -> None:
     """Raises ConfigError unless `value` is 1 or more, or a tuple of such numbers, or None."""
     sizes = value if isinstance(value, tuple) else (value,)
-    if any(size is not None and size < 1 for size in sizes):
+    if any(size is not None and not size >= 1 for size in sizes):
         raise ConfigError(f"{name} is {value}; it must be 1 or more")
 
 
@@ -136,6 +137,8 @@ def check(value: object, annotation: Any, path: str) -> Any:
         if value is None:
             return None
     elif annotation is float and isinstance(value, int | float) and not isinstance(value, bool):
+        if math.isnan(value):
+            raise ConfigError(f"{path} is nan; it must be a number")
         return float(value)
     elif annotation is int and isinstance(value, bool):
         pass

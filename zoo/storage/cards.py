@@ -95,6 +95,8 @@ class Card:
     """The command that measured them."""
     training: Mapping[str, Any] = field(default_factory=dict)
     """Steps, seconds, seed, hardware and versions of the training."""
+    changes: tuple[str, ...] = ()
+    """Fields of the recipe that the user changed while it trained, with the step."""
     check: Mapping[str, Any] = field(default_factory=dict)
     """An `input`, and the first `output` values that these weights give for it."""
 

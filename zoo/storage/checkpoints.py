@@ -10,23 +10,23 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 import logging
+import math
 import shutil
 import threading
+import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import jax
-import numpy as np
 import orbax.checkpoint as ocp
-from jax.experimental import multihost_utils
 from orbax.checkpoint.checkpoint_managers import preservation_policy as policies
 
-from zoo.config import FileMistake
+from zoo.config import ConfigError, FileMistake
+from zoo.storage import failures
 
 FOLDER = "checkpoints"
 """Name of the folder inside a run's folder."""
@@ -38,7 +38,7 @@ class CheckpointWarning(UserWarning):
 
 Step: TypeAlias = int | Literal["best", "latest", "average"]
 """Which checkpoint of a run: the best (the latest if the run keeps no best one), the latest, the
-mean of all that are kept (`Recipe.keep_checkpoints`), or that of a step."""
+mean of the latest ones that are kept (`Recipe.keep_checkpoints`), or that of a step."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,23 @@ class Best:
     mode: Literal["max", "min"]
 
     def better(self, value: float, than: float | None) -> bool:
-        """Whether `value` improves on the best so far (None: there was none)."""
-        return than is None or (value > than if self.mode == "max" else value < than)
+        """Whether `value` improves on the best so far (None: there was none).
+
+        What is not finite never does, and anything finite improves on it.
+        """
+        if not math.isfinite(value):
+            return False
+        if than is None or not math.isfinite(than):
+            return True
+        return value > than if self.mode == "max" else value < than
+
+
+def _warn(text: str) -> None:
+    warnings.warn(text, CheckpointWarning, stacklevel=4)
+
+
+def _alone(flag: bool) -> bool:
+    return flag
 
 
 class Checkpoints:
@@ -67,9 +82,25 @@ class Checkpoints:
         *,
         latest: int = 1,
         read_only: bool = False,
+        warn: Callable[[str], None] = _warn,
+        agree: Callable[[bool], bool] = _alone,
     ) -> None:
+        """
+        Args:
+          folder: where they are.
+          best: the metric that decides which one is the best; None: there is no best one.
+          latest: number of latest ones to keep.
+          read_only: only restore.
+          warn: told of a checkpoint that cannot be read; by default a `CheckpointWarning`.
+          agree: whether every process that reads or writes these checkpoints says yes; by default
+            there is only this one.
+
+        Raises:
+          OSError: the folder cannot be read.
+        """
         self.folder = folder
         self.best = best
+        self._warn, self._agree = warn, agree
         keep: list[policies.PreservationPolicy] = [policies.LatestN(latest)]
         score = None
         if best is not None:
@@ -83,9 +114,14 @@ class Checkpoints:
                     keep_checkpoints_without_metrics=False,
                 )
             )
-        with _quiet(), _naming_broken_metrics(folder):
-            self._manager = ocp.CheckpointManager(
+        with _quiet():
+            self._manager = _Manager(
                 folder.absolute(),
+                item_handlers={
+                    "variables": ocp.StandardCheckpointHandler(),
+                    "optimizer": ocp.StandardCheckpointHandler(),
+                    "progress": ocp.JsonCheckpointHandler(),
+                },
                 options=ocp.CheckpointManagerOptions(
                     preservation_policy=policies.AnyPreservationPolicy(keep),
                     best_fn=score,
@@ -128,11 +164,12 @@ class Checkpoints:
         # Orbax's threads print tracebacks when the disk fills up, so check before.
         needed = sum(leaf.nbytes for leaf in jax.tree.leaves((variables, optimizer)))
         free = shutil.disk_usage(self.folder).free
-        if free < needed:
+        if not self._agree(free >= needed):
             raise self._not_written(
                 step,
                 f"No space left on the device: {needed / 1e6:.1f} MB are needed, "
-                f"{free / 1e6:.1f} MB are free",
+                f"{free / 1e6:.1f} MB are free"
+                + (" here, and less on the device of another process" if free >= needed else ""),
             )
         try:
             with _quiet():
@@ -147,9 +184,9 @@ class Checkpoints:
                     force=True,
                 )
         except Exception as error:  # TensorStore raises a ValueError with the system's message
-            if not _is_write_error(error):
+            if not failures.of_writing(error):
                 raise
-            raise self._not_written(step, _reason(error)) from error
+            raise self._not_written(step, failures.reason(error)) from error
 
     def _not_written(self, step: int, reason: str) -> OSError:
         last = self.steps()[-1:]
@@ -162,29 +199,27 @@ class Checkpoints:
     def restore(
         self, *, variables: Any, optimizer: Any
     ) -> tuple[int, Any, Any, dict[str, Any]] | None:
-        """The latest checkpoint that can be read, or None if there is none.
+        """The latest checkpoint that is whole, or None if there is none.
 
         Args:
           variables, optimizer: trees of arrays, or of shapes with shardings: what to restore, and
             where to.
 
         Returns:
-          step, variables, optimizer state, progress. Later checkpoints, which cannot be read, are
-          renamed to `STEP.unreadable` with a warning, so that the run can save those steps again.
+          step, variables, optimizer state, progress. Later checkpoints, whose content is broken,
+          are renamed to `STEP.unreadable`, so that the run can save those steps again; `warn` is
+          told.
 
         Raises:
-          OSError: there are checkpoints, but none can be read.
+          OSError: a checkpoint cannot be read at the moment, and nothing was changed; or there are
+            checkpoints, and the content of all is broken.
+          ConfigError: a checkpoint holds other arrays than those asked for; the message lists both.
         """
-        args = ocp.args.Composite(
-            variables=ocp.args.StandardRestore(_abstract(variables)),
-            optimizer=ocp.args.StandardRestore(_abstract(optimizer)),
-            progress=ocp.args.JsonRestore(),
-        )
+        targets = {"variables": variables, "optimizer": optimizer}
         steps = self.steps()
         for step in reversed(steps):
-            restored = self._try(step, args)
-            # All processes go on from the same checkpoint.
-            if multihost_utils.process_allgather(np.array(restored is not None)).all():
+            restored = self._content(step, targets, progress=ocp.args.JsonRestore())
+            if self._agree(restored is not None):  # all processes go on from the same checkpoint
                 self._set_aside([later for later in steps if later > step])
                 return step, restored["variables"], restored["optimizer"], restored["progress"]
         if steps:
@@ -199,13 +234,12 @@ class Checkpoints:
         """Renames checkpoints that no process reads any more."""
         if not steps:
             return
-        multihost_utils.sync_global_devices("checkpoints are read")
         if jax.process_index() == 0:
             for step in steps:
                 names = itertools.chain([""], (f".{number}" for number in itertools.count(2)))
                 aside = (self.folder / f"{step}.unreadable{suffix}" for suffix in names)
                 (self.folder / str(step)).rename(next(path for path in aside if not path.exists()))
-        multihost_utils.sync_global_devices("checkpoints are set aside")
+        self._agree(True)  # they are set aside before anyone lists the folder again
         self._manager.reload()
 
     def variables(self, target: Any, step: Step = "best") -> tuple[int, Any]:
@@ -213,48 +247,113 @@ class Checkpoints:
 
         Args:
           target: a tree of arrays, or of shapes with shardings.
-          step: `best` means the latest if the run keeps no best one. `average` is the mean of all
-            checkpoints (Vaswani et al. 2017, section 6.1), with the step of the latest. If the
-            checkpoint cannot be read, another one is used, unless its number was given.
+          step: `best` means the latest if the run keeps no best one. `average` is the mean of the
+            latest checkpoints (Vaswani et al. 2017, section 6.1), with the step of the last one; a
+            best one that is older than all others is left out. If the content of a checkpoint is
+            broken, another one is used, unless its number was given.
 
         Raises:
           FileNotFoundError: there is no readable checkpoint, or not of that step.
+          OSError: a checkpoint cannot be read at the moment.
+          ConfigError: it holds other arrays than those asked for; the message lists both.
         """
-        steps = self.steps()
-        if isinstance(step, int):
-            if step not in steps:
-                raise FileMistake(
-                    f"{self.folder} has no checkpoint of step {step}; it has {_listed(steps)}"
-                )
-            candidates = [step]
-        else:
-            best = self.best_step() if step == "best" else None
-            candidates = ([best] if best is not None else []) + [
-                s for s in reversed(steps) if s != best
-            ]
-        args = ocp.args.Composite(variables=ocp.args.StandardRestore(_abstract(target)))
+        steps, best = self.steps(), self.best_step()
         if step == "average":
-            all_restored = [self._try(candidate, args) for candidate in candidates]
-            trees = [restored["variables"] for restored in all_restored if restored is not None]
-            if trees:
-                return steps[-1], jax.tree.map(lambda *leaves: sum(leaves) / len(leaves), *trees)
-        for candidate in candidates:
-            restored = self._try(candidate, args)
-            if restored is not None:
+            averaged = steps[1:] if len(steps) > 1 and steps[0] == best else steps
+            if (mean := self._mean(averaged, target)) is not None:
+                return averaged[-1], mean
+        for candidate in self._candidates(step):
+            restored = self._content(candidate, {"variables": target})
+            if self._agree(restored is not None):
                 return candidate, restored["variables"]
         raise FileMistake(f"{self.folder} has no readable checkpoint; found {_listed(steps)}")
 
-    def _try(self, step: int, args: Any) -> Any:
+    def _candidates(self, step: Step) -> list[int]:
+        """The steps of the checkpoints to try, in that order."""
+        steps = self.steps()
+        if not isinstance(step, int):
+            best = self.best_step() if step == "best" else None
+            later_first = [other for other in reversed(steps) if other != best]
+            return later_first if best is None else [best, *later_first]
+        if step not in steps:
+            raise FileMistake(
+                f"{self.folder} has no checkpoint of step {step}; it has {_listed(steps)}"
+            )
+        return [step]
+
+    def _mean(self, steps: Sequence[int], target: Any) -> Any:
+        """The mean of the checkpoints that are whole, read one by one; None: none is."""
+        total, number = None, 0
+        for step in steps:
+            restored = self._content(step, {"variables": target})
+            if self._agree(restored is not None):
+                tree = restored["variables"]
+                total = tree if total is None else jax.tree.map(lambda a, b: a + b, total, tree)
+                number += 1
+        return None if total is None else jax.tree.map(lambda leaf: leaf / number, total)
+
+    def _content(self, step: int, targets: Mapping[str, Any], **other: Any) -> Any:
+        """The items of a checkpoint; None if its content is broken, of which `warn` is told.
+
+        Args:
+          step: its number.
+          targets: trees of arrays or shapes, by item.
+          other: Orbax's arguments for other items.
+
+        Raises:
+          OSError: it cannot be read, also not after some retries.
+          ConfigError: it holds other arrays.
+        """
+        args = ocp.args.Composite(
+            **{
+                item: ocp.args.StandardRestore(_abstract(target))
+                for item, target in targets.items()
+            },
+            **other,
+        )
+        for pause in (*PAUSES, None):
+            try:
+                with _quiet():
+                    return self._manager.restore(step, args=args)
+            except Exception as error:
+                if not failures.of_reading(error):
+                    raise
+                reason = failures.reason(error)
+                if not failures.may_pass(error):
+                    break
+                if pause is None:
+                    raise OSError(
+                        f"the checkpoint of step {step} in {self.folder} cannot be read at the "
+                        f"moment ({reason}); nothing was changed. Fix the cause and run the same "
+                        "command again"
+                    ) from error
+            time.sleep(pause)
+        if differences := self._differences(step, targets):
+            raise ConfigError(
+                f"the checkpoint of step {step} in {self.folder} holds another model or optimizer: "
+                f"{differences}"
+            )
+        self._warn(f"the checkpoint of step {step} in {self.folder} cannot be read ({reason})")
+        return None
+
+    def _differences(self, step: int, targets: Mapping[str, Any]) -> str:
+        """Where the arrays of a checkpoint are not those asked for; empty if they are, or if the
+        checkpoint does not say."""
         try:
             with _quiet():
-                return self._manager.restore(step, args=args)
-        except Exception as error:  # half-written files raise whatever their reader raises
-            warnings.warn(
-                f"the checkpoint of step {step} in {self.folder} cannot be read ({_reason(error)})",
-                CheckpointWarning,
-                stacklevel=3,
-            )
-            return None
+                found = self._manager.item_metadata(step)
+                stored = {item: _shapes(found[item].tree) for item in targets}
+        except Exception:  # the description is broken too
+            return ""
+        listed = []
+        for item, target in targets.items():
+            asked = _shapes(target)
+            for path in sorted(asked.keys() | stored[item].keys()):
+                here, there = asked.get(path, "missing"), stored[item].get(path, "missing")
+                if here != there:
+                    listed.append(f"{item}/{path} is {there} there and {here} here")
+        shown = "; ".join(listed[:MAX_LISTED])
+        return shown + (f"; … {len(listed)} in all" if len(listed) > MAX_LISTED else "")
 
     def close(self) -> None:
         """Ends Orbax's threads."""
@@ -274,42 +373,35 @@ def _listed(steps: tuple[int, ...]) -> str:
     return ", ".join(map(str, steps)) if steps else "none"
 
 
-@contextlib.contextmanager
-def _naming_broken_metrics(folder: Path) -> Iterator[None]:
-    """Turns Orbax's error about the metrics of a checkpoint, which it reads first of all, into one
-    line that says which they are.
+def _shapes(tree: Any) -> dict[str, str]:
+    """The shapes of the arrays in a tree, by slash path; Orbax describes a tree of other nodes."""
 
-    Raises:
-      OSError: the metrics of a checkpoint cannot be read.
-    """
-    try:
-        yield
-    except ValueError as error:
-        for path in sorted(folder.glob("*/metrics/metrics")):
-            try:
-                json.loads(path.read_bytes())
-            except ValueError:
-                raise OSError(
-                    f"{path} cannot be read ({error}); rename the folder {path.parents[1]}, and "
-                    "the other checkpoints are used"
-                ) from error
-        raise
+    def name(key: Any) -> str:
+        return str(next(getattr(key, at) for at in ("key", "name", "idx") if hasattr(key, at)))
+
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {
+        "/".join(map(name, path)): str(tuple(leaf.shape))
+        for path, leaf in leaves
+        if hasattr(leaf, "shape") and leaf.shape is not None
+    }
 
 
-FULL = ("No space left on device", "File too large", "quota exceeded")
-"""The system's words for a disk that takes no more."""
+MAX_LISTED = 3
+"""Most differences that an error message lists."""
+
+PAUSES = (0.5, 2.0)
+"""Seconds before each new attempt to read what could not be read."""
 
 
-def _reason(error: BaseException) -> str:
-    text = str(error).strip()
-    for words in FULL:  # they may be at the end of a message that begins with a long path
-        if words.lower() in text.lower():
-            return words
-    return text.splitlines()[0][:200] if text else type(error).__name__
+class _Manager(ocp.CheckpointManager):  # type: ignore[misc]  # Orbax ships no types
+    """Orbax's, which cannot be opened where the metrics of one checkpoint are no JSON."""
 
-
-def _is_write_error(error: BaseException) -> bool:
-    return isinstance(error, OSError) or _reason(error) in FULL
+    def metrics(self, step: int) -> Any:
+        try:
+            return super().metrics(step)
+        except ValueError:
+            return None
 
 
 def any_in(folder: Path) -> bool:

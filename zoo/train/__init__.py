@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from zoo.train.optimizers import Sgd as Sgd
     from zoo.train.outcome import Interrupted as Interrupted
     from zoo.train.outcome import NonFiniteError as NonFiniteError
+    from zoo.train.outcome import OtherProcessError as OtherProcessError
     from zoo.train.outcome import Result as Result
     from zoo.train.recipe import InitFrom as InitFrom
     from zoo.train.recipe import Recipe as Recipe

@@ -17,6 +17,7 @@ from zoo.storage.cards import OWN_ROWS, Card
 from zoo.tokenizers import read_lines
 from zoo.train import bleu, recipe_files, sharding, update
 from zoo.train.fine_tuning import Reading
+from zoo.train.precision import in_32_bits
 from zoo.train.recipe import Recipe
 from zoo.train.reporting import prefixed
 from zoo.train.setup import Setup, set_up
@@ -80,6 +81,7 @@ class Evaluator:
         return metrics
 
 
+@in_32_bits()
 def evaluate(
     source: str | Path,
     split: str | None = None,
@@ -122,7 +124,7 @@ def evaluate(
     if splits := splits_of(data):
         split = split or next((name for name in ("test", "validation") if name in splits), "train")
         if split not in splits:
-            raise LookupError(f"the data has no split {split!r}; it has {', '.join(splits)}")
+            raise LookupMistake(f"the data has no split {split!r}; it has {', '.join(splits)}")
         data = splits[split]
     setup = set_up_model(model, data, data_dir)
     available = setup.data.facts.num_examples
@@ -171,6 +173,7 @@ def recipe_of(card: Card, folder: Path) -> Recipe:
     return recipe_files.get(card.recipe)
 
 
+@in_32_bits()
 def evaluate_files(
     source: str | Path,
     texts: Path,

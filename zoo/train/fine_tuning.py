@@ -48,25 +48,13 @@ class Source:
         return dataclasses.replace(reading, labels=None) if self.fresh_head else reading
 
     def with_architecture(self, recipe: Recipe) -> Recipe:
-        """The recipe with the architecture of this model.
-
-        Its own config keeps the fields that no weight depends on, and with a fresh head the number
-        of classes.
-
-        Raises:
-          ConfigError: the recipe is for another family of models.
-        """
-        card, own = self.model.card, recipe.model
-        if type(card.config) is not type(own):
-            raise ConfigError(
-                f"the recipe trains a {type(own).__name__}, but {card.name!r} is a "
-                f"{type(card.config).__name__}; take a recipe of that family"
-            )
-        kept = set(own.fields_without_weights())
-        if self.fresh_head and hasattr(own, "num_classes"):
-            kept.add("num_classes")
-        fields = {name: getattr(own, name) for name in kept}
-        return dataclasses.replace(recipe, model=dataclasses.replace(card.config, **fields))
+        """The recipe with the architecture of this model, and with a fresh head its own number of
+        classes. Raises as `with_architecture_of`."""
+        adapted = with_architecture_of(self.model.card, recipe)
+        if not (self.fresh_head and hasattr(recipe.model, "num_classes")):
+            return adapted
+        own = {"num_classes": recipe.model.num_classes}
+        return dataclasses.replace(adapted, model=dataclasses.replace(adapted.model, **own))
 
     def other_labels(self, error: Exception) -> ConfigError:
         """The error for data whose classes are not those of this model."""
@@ -78,6 +66,23 @@ class Source:
             f"{error}. Those are the classes of {card.name!r}; for others start its head afresh: "
             f"InitFrom(source=…, skip={patterns}), or --skip {flags}"
         )
+
+
+def with_architecture_of(card: Card, recipe: Recipe) -> Recipe:
+    """The recipe with the architecture of a model. Its own config keeps the fields that no weight
+    depends on.
+
+    Raises:
+      ConfigError: the recipe is for another family of models.
+    """
+    own = recipe.model
+    if type(card.config) is not type(own):
+        raise ConfigError(
+            f"the recipe trains a {type(own).__name__}, but {card.name!r} is a "
+            f"{type(card.config).__name__}; take a recipe of that family"
+        )
+    fields = {name: getattr(own, name) for name in own.fields_without_weights()}
+    return dataclasses.replace(recipe, model=dataclasses.replace(card.config, **fields))
 
 
 def load_source(init_from: InitFrom | None) -> Source | None:

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import os
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from zoo.storage.cards import OWN_ROWS, RUN_CARD, Card, code_of
 from zoo.storage.files import name_of, output_folder, replacing
 from zoo.train import recipe_files
 from zoo.train.processes import writes
-from zoo.train.recipe import Recipe, differences
+from zoo.train.recipe import Recipe, allowed, differences
 from zoo.train.state import Progress
 
 
@@ -50,26 +50,60 @@ def locked(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def record_recipe(folder: Path, recipe: Recipe, *, resumes: bool) -> None:
-    """Writes the recipe into the folder. A run that resumes must have begun with the same one.
+def earlier_recipe(folder: Path) -> Recipe | None:
+    """The recipe that an earlier session of the run left; None: there is none."""
+    path = folder / recipe_files.FILE
+    return recipe_files.read(path) if path.is_file() else None
+
+
+def check_recipe(
+    folder: Path, earlier: Recipe, recipe: Recipe, allow_change: Sequence[str]
+) -> dict[str, tuple[object, object]]:
+    """What the user changes in the recipe of a run that is resumed: field -> before, now.
+
+    Args:
+      folder: the run's folder.
+      earlier: the recipe that the run began with, or changed to.
+      recipe: the recipe now.
+      allow_change: the fields that may change although they change the parameters to come.
 
     Raises:
-      ConfigError: it began with another recipe; the message lists the differences.
+      ConfigError: other fields differ; the message lists them.
     """
-    path = folder / recipe_files.FILE
-    if resumes and path.is_file():
-        changed = differences(recipe_files.read(path), recipe)
-        if changed:
-            listed = [
-                f"{name} is {old!r} there, {new!r} now" for name, (old, new) in changed.items()
-            ]
-            raise ConfigError(
-                f"{folder} holds a run of another recipe, so it cannot be resumed with this one: "
-                f"{'; '.join(listed)}; use another workdir, or the recipe of the run"
-            )
+    changed = differences(earlier, recipe)
+    may = {name: changed.pop(name) for name in allowed(list(changed), allow_change)}
+    if changed:
+        listed = [f"{name} is {old!r} there, {new!r} now" for name, (old, new) in changed.items()]
+        flags = " ".join(f"--allow-change {name}" for name in changed)
+        raise ConfigError(
+            f"{folder} holds a run of another recipe, so it cannot be resumed with this one: "
+            f"{'; '.join(listed)}; use another workdir, or the recipe of the run; or change it "
+            f"from here on with {flags} (zoo.fit: allow_change={tuple(changed)!r})"
+        )
+    return may
+
+
+def write_recipe(folder: Path, recipe: Recipe) -> None:
+    """Writes the recipe into the folder."""
     if writes():
-        with replacing(path) as temporary:
+        with replacing(folder / recipe_files.FILE) as temporary:
             temporary.write_text(configs.to_json(recipe), encoding="utf-8")
+
+
+def note_changes(
+    folder: Path, card: Card, step: int, changed: Mapping[str, tuple[object, object]]
+) -> Card:
+    """The card with what changes in the recipe from a step on."""
+    if not changed:
+        return card
+    notes = [
+        f"from step {step} on {name} is {new!r}, before {old!r}"
+        for name, (old, new) in changed.items()
+    ]
+    card = dataclasses.replace(card, changes=(*card.changes, *notes))
+    if writes():
+        card.save(folder / RUN_CARD)
+    return card
 
 
 def earlier_card(folder: Path, own_rows: bool) -> Card | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,11 @@ SPLITS = ("train", "validation", "test")
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
-    """The records of a metrics file."""
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    """The records of a metrics file. What was not finite, which JSON does not have, is NaN."""
+    return [
+        {name: math.nan if value is None else value for name, value in json.loads(line).items()}
+        for line in path.read_text(encoding="utf-8").splitlines()
+    ]
 
 
 def draw(folder: Path) -> None:
@@ -28,6 +32,8 @@ def draw(folder: Path) -> None:
     import matplotlib.figure
 
     records = read_metrics(folder / METRICS)
+    if not records:
+        return
     names = {key.split("/")[1] for record in records for key in record if "/" in key} - HIDDEN
     ordered = sorted(names, key=lambda name: (name != "loss", name))
     figure = matplotlib.figure.Figure(figsize=(7, 2.6 * len(ordered)), layout="constrained")

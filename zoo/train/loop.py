@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import signal
-import threading
+import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
-
 from zoo.config import local
+from zoo.train import callbacks as watchers
 from zoo.train import folder, recipe_files, saving, sharding, update
 from zoo.train.callbacks import Callback, Report
 from zoo.train.evaluation import Evaluator
 from zoo.train.malloc import keep_freed_memory
 from zoo.train.outcome import Interrupted, NonFiniteError, Result
-from zoo.train.processes import any_process
+from zoo.train.precision import in_32_bits
+from zoo.train.processes import Job, together
 from zoo.train.recipe import InitFrom, Recipe
 from zoo.train.reporting import Reporter, prefixed
+from zoo.train.signals import Signals
 from zoo.train.start import Run, start
 from zoo.train.state import Progress, TrainState
 from zoo.train.stepper import Stepper
@@ -36,6 +36,7 @@ def run(
     init_from: str | InitFrom | None = None,
     data: Any = None,
     callbacks: Sequence[Callback] = (),
+    allow_change: Sequence[str] = (),
     profile_at: int | None = None,
     quiet: bool = False,
 ) -> Result:
@@ -51,6 +52,9 @@ def run(
         mapping of arrays, or a tf.data.Dataset.
       callbacks: called after each report of training metrics and after each evaluation; one that
         returns True ends the run.
+      allow_change: fields of the recipe, such as `optimizer.learning_rate`, that may differ from
+        those that the run in the folder began with; the card notes them. Fields that change no
+        parameter to come, such as `steps` and `log_every`, always may.
       profile_at: the first of five steps to profile, for TensorBoard.
       quiet: print nothing.
 
@@ -60,21 +64,27 @@ def run(
       ConfigError: the folder holds a run of another recipe, another process trains in it, or the
         recipe does not fit the data.
       OSError: a checkpoint could not be written, and the one before stays; or none can be read.
+      OtherProcessError: another process of the same job failed.
     """
     keep_freed_memory()
-    recipe = recipe_files.get(source) if isinstance(source, str) else source
-    if isinstance(init_from, str):
-        init_from = InitFrom(source=init_from)
-    if init_from is not None:
-        recipe = dataclasses.replace(recipe, init_from=init_from)
-    path = local(workdir) if workdir is not None else Path("runs") / (recipe.name or "unnamed")
     with contextlib.ExitStack() as stack:
+        stack.enter_context(in_32_bits())
+        job = stack.enter_context(together())
+        recipe = recipe_files.get(source) if isinstance(source, str) else source
+        if isinstance(init_from, str):
+            init_from = InitFrom(source=init_from)
+        if init_from is not None:
+            recipe = dataclasses.replace(recipe, init_from=init_from)
+        path = local(workdir) if workdir is not None else Path("runs") / (recipe.name or "unnamed")
         stack.enter_context(folder.locked(path))
-        parts, state, progress = start(recipe, path, data)
-        stack.callback(parts.store.close)
-        reporter = Reporter(path, progress.step, recipe.steps, profile_at=profile_at, quiet=quiet)
+        reporter = Reporter(path, recipe.steps, profile_at=profile_at, quiet=quiet)
         stack.callback(reporter.close)
-        return _train(parts, state, progress, callbacks, reporter)
+        parts, state, progress = start(
+            recipe, path, data, allow_change=allow_change, job=job, say=reporter.say
+        )
+        stack.callback(parts.store.close)
+        reporter.begin(progress.step)
+        return _train(parts, state, progress, callbacks, reporter, job)
 
 
 def _train(
@@ -83,11 +93,12 @@ def _train(
     progress: Progress,
     callbacks: Sequence[Callback],
     reporter: Reporter,
+    job: Job,
 ) -> Result:
     """Step after step to the end, with reports, evaluations and checkpoints when they are due."""
-    recipe = run.recipe
-    train_step, evaluate = Stepper(run, reporter.say), Evaluator(run, run.card)
-    learning_rate = recipe.optimizer.schedule_fn(recipe.steps)
+    recipe, signals = run.recipe, Signals()
+    train_step, evaluate = Stepper(run, reporter.say, progress.sums), Evaluator(run, run.card)
+    learning_rate = recipe.optimizer.schedule_fn(recipe.schedule_length)
     began, first_step = time.monotonic() - progress.seconds, progress.step
     tally: Tally | None = None
 
@@ -97,12 +108,17 @@ def _train(
     def due(every: int | None) -> bool:
         return ended() or progress.step % (every or max(1, recipe.steps // 10)) == 0
 
+    def call_back(metrics: Mapping[str, float]) -> Progress:
+        with reporter.pause():
+            ends = watchers.call(callbacks, Report(progress.step, metrics, state))
+        return dataclasses.replace(progress, stopped="callback") if job.any(ends) else progress
+
     if not ended():
         introduce(run, state, progress, reporter)
     batches = sharding.on_device(
         run.data.train(recipe.batch_size, seed=recipe.seed, start=progress.step), run.mesh
     )
-    with _signals() as signalled:
+    with signals.noted():
         while not ended():
             with reporter.waiting():
                 batch = next(batches)
@@ -117,8 +133,7 @@ def _train(
                 _check_finite(run, progress, tally)
                 metrics = prefixed("train", tally.metrics.compute())
                 reporter.train(progress.step, metrics, float(learning_rate(progress.step - 1)))
-                report = Report(progress.step, metrics, state)
-                progress = _call(callbacks, report, progress, reporter)
+                progress = call_back(metrics)
                 tally = None
 
             best_so_far = None
@@ -128,39 +143,51 @@ def _train(
                     metrics, note = evaluate(
                         state.variables, "validation", limit=recipe.eval_examples, quick=True
                     )
-                reporter.evaluation(progress.step, metrics, note)
+                    metrics = job.share(metrics)
+                reporter.evaluation(progress.step, metrics, _judged(run, metrics, note))
                 progress = progress.after_evaluation(metrics, recipe.task.best, recipe.patience)
                 best_so_far = metrics if progress.evaluations_since_best == 0 else None
-                report = Report(progress.step, metrics, state)
-                progress = _call(callbacks, report, progress, reporter)
+                progress = call_back(metrics)
 
-            stop = _must_stop(signalled, due(recipe.log_every))
+            stop = job.stop(signals.received)
             if best_so_far is not None or stop or due(recipe.checkpoint_every):
                 # This waits for the queued steps before the clock pauses: they count as training.
                 _check_finite(run, progress, tally, state.variables)
                 with reporter.pause():
                     progress = dataclasses.replace(progress, seconds=time.monotonic() - began)
-                    saving.save(run.store, state, progress, best_so_far)
+                    saving.save(run.store, state, progress, tally, best_so_far)
             if stop and not ended():
+                job.close()
+                reporter.draw()
                 raise Interrupted(
                     f"interrupted at step {progress.step} of {recipe.steps}; saved to "
-                    f"{run.workdir}. The same command again resumes from there"
+                    f"{run.workdir}. The same command again resumes from there",
+                    stop,
                 )
 
         trained = progress.step > first_step
-        metrics = conclude(run, state, progress, evaluate, reporter, trained=trained)
+        try:
+            if job.any(signals.received is not None):
+                job.close()
+                raise KeyboardInterrupt
+            with signals.raising():
+                metrics = conclude(run, state, progress, evaluate, reporter, trained=trained)
+        except KeyboardInterrupt as error:
+            raise Interrupted(
+                f"interrupted after the last step; all {progress.step} are saved in {run.workdir}. "
+                "The same command again evaluates them",
+                signals.received or Interrupted.CTRL_C,
+            ) from error
     return Result(metrics, state, run.workdir)
 
 
-def _call(
-    callbacks: Sequence[Callback], report: Report, progress: Progress, reporter: Reporter
-) -> Progress:
-    """Calls the callbacks; the progress afterwards, as one of them may end the run."""
-    with reporter.pause():
-        answers = [callback(report) for callback in callbacks]
-    if any(answers):
-        return dataclasses.replace(progress, stopped="a callback ended the run")
-    return progress
+def _judged(run: Run, metrics: Mapping[str, float], note: str) -> str:
+    """The note on an evaluation, which says so if it can choose no checkpoint."""
+    best = run.recipe.task.best.metric
+    if math.isfinite(metrics.get(best, 0.0)):
+        return note
+    lost = f"{best} is not finite, so this is not the best"
+    return f"{note}, {lost}" if note else lost
 
 
 def _check_finite(run: Run, progress: Progress, tally: Tally | None, variables: Any = None) -> None:
@@ -180,50 +207,15 @@ def _check_finite(run: Run, progress: Progress, tally: Tally | None, variables: 
         return
     what = f"the loss of step {bad}" if bad else f"a parameter after step {progress.step}"
     saved = run.store.steps()
-    kept = (
-        f"the checkpoint of step {saved[-1]} in {run.workdir} is good"
-        if saved
-        else "nothing was saved yet"
-    )
+    if not saved:
+        raise NonFiniteError(
+            f"{what} is not finite; nothing was saved yet. "
+            "A lower optimizer.learning_rate, a warm-up or optimizer.clip_norm may help"
+        )
+    lower = f"{run.recipe.optimizer.learning_rate / 10:g}"
     raise NonFiniteError(
-        f"{what} is not finite; {kept}. "
-        "A lower optimizer.learning_rate, a warm-up or optimizer.clip_norm may help"
+        f"{what} is not finite; the checkpoint of step {saved[-1]} in {run.workdir} is good. A "
+        "lower learning rate from there on may help: the same command with "
+        f"--optimizer.learning-rate {lower} --allow-change optimizer.learning_rate (zoo.fit: "
+        'allow_change=("optimizer.learning_rate",)); so may optimizer.clip_norm, in the same way'
     )
-
-
-def _must_stop(signalled: threading.Event, reporting: bool) -> bool:
-    """Whether the run is to end after this step: if one of several processes was signalled, all do.
-
-    They ask each other only when they report: at every step it would take too long.
-    """
-    if jax.process_count() > 1 and not reporting:
-        return False
-    return any_process(signalled.is_set())
-
-
-@contextlib.contextmanager
-def _signals() -> Iterator[threading.Event]:
-    """An event that Ctrl-C and SIGTERM set, so that a run ends between two steps.
-
-    A second signal ends it at once.
-    """
-    signalled = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield signalled  # only the main thread may handle signals
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def restore() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-    def note(number: int, frame: Any) -> None:
-        signalled.set()
-        restore()
-
-    for number in before:
-        signal.signal(number, note)
-    try:
-        yield signalled
-    finally:
-        restore()

@@ -12,13 +12,13 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import Mesh
 
 from zoo.train import sharding
 from zoo.train.fine_tuning import load_source
 from zoo.train.recipe import Recipe
 from zoo.train.setup import set_up
-from zoo.train.state import TrainState, check_batch_size, create_state
+from zoo.train.state import TrainState, check_batch_size, shapes_of_state
 from zoo.train.update import Tally, TrainStep, empty_tally, make_train_step
 
 BATCHES = 20
@@ -95,13 +95,14 @@ def step_of(
 ) -> tuple[TrainStep, TrainState, Tally]:
     """The step of a resolved recipe, and the shapes of the state and the tally it begins with."""
     module, task = recipe.model.build(), recipe.task
-    optimizer = recipe.optimizer.build(recipe.steps)
-
-    def create() -> TrainState:
-        carry = task.initial_carry(recipe.model, recipe.batch_size)
-        return create_state(module, recipe.model, optimizer, recipe.seed, mesh, carry=carry)
-
-    state = jax.eval_shape(create)
+    optimizer = recipe.optimizer.build(recipe.schedule_length)
+    state = shapes_of_state(
+        module,
+        recipe.model,
+        optimizer,
+        mesh,
+        lambda: task.initial_carry(recipe.model, recipe.batch_size),
+    )
     check_batch_size(recipe.batch_size, state, mesh)
     tally = empty_tally(module, task, state.variables, batch)
     return make_train_step(module, task, optimizer, mesh), state, tally
@@ -112,9 +113,9 @@ def of_batch(recipe: Recipe, batch: dict[str, jax.ShapeDtypeStruct], mesh: Mesh)
     train_step, state, tally = step_of(recipe, batch, mesh)
     return of_step(
         train_step,
-        _placed(state, sharding.of_state(mesh)),
-        _placed(tally, sharding.of_state(mesh)),
-        _placed(batch, sharding.of_batch(mesh)),
+        state,
+        sharding.placed(tally, sharding.of_state(mesh)),
+        sharding.placed(batch, sharding.of_batch(mesh)),
     )
 
 
@@ -220,13 +221,6 @@ def _shapes(
         return (rows, *(size * length // instead_of for size in rest))
 
     return {key: jax.ShapeDtypeStruct(shape(x), x.dtype) for key, x in batch.items()}
-
-
-def _placed(tree: Any, where: NamedSharding) -> Any:
-    def place(leaf: Any) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where)
-
-    return jax.tree.map(place, tree)
 
 
 def _size(tree: Any) -> int:

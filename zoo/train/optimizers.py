@@ -106,9 +106,9 @@ class Optimizer(ABC):
         them.
         """
         learning_rate = self.schedule.build(self.learning_rate, total_steps)
-        steps = self.scaled_rule(learning_rate)
-        if self.clip_norm is not None:
-            steps = [_clip_by_global_norm(self.clip_norm), *steps]
+        # The state has a place for clipping where there is none: a run may clip from some step on.
+        clip = optax.identity() if self.clip_norm is None else _clip_by_global_norm(self.clip_norm)
+        steps = [clip, *self.scaled_rule(learning_rate)]
         if self.applied_decay:
             steps = [*steps, optax.add_decayed_weights(self._decay(learning_rate), self.decays)]
         update = _count_from(self.first_step, optax.chain(*steps, optax.scale(-1.0)))

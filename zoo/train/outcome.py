@@ -1,10 +1,12 @@
-"""How a run can end: with a result, interrupted, or because something is no longer finite."""
+"""How a run can end: with a result, interrupted, or because something failed."""
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from zoo.config import Mistake
 from zoo.train.state import TrainState
@@ -13,12 +15,28 @@ from zoo.train.state import TrainState
 class Interrupted(KeyboardInterrupt):
     """Ctrl-C or SIGTERM. A checkpoint was saved; the message says how to resume."""
 
+    CTRL_C: ClassVar[int] = signal.SIGINT
+
+    def __init__(self, message: str, number: int = CTRL_C) -> None:
+        """
+        Args:
+          message: what happened.
+          number: of the signal.
+        """
+        super().__init__(message)
+        self.exit_code = 128 + number
+        """Of a command: 130 after Ctrl-C, 143 after SIGTERM."""
+
 
 class NonFiniteError(Mistake, ArithmeticError):
     """The loss or a parameter became infinite or NaN.
 
     The message names the step and the last good checkpoint.
     """
+
+
+class OtherProcessError(OSError):
+    """Another process of the job failed; the message has its error."""
 
 
 @dataclass(frozen=True)

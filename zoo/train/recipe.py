@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from zoo import config as configs
-from zoo.config import check_fields, check_size
-from zoo.models.base import ModelConfig
-from zoo.pipelines.base import DataConfig, Facts
+from zoo.config import ConfigError, check_fields, check_size
+from zoo.models.base import SIZES, ModelConfig
+from zoo.pipelines.base import DataConfig, Facts, quoted
 from zoo.train.optimizers import Optimizer
 from zoo.train.patterns import check_patterns
 from zoo.train.sharding import MeshConfig
@@ -51,6 +51,9 @@ class Recipe:
     """The optimizer with its schedule."""
     steps: int
     """Updates in all."""
+    schedule_steps: int | None = None
+    """Updates over which the learning rate's schedule stretches; None: `steps`, or where a run is
+    resumed with other `steps` those that it began with."""
     batch_size: int
     """Examples per update, over all devices. Data bucketed by length may have sizes of its own."""
     eval_every: int | None = None
@@ -77,6 +80,7 @@ class Recipe:
         check_fields(self)
         for name in (
             "steps",
+            "schedule_steps",
             "batch_size",
             "eval_every",
             "checkpoint_every",
@@ -94,14 +98,23 @@ class Recipe:
         name = self.name or "unnamed"
         return f"<Recipe {name}: {names}, {self.steps:,} steps of {self.batch_size}>"
 
+    @property
+    def schedule_length(self) -> int:
+        """Updates over which the schedule stretches."""
+        return self.schedule_steps or self.steps
+
     def resolve(self, facts: Facts | None = None) -> Recipe:
         """This recipe with the open fields (None) of model and task filled in from the data.
 
         Args:
           facts: the facts of the opened data; None: open it to find out.
+
+        Raises:
+          ConfigError: a field that the data decides has a value that does not fit it.
         """
         facts = facts if facts is not None else self.data.open().facts
         decided = {**facts.decides, "labels": facts.labels or None}
+        check_sizes(self, facts)
         return dataclasses.replace(
             self, model=_filled(self.model, decided), task=_filled(self.task, decided)
         )
@@ -119,20 +132,85 @@ def _filled(config: C, decided: Mapping[str, Any]) -> C:
     )
 
 
+def check_sizes(recipe: Recipe, facts: Facts) -> None:
+    """Refuses a size that is not that of the data: a class without a name, or an id without a row.
+
+    A vocabulary may be larger than the data's, such as a multiple of 128.
+
+    Raises:
+      ConfigError: a size of the model, or the labels of the task, do not fit the data.
+    """
+    decides = dict(facts.decides)
+    if decides.get("vocab_size") is not None:  # targets are ids of the same vocabulary
+        decides["target_vocab_size"] = decides["vocab_size"]
+    for name, value in decides.items():
+        own = getattr(recipe.model, name, None)
+        if name not in SIZES or None in (own, value):
+            continue
+        if own < value if name.endswith("vocab_size") else own != value:
+            what = {
+                "num_classes": f"has {value} classes: {quoted(facts.labels)}",
+                "vocab_size": f"has a vocabulary of {value} tokens",
+                "target_vocab_size": f"has a vocabulary of {value} tokens",
+            }.get(name, f"has {value}")
+            raise ConfigError(
+                f"model.{name} is {own}, but the data {what}; leave model.{name} out, and the data "
+                "decides it"
+            )
+    labels = getattr(recipe.task, "labels", None)
+    if labels and facts.labels and labels != facts.labels:
+        raise ConfigError(
+            f"task.labels is {quoted(labels)}, but the data has {quoted(facts.labels)}; leave "
+            "task.labels out, and the data decides it"
+        )
+
+
 MAY_CHANGE = (
+    "name",
     "steps",
+    "schedule_steps",
     "eval_every",
+    "eval_examples",
     "checkpoint_every",
     "keep_checkpoints",
+    "log_every",
+    "patience",
+    "mesh",
+    "task.beam_size",
+    "task.bleu_sentences",
     "data.data_dir",
     "data.folder",
     "data.tokenizer.vocab",
 )
-"""Fields in which the recipe of a resumed run may differ from the one the run began with."""
+"""Fields in which the recipe of a resumed run may differ from the one the run began with: they
+change no parameter that is still to come."""
 
 
 def differences(old: Recipe, new: Recipe) -> dict[str, tuple[object, object]]:
-    """Where two recipes differ in fields that may not change when a run resumes."""
+    """Where two recipes differ in fields that change the parameters of a run that is resumed."""
     return {
-        path: values for path, values in configs.diff(old, new).items() if path not in MAY_CHANGE
+        path: values
+        for path, values in configs.diff(old, new).items()
+        if not _within(path, MAY_CHANGE)
     }
+
+
+def allowed(changed: Iterable[str], fields: Sequence[str]) -> list[str]:
+    """The changed fields that the user allows to change: those named, and those inside them.
+
+    Raises:
+      ConfigError: a name is no field of a recipe.
+    """
+    known = [item.name for item in dataclasses.fields(Recipe)]
+    for name in fields:
+        first = name.partition(".")[0]
+        if first not in known:
+            raise ConfigError(
+                f"allow_change names {name!r}, which is no field of a recipe"
+                f"{configs.did_you_mean(first, known)}"
+            )
+    return [path for path in changed if _within(path, fields)]
+
+
+def _within(path: str, fields: Sequence[str]) -> bool:
+    return any(path == field or path.startswith(f"{field}.") for field in fields)

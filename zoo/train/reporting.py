@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import json
+import math
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -20,6 +21,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from zoo.config import is_watched, say
+from zoo.storage.files import replacing
 from zoo.train import learning_curve
 from zoo.train.learning_curve import METRICS
 from zoo.train.processes import writes
@@ -37,7 +39,6 @@ class Reporter:
     def __init__(
         self,
         folder: Path,
-        start: int,
         steps: int,
         *,
         profile_at: int | None = None,
@@ -46,22 +47,33 @@ class Reporter:
         """
         Args:
           folder: the run's folder.
-          start: number of steps that earlier sessions took.
           steps: length of the run.
           profile_at: the first step to profile, or None.
           quiet: print nothing.
         """
         self._writes = writes()
         self._folder, self._steps, self._quiet = folder, steps, quiet or not self._writes
-        self._start = self._since_step = start
+        self._start = self._since_step = 0
         self._since, self._waited = time.monotonic(), 0.0
-        self._profile = _profile(folder, profile_at) if profile_at is not None else None
-        self._events = _event_files(folder) if self._writes else None
-        if self._writes:
-            drop_after(folder / METRICS, start)
-        console = Console()
+        self._profile_at, self._profile = profile_at, None
+        self._events: Any = None
         self._bar: Progress | None = None
+
+    def begin(self, start: int) -> None:
+        """Must be called before the first step.
+
+        Args:
+          start: number of steps that earlier sessions took.
+        """
+        self._start = self._since_step = start
+        self._since = time.monotonic()
+        if self._profile_at is not None:
+            self._profile = _profile(self._folder, self._profile_at)
+        if self._writes:
+            self._events = _event_files(self._folder)
+            drop_after(self._folder / METRICS, start)
         if is_watched(sys.stdout) and not self._quiet:
+            console = Console()
             columns = (
                 TextColumn("step"),
                 MofNCompleteColumn(),
@@ -69,7 +81,7 @@ class Reporter:
                 TimeRemainingColumn(),
             )
             self._bar = Progress(*columns, console=console, transient=True)
-            self._bar_task = self._bar.add_task("", total=steps, completed=start)
+            self._bar_task = self._bar.add_task("", total=self._steps, completed=start)
             self._bar.start()
 
     def say(self, text: str) -> None:
@@ -147,11 +159,11 @@ class Reporter:
         if self._events is not None:
             self._events.write_scalars(step, dict(scalars))
         with (self._folder / METRICS).open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step, **scalars}) + "\n")
+            file.write(json.dumps({"step": step, **_finite(scalars)}, allow_nan=False) + "\n")
 
     def draw(self) -> None:
-        """Draws the learning curve."""
-        if self._writes:
+        """Draws the learning curve, if anything was measured."""
+        if self._writes and (self._folder / METRICS).is_file():
             learning_curve.draw(self._folder)
 
     def close(self) -> None:
@@ -210,13 +222,19 @@ def _clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{seconds:02}"
 
 
+def _finite(scalars: Metrics) -> dict[str, float | None]:
+    """The values as JSON has them: None for what is not finite."""
+    return {name: value if math.isfinite(value) else None for name, value in scalars.items()}
+
+
 def drop_after(path: Path, step: int) -> None:
     """Drops the lines of a metrics file after a step: a resumed run writes them again."""
     if path.is_file():
         lines = [
             line for line in path.read_text(encoding="utf-8").splitlines() if _step_of(line) <= step
         ]
-        path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+        with replacing(path) as temporary:
+            temporary.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
 
 
 def _step_of(line: str) -> float:

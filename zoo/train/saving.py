@@ -5,18 +5,21 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
+import jax
 import numpy as np
 from jax.sharding import Mesh
 
 from zoo.storage.checkpoints import Checkpoints
 from zoo.train import sharding
-from zoo.train.state import Progress, TrainState
+from zoo.train.state import Progress, TrainState, run_key
+from zoo.train.update import Tally
 
 
 def save(
     store: Checkpoints,
     state: TrainState,
     progress: Progress,
+    tally: Tally | None,
     metrics: Mapping[str, float] | None,
 ) -> None:
     """Writes a checkpoint.
@@ -25,29 +28,43 @@ def save(
       store: the run's checkpoints.
       state: the state.
       progress: the progress.
+      tally: of the steps since the last report, so that the next report of a resumed run is that of
+        one that was never interrupted.
       metrics: those of this step if they are the best so far, else None.
 
     Raises:
       OSError: it could not be written; the one before stays.
     """
+    sums = tuple(leaf.tolist() for leaf in jax.tree.leaves(jax.device_get(tally)))
     store.save(
         progress.step,
         variables=state.variables,
         optimizer=(state.optimizer, state.carry),
-        progress=dataclasses.asdict(progress),
+        progress=dataclasses.asdict(dataclasses.replace(progress, sums=sums)),
         metrics=metrics,
     )
 
 
-def restore(store: Checkpoints, state: TrainState, mesh: Mesh) -> tuple[TrainState, Progress]:
-    """State and progress of the latest readable checkpoint; where there is none, as given.
+def restore(
+    store: Checkpoints, shapes: TrainState, seed: int, mesh: Mesh
+) -> tuple[TrainState, Progress] | None:
+    """State and progress of the latest checkpoint; None where there is none.
+
+    Args:
+      store: the run's checkpoints.
+      shapes: those of the state, with the places of its arrays. Only the restored arrays are made,
+        so that resuming a run takes no more memory than the run.
+      seed: the run's seed.
+      mesh: the devices.
 
     Raises:
       OSError: there are checkpoints and none can be read.
+      ConfigError: the checkpoint holds another model or optimizer.
     """
-    restored = store.restore(variables=state.variables, optimizer=(state.optimizer, state.carry))
+    restored = store.restore(variables=shapes.variables, optimizer=(shapes.optimizer, shapes.carry))
     if restored is None:
-        return state, Progress()
+        return None
     number, variables, (optimizer, carry), progress = restored
     step = sharding.put_state(np.int32(number), mesh)
-    return TrainState(step, variables, optimizer, state.key, carry), Progress(**progress)
+    state = TrainState(step, variables, optimizer, run_key(seed, mesh), carry)
+    return state, Progress.of_checkpoint(progress)

@@ -36,13 +36,22 @@ def make_mesh(config: MeshConfig) -> Mesh:
     """A mesh with the axis `data`.
 
     Raises:
-      ConfigError: there are not as many devices.
+      ConfigError: there are not as many devices, or a process would have none of them.
     """
     available = jax.devices()
     number = len(available) if config.data is None else config.data
     if not 1 <= number <= len(available):
         raise ConfigError(
             f"mesh.data is {number}, but there are {len(available)} device(s): {available}"
+        )
+    idle = {device.process_index for device in available[number:]} - {
+        device.process_index for device in available[:number]
+    }
+    if idle:
+        raise ConfigError(
+            f"mesh.data is {number} of {len(available)} devices, which leaves process "
+            f"{', '.join(map(str, sorted(idle)))} without any; leave mesh.data out, or start fewer "
+            "processes"
         )
     # Linen's layers are written for axes whose sharding the compiler works out (Auto).
     return jax.make_mesh(
@@ -58,6 +67,15 @@ def of_state(mesh: Mesh) -> NamedSharding:
 def of_batch(mesh: Mesh) -> NamedSharding:
     """The sharding of a batch: each device holds rows of its own."""
     return NamedSharding(mesh, PartitionSpec("data"))
+
+
+def placed(shapes: Any, where: NamedSharding) -> Any:
+    """Shapes of arrays that are to lie there."""
+
+    def place(leaf: Any) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where)
+
+    return jax.tree.map(place, shapes)
 
 
 @functools.cache

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,10 +18,17 @@ from zoo.storage import checkpoints
 from zoo.storage.cards import Card
 from zoo.storage.checkpoints import FOLDER, Checkpoints
 from zoo.train import folder, saving
-from zoo.train.fine_tuning import Reading, load_source
+from zoo.train.fine_tuning import Reading, load_source, with_architecture_of
+from zoo.train.processes import Job
 from zoo.train.recipe import Recipe
 from zoo.train.setup import Setup, set_up
-from zoo.train.state import Progress, TrainState, check_batch_size, create_state
+from zoo.train.state import (
+    Progress,
+    TrainState,
+    check_batch_size,
+    create_state,
+    shapes_of_state,
+)
 
 
 @dataclass(frozen=True)
@@ -38,53 +47,108 @@ class Run(Setup):
         return "validation" in self.data.facts.num_examples
 
 
-def start(recipe: Recipe, workdir: Path, rows: Any = None) -> tuple[Run, TrainState, Progress]:
+def start(
+    recipe: Recipe,
+    workdir: Path,
+    rows: Any = None,
+    *,
+    allow_change: Sequence[str] = (),
+    job: Job,
+    say: Callable[[str], None],
+) -> tuple[Run, TrainState, Progress]:
     """Starts a run, or resumes the one in the folder from its latest checkpoint.
 
     Args:
       recipe: the recipe.
       workdir: the run's folder, locked.
       rows: the user's own examples instead of those that the recipe names.
+      allow_change: fields of the recipe that may differ from those that the run began with.
+      job: the processes that train.
+      say: told what the user should know.
 
     Raises:
       ConfigError: the folder holds a run of another recipe or of other data, or the recipe does not
         fit its data.
       OSError: there are checkpoints and none can be read.
+      OtherProcessError: another process of the job failed.
     """
     compilation.use_cache()
-
-    # The data comes first: it decides what the model's config leaves open. A resumed run keeps the
-    # vocabulary, classes and sizes that it began with; a fine-tuned one those of its source.
-    source = load_source(recipe.init_from)
     resumes = checkpoints.any_in(workdir / FOLDER)
     card = folder.earlier_card(workdir, rows is not None) if resumes else None
+    earlier = folder.earlier_recipe(workdir) if resumes else None
+
+    # The data comes first: it decides what the model's config leaves open. A resumed run keeps the
+    # vocabulary, classes and sizes that it began with, and a fine-tuned one then needs its source
+    # no more; a new one takes them from there.
+    source = load_source(recipe.init_from) if card is None else None
+    if card is not None and recipe.init_from is not None:
+        recipe = with_architecture_of(card, recipe)
     reading = Reading.of(card, hub.load_tokenizer(card, workdir)) if card else None
     setup = set_up(recipe, rows, source=source, reading=reading)
-    recipe, data, mesh, module = setup.recipe, setup.data, setup.mesh, setup.module
-    if not resumes:
+    changed: dict[str, tuple[object, object]] = {}
+    if earlier is None:
         _check_lengths(setup)
-    folder.record_recipe(workdir, recipe, resumes=resumes)
-    card = card or folder.write_card(workdir, recipe, data.facts, own_rows=rows is not None)
+    else:
+        setup = dataclasses.replace(setup, recipe=_keep_schedule(setup.recipe, earlier, say))
+        changed = folder.check_recipe(workdir, earlier, setup.recipe, allow_change)
+    recipe, data, mesh, module = setup.recipe, setup.data, setup.mesh, setup.module
 
-    # Weights, then the optimizer, then whatever an earlier session saved.
-    optimizer = recipe.optimizer.build(recipe.steps)
-    state = create_state(
-        module,
-        recipe.model,
-        optimizer,
-        recipe.seed,
-        mesh,
-        source=source.model.variables if source else None,
-        skip=recipe.init_from.skip if recipe.init_from else (),
-        carry=jax.device_get(recipe.task.initial_carry(recipe.model, recipe.batch_size)),
-    )
-    check_batch_size(recipe.batch_size, state, mesh)
+    # Weights and the optimizer's state: of the checkpoint, or else new ones.
+    def carry() -> Any:
+        return recipe.task.initial_carry(recipe.model, recipe.batch_size)
+
+    optimizer = recipe.optimizer.build(recipe.schedule_length)
+    shapes = shapes_of_state(module, recipe.model, optimizer, mesh, carry)
+    check_batch_size(recipe.batch_size, shapes, mesh)
     best = recipe.task.best if "validation" in data.facts.num_examples else None
-    store = Checkpoints(workdir / FOLDER, best, latest=recipe.keep_checkpoints)
-    state, progress = saving.restore(store, state, mesh)
+    job.agree()  # nobody failed so far: from here on all wait for each other
+    store = Checkpoints(
+        workdir / FOLDER, best, latest=recipe.keep_checkpoints, warn=say, agree=job.agree
+    )
+    restored = saving.restore(store, shapes, recipe.seed, mesh)
+    if restored is None:
+        state = create_state(
+            module,
+            recipe.model,
+            optimizer,
+            recipe.seed,
+            mesh,
+            source=source.model.variables if source else None,
+            skip=recipe.init_from.skip if recipe.init_from else (),
+            carry=jax.device_get(carry()),
+        )
+        progress = Progress()
+    else:
+        state, progress = restored
+        steps_before = earlier.steps if earlier else recipe.steps
+        progress = progress.going_on(recipe.steps, steps_before, recipe.patience)
+
+    # The folder is written when nothing can be refused any more.
+    folder.write_recipe(workdir, recipe)
+    card = card or folder.write_card(workdir, recipe, data.facts, own_rows=rows is not None)
+    card = folder.note_changes(workdir, card, progress.step, changed)
     if not progress.ended(recipe.steps):
         card = folder.clear_results(workdir, card)
     return Run(recipe, data, mesh, module, workdir, card, optimizer, store), state, progress
+
+
+def _keep_schedule(recipe: Recipe, earlier: Recipe, say: Callable[[str], None]) -> Recipe:
+    """The recipe of a resumed run, whose schedule stretches over the steps that the run began with
+    unless the user says otherwise."""
+    if recipe.schedule_steps is not None:
+        return recipe
+    length, steps = earlier.schedule_length, recipe.steps
+    if length == steps:
+        return recipe
+    probe = length if length < steps else steps - 1
+    kept, stretched = (float(recipe.optimizer.schedule_fn(n)(probe)) for n in (length, steps))
+    if kept != stretched:
+        say(
+            f"the learning rate keeps the schedule of {length:,} steps that the run began with, "
+            f"and is {kept:.3g} after step {probe:,}; with --schedule-steps {steps} it is "
+            f"{stretched:.3g} there"
+        )
+    return dataclasses.replace(recipe, schedule_steps=length)
 
 
 def _check_lengths(setup: Setup) -> None:

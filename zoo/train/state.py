@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -54,8 +54,29 @@ class Progress:
     best: Mapping[str, float] = field(default_factory=dict)
     """The metrics of the best evaluation so far."""
     evaluations_since_best: int = 0
-    stopped: str = ""
-    """Why the run ended before its last step; empty if it did not."""
+    stopped: Literal["", "patience", "callback"] = ""
+    """What ended the run before its last step; empty if nothing did."""
+    sums: tuple[Any, ...] = ()
+    """At a checkpoint: the metrics' sums since the last report, as lists of numbers."""
+
+    @classmethod
+    def of_checkpoint(cls, values: Mapping[str, Any]) -> Progress:
+        """The progress that a checkpoint holds. What another version of the zoo noted beside it is
+        left out."""
+        known = {item.name for item in dataclasses.fields(cls)}
+        return cls(**{name: value for name, value in values.items() if name in known})
+
+    def going_on(self, steps: int, steps_before: int, patience: int | None) -> Progress:
+        """The progress of a run that is resumed, which goes on where what ended it has changed.
+
+        Args:
+          steps: length of the run.
+          steps_before: its length when it ended.
+          patience: of the recipe, now.
+        """
+        impatient = patience is not None and self.evaluations_since_best >= patience
+        ended = self.stopped == "callback" or (self.stopped == "patience" and impatient)
+        return self if ended and steps <= steps_before else dataclasses.replace(self, stopped="")
 
     def ended(self, steps: int) -> bool:
         """Whether a run of `steps` has done its last step, or was ended before it."""
@@ -82,9 +103,8 @@ class Progress:
         if best.better(measured[best.metric], self.best.get(best.metric)):
             return dataclasses.replace(self, best=dict(measured), evaluations_since_best=0)
         fruitless = self.evaluations_since_best + 1
-        stopped = self.stopped
-        if patience is not None and fruitless >= patience:
-            stopped = f"{fruitless} evaluations without a better {best.metric}"
+        impatient = patience is not None and fruitless >= patience
+        stopped = "patience" if impatient else self.stopped
         return dataclasses.replace(self, evaluations_since_best=fruitless, stopped=stopped)
 
 
@@ -124,7 +144,7 @@ def create_state(
         )
 
     def initialise() -> tuple[jax.Array, Any, jax.Array]:
-        init_key, key = jax.random.split(jax.random.key(seed))
+        init_key, key = _keys(seed)
         inputs = [jnp.zeros(item.shape, item.dtype) for item in config.example_inputs(1)]
         return jnp.zeros((), jnp.int32), module.init(init_key, *inputs), key
 
@@ -138,6 +158,39 @@ def create_state(
         variables = sharding.put_state(merged, mesh)
     optimizer_state = jax.jit(optimizer.init, out_shardings=replicated)(variables["params"])
     return TrainState(step, variables, optimizer_state, key, sharding.put_state(carry, mesh))
+
+
+def _keys(seed: int) -> tuple[jax.Array, jax.Array]:
+    """The key of the initial weights, and the run's key."""
+    init_key, key = jax.random.split(jax.random.key(seed))
+    return init_key, key
+
+
+def run_key(seed: int, mesh: Mesh) -> jax.Array:
+    """The key of a run, on the devices of the mesh."""
+    key: jax.Array = jax.jit(lambda: _keys(seed)[1], out_shardings=sharding.of_state(mesh))()
+    return key
+
+
+def shapes_of_state(
+    module: nn.Module,
+    config: ModelConfig,
+    optimizer: optax.GradientTransformation,
+    mesh: Mesh,
+    carry: Callable[[], Any],
+) -> TrainState:
+    """The shapes of a state, with the places of its arrays. Nothing is computed.
+
+    Args:
+      module, config, optimizer, mesh: as for `create_state`.
+      carry: makes what the task hands to the first step.
+
+    Raises:
+      ConfigError: a pattern of the optimizer matches no parameter, or the model is an int8 one.
+    """
+    shapes = jax.eval_shape(lambda: create_state(module, config, optimizer, 0, mesh, carry=carry()))
+    placed: TrainState = sharding.placed(shapes, sharding.of_state(mesh))
+    return placed
 
 
 def check_batch_size(batch_size: int, state: TrainState, mesh: Mesh) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from zoo.train import memory, sharding, update
@@ -16,17 +16,19 @@ from zoo.train.update import Batch, Tally
 class Stepper:
     """Takes one step at each call. The step is compiled once for each shape of batch."""
 
-    def __init__(self, run: Run, warn: Callable[[str], None]) -> None:
+    def __init__(self, run: Run, warn: Callable[[str], None], sums: Sequence[Any] = ()) -> None:
         """
         Args:
           run: the run.
           warn: told of a step that needs more memory than there is.
+          sums: the first tally's, if an earlier session took steps after its last report.
         """
         self._setup: Setup = run
         self._warn = warn
         task = run.recipe.task
         self._step = update.make_train_step(run.module, task, run.optimizer, run.mesh)
         self._empty: Tally | None = None
+        self._sums = sums
         self._largest = -1
 
     def __call__(
@@ -39,16 +41,18 @@ class Stepper:
           tally: the sums since the last report, which are overwritten too; None: no steps yet.
           batch: the batch, on the devices.
         """
-        tally = tally or self._empty_tally(state, batch)
+        tally = tally or self._first_tally(state, batch)
         self._check_memory(state, tally, batch)
         new: tuple[TrainState, Tally] = self._step(state, tally, batch)
         return new
 
-    def _empty_tally(self, state: TrainState, batch: Batch) -> Tally:
+    def _first_tally(self, state: TrainState, batch: Batch) -> Tally:
         module, task = self._setup.module, self._setup.recipe.task
         if self._empty is None:
             self._empty = update.empty_tally(module, task, state.variables, batch)
-        tally: Tally = sharding.put_state(self._empty, self._setup.mesh)
+        begun = update.filled_tally(self._empty, self._sums)
+        self._sums = ()
+        tally: Tally = sharding.put_state(begun, self._setup.mesh)
         return tally
 
     def _check_memory(self, state: TrainState, tally: Any, batch: Batch) -> None:

@@ -56,8 +56,10 @@ def conclude(
     """
     is_judged = run.card.training.get("steps") == progress.step
     if not trained and is_judged and run.card.metrics:
+        more = "; with more --steps it goes on" if progress.stopped else ""
         reporter.say(
             f"{run.workdir} is already finished (step {progress.step}); there is nothing to do"
+            + more
         )
         return dict(run.card.metrics)
     metrics = dict(progress.best)
@@ -69,6 +71,11 @@ def conclude(
         metrics |= measured
     folder.write_results(run.workdir, run.card, run.recipe, metrics, progress)
     reporter.draw()
-    why = f" ({progress.stopped})" if progress.stopped else ""
+    why = {
+        "": "",
+        "patience": f" ({progress.evaluations_since_best} evaluations without a better "
+        f"{run.recipe.task.best.metric})",
+        "callback": " (a callback ended the run)",
+    }[progress.stopped]
     reporter.say(f"{run.workdir}: {progress.step} steps in {progress.seconds:.0f} s{why}")
     return metrics

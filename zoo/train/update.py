@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import jax
@@ -53,6 +53,17 @@ def empty_tally(module: nn.Module, task: Task, variables: Any, batch: Batch) -> 
     shapes = jax.eval_shape(metrics_of, variables, batch)
     zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
     return Tally(zeros, np.int32(0))
+
+
+def filled_tally(empty: Tally, sums: Sequence[Any]) -> Tally:
+    """A tally with the sums of an earlier one, as lists of numbers; empty where those are of other
+    metrics."""
+    leaves, structure = jax.tree.flatten(empty)
+    filled = [np.asarray(value, leaf.dtype) for leaf, value in zip(leaves, sums, strict=False)]
+    if [leaf.shape for leaf in filled] != [leaf.shape for leaf in leaves]:
+        return empty
+    tally: Tally = jax.tree.unflatten(structure, filled)
+    return tally
 
 
 def descend(

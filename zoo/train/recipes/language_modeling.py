@@ -287,7 +287,6 @@ def transformer_lm1b() -> Recipe:
         model=TransformerLMConfig(dtype="bfloat16"),
         data=LanguageModelingData(
             name="lm1b",
-            validation=("test",),
             tokenizer=TokenizerConfig(kind="sentencepiece", vocab_size=32_000),
             length=256,
         ),
