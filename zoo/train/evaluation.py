@@ -124,7 +124,7 @@ def evaluate(
     if splits := splits_of(data):
         split = split or next((name for name in ("test", "validation") if name in splits), "train")
         if split not in splits:
-            raise LookupError(f"the data has no split {split!r}; it has {', '.join(splits)}")
+            raise LookupMistake(f"the data has no split {split!r}; it has {', '.join(splits)}")
         data = splits[split]
     setup = set_up_model(model, data, data_dir)
     available = setup.data.facts.num_examples
