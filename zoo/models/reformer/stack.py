@@ -281,7 +281,7 @@ class ReformerStack(nn.Module):
         elif shapes and train and self.has_rng("dropout"):
             key = self.make_rng("dropout")
         drawn = {
-            number: jax.random.normal(jax.random.fold_in(key, number), shape)
+            number: jax.random.normal(jax.random.fold_in(key, number), shape, jnp.float32)
             for number, shape in shapes.items()
         }
         return tuple(drawn.get(number) for number in range(self.num_layers))
