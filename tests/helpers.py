@@ -55,8 +55,9 @@ def toy_predictor(config, task, key, preprocessing=None, tokenizer=None, labels=
     random = np.random.default_rng(int(jax.random.bits(key())))
 
     def leaf(path, shape):
-        mean = 1.0 if "scale" in jax.tree_util.keystr(path) else 0.0
-        return jnp.asarray(random.normal(mean, 0.4, shape.shape), jnp.float32)
+        name = jax.tree_util.keystr(path)
+        values = random.normal(1.0 if "scale" in name else 0.0, 0.4, shape.shape)
+        return jnp.asarray(abs(values) if "['var']" in name else values, jnp.float32)
 
     card = Card(
         name="toy",
