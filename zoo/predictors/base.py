@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 UNLIMITED = 2**30
 """`max_len` of a model that sets no limit, such as a recurrent one."""
 
+
 class NoAnswerError(Mistake, FloatingPointError):
     """A model's numbers are NaN or infinite, so that no answer follows from them."""
 
