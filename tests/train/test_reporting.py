@@ -89,7 +89,8 @@ def test_an_output_that_takes_no_more_lines_does_not_end_a_run(
     tmp_path, monkeypatch, capsys, error
 ):
     monkeypatch.setattr(sys, "stdout", Full(2, error))
-    reporter = reporting.Reporter(tmp_path, start=0, steps=4)
+    reporter = reporting.Reporter(tmp_path, steps=4)
+    reporter.begin(0)
     for step in range(1, 5):
         reporter.say(f"step {step}")
     reporter.close()
@@ -101,7 +102,8 @@ def test_an_output_that_takes_no_more_lines_does_not_end_a_run(
 def test_a_bar_is_drawn_only_where_somebody_watches(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("TTY_COMPATIBLE", "1")
-    reporter = reporting.Reporter(tmp_path, start=0, steps=4)
+    reporter = reporting.Reporter(tmp_path, steps=4)
+    reporter.begin(0)
     reporter.after_step(1)
     reporter.say("step 1")
     reporter.close()

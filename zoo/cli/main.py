@@ -87,6 +87,6 @@ def usage() -> str:
         [
             *lines,
             "",
-            "Environment: ZOO_DATA_DIR, ZOO_CACHE, ZOO_OFFLINE=1, ZOO_DEBUG=1, ZOO_MALLOC=system",
+            "Environment: ZOO_DATA_DIR, ZOO_CACHE, ZOO_OFFLINE, ZOO_DEBUG, ZOO_MALLOC=system",
         ]
     )
