@@ -290,7 +290,7 @@ def test_freezing_everything_is_an_error():
     ("make", "message"),
     [
         (lambda: Adam(learning_rate=-1.0), "learning_rate is -1.0; it must be 0 or more"),
-        (lambda: Adam(learning_rate=float("nan")), "learning_rate is nan; it must be 0 or more"),
+        (lambda: Adam(learning_rate=float("nan")), "learning_rate is nan; it must be a number"),
         (lambda: Adam(learning_rate="0.1"), "learning_rate: '0.1' is not of type float"),
         (lambda: Adam(learning_rate=1.0, schedule=Adam), "schedule: .* is not of type Schedule"),
         (lambda: Adam(learning_rate=1.0, clip_norm=0.0), "clip_norm is 0.0; it must be above 0"),

@@ -311,6 +311,11 @@ class Checkpoints:
             },
             **other,
         )
+        if differences := self._differences(step, targets):
+            raise ConfigError(
+                f"the checkpoint of step {step} in {self.folder} holds another model or optimizer: "
+                f"{differences}"
+            )
         for pause in (*PAUSES, None):
             try:
                 with _quiet():
@@ -328,11 +333,6 @@ class Checkpoints:
                         "command again"
                     ) from error
             time.sleep(pause)
-        if differences := self._differences(step, targets):
-            raise ConfigError(
-                f"the checkpoint of step {step} in {self.folder} holds another model or optimizer: "
-                f"{differences}"
-            )
         self._warn(f"the checkpoint of step {step} in {self.folder} cannot be read ({reason})")
         return None
 

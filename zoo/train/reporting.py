@@ -73,14 +73,13 @@ class Reporter:
             self._events = _event_files(self._folder)
             drop_after(self._folder / METRICS, start)
         if is_watched(sys.stdout) and not self._quiet:
-            console = Console()
             columns = (
                 TextColumn("step"),
                 MofNCompleteColumn(),
                 BarColumn(None),
                 TimeRemainingColumn(),
             )
-            self._bar = Progress(*columns, console=console, transient=True)
+            self._bar = Progress(*columns, console=Console(), transient=True)
             self._bar_task = self._bar.add_task("", total=self._steps, completed=start)
             self._bar.start()
 
