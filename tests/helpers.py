@@ -40,3 +40,32 @@ def random_variables(config, key) -> tuple[Any, Any]:
         return jnp.asarray(abs(values) if "['var']" in name else values, jnp.float32)
 
     return config.build(), jax.tree_util.tree_map_with_path(leaf, config.variable_shapes())
+
+
+SIZES = {"d_model": 16, "d_ff": 16, "num_heads": 2, "max_len": 40}
+"""Of a tiny Transformer."""
+
+
+def toy_predictor(config, task, key, preprocessing=None, tokenizer=None, labels=()) -> Any:
+    """A predictor with random weights, large enough that answers differ."""
+    from zoo import predictors, tokenizers
+    from zoo.storage.cards import Card
+
+    tokenizer = tokenizer or tokenizers.ByteTokenizer()
+    random = np.random.default_rng(int(jax.random.bits(key())))
+
+    def leaf(path, shape):
+        name = jax.tree_util.keystr(path)
+        values = random.normal(1.0 if "scale" in name else 0.0, 0.4, shape.shape)
+        return jnp.asarray(abs(values) if "['var']" in name else values, jnp.float32)
+
+    card = Card(
+        name="toy",
+        task=task,
+        config=config,
+        tokenizer=tokenizers.describe(tokenizer),
+        preprocessing=preprocessing or {},
+        labels=labels,
+    )
+    variables = jax.tree_util.tree_map_with_path(leaf, config.variable_shapes())
+    return predictors.create(card, variables, tokenizer)

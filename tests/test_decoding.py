@@ -26,20 +26,22 @@ class History(NamedTuple):
     def reorder(self, parents):
         return History(jnp.take_along_axis(self.tokens, parents[..., None], axis=1), self.length)
 
+    def rows(self, indices):
+        return History(self.tokens[indices], self.length)
+
 
 def toy(key, rows=1):
     """A model whose next token depends on all before it, and its logits as a function in NumPy."""
     table = np.asarray(jax.random.normal(key, (VOCAB, LENGTH + 1, VOCAB)) * 2)
     start = History(jnp.zeros((rows, 1, LENGTH + 1), jnp.int32), jnp.zeros((), jnp.int32))
 
-    def step(tokens, cache):
-        seen = jax.lax.dynamic_update_slice_in_dim(
-            cache.tokens, tokens[..., None], cache.length, axis=2
-        )
-        position = jnp.arange(LENGTH + 1)
-        read = (position <= cache.length)[None, None, :, None]
-        logits = jnp.where(read, jnp.asarray(table)[seen, position[None, None]], 0.0).sum(axis=2)
-        return logits, History(seen, cache.length + 1)
+    def step(tokens, cache, count=None):
+        seen = jax.lax.dynamic_update_slice_in_dim(cache.tokens, tokens, cache.length, axis=2)
+        position, new = jnp.arange(LENGTH + 1), jnp.arange(tokens.shape[2])
+        read = (position[None] <= (cache.length + new)[:, None])[None, None, ..., None]
+        of_each = jnp.asarray(table)[seen, position[None, None]][:, :, None]
+        logits = jnp.where(read, of_each, 0.0).sum(axis=3)
+        return logits, History(seen, cache.length + (len(new) if count is None else count))
 
     def logits_after(tokens):
         return sum(table[token, position] for position, token in enumerate([0, *tokens]))
@@ -76,8 +78,9 @@ def cut(tokens):
 @pytest.mark.parametrize("penalty", [0.0, 0.6, 1.5])
 def test_a_wide_beam_finds_the_best_of_all_answers(key, penalty):
     step, cache, logits_after = toy(key())
-    beam = Beam(size=100, length_penalty=penalty)
-    tokens, scores = decoding.beam_search(step, cache, beam, batch=1, length=LENGTH, eos_id=EOS)
+    tokens, scores = decoding.beam_search(
+        step, cache, penalty, size=100, batch=1, length=LENGTH, eos_id=EOS
+    )
     best = every_answer(logits_after, penalty)[:10]
     assert [cut(answer) for answer in tokens[0, :10]] == best
     np.testing.assert_allclose(
@@ -89,15 +92,14 @@ def test_a_beam_of_one_is_greedy_decoding_and_rows_are_independent(key):
     step, cache, logits_after = toy(key(), rows=3)
     prefix = Prefix(jnp.array([[2, 0], [3, 4], [0, 0]]), jnp.array([1, 2, 0]))
     tokens, _ = decoding.beam_search(
-        step, cache, Beam(size=1), batch=3, length=LENGTH, eos_id=EOS, prefix=prefix
+        step, cache, 0.6, size=1, batch=3, length=LENGTH, eos_id=EOS, prefix=prefix
     )
     state = decoding.sample(
         step,
-        decoding.begin(cache, 3, LENGTH),
+        decoding.begin(step, cache, 3, LENGTH, prefix=prefix),
         jax.random.split(key(), 3),
-        Sampling(),
+        Sampling().choice(),
         eos_id=EOS,
-        prefix=prefix,
     )
     for row, start in enumerate([(2,), (3, 4), ()]):
         expected = list(start)
@@ -112,7 +114,7 @@ def test_the_prefix_counts_in_the_score(key):
     step, cache, logits_after = toy(key())
     prefix = Prefix(jnp.array([[4, 2]]), jnp.array([2]))
     tokens, scores = decoding.beam_search(
-        step, cache, Beam(size=3), batch=1, length=LENGTH, eos_id=EOS, prefix=prefix
+        step, cache, 0.6, size=3, batch=1, length=LENGTH, eos_id=EOS, prefix=prefix
     )
     for answer, value in zip(tokens[0], scores[0], strict=True):
         assert cut(answer)[:2] == (4, 2)
@@ -122,9 +124,9 @@ def test_the_prefix_counts_in_the_score(key):
 def test_a_pause_changes_nothing(key):
     step, cache, _ = toy(key())
     keys = jax.random.split(key(), 1)
-    how = Sampling(temperature=1.0)
-    whole = decoding.sample(step, decoding.begin(cache, 1, LENGTH), keys, how, eos_id=-1)
-    state = decoding.begin(cache, 1, LENGTH)
+    how = Sampling(temperature=1.0).choice()
+    whole = decoding.sample(step, decoding.begin(step, cache, 1, LENGTH), keys, how, eos_id=-1)
+    state = decoding.begin(step, cache, 1, LENGTH)
     for until in (1, 3, 4):
         state = decoding.sample(step, state, keys, how, eos_id=-1, until=until)
         assert int(state.position) == until
@@ -134,14 +136,12 @@ def test_a_pause_changes_nothing(key):
 def draws(how, logits, key, number=4000):
     """How often each token is drawn."""
     keys = jax.random.split(key, number)
-    cache = jnp.zeros((number,))
-    state = decoding.sample(
-        lambda tokens, cache: (jnp.broadcast_to(logits, (number, 1, len(logits))), cache),
-        decoding.begin(cache, number, 1),
-        keys,
-        how,
-        eos_id=-1,
-    )
+
+    def step(tokens, cache):
+        return jnp.broadcast_to(logits, (number, 1, 1, len(logits))), cache
+
+    state = decoding.begin(step, jnp.zeros((number,)), number, 1)
+    state = decoding.sample(step, state, keys, how.choice(), eos_id=-1)
     return np.bincount(np.asarray(state.tokens[:, 0]), minlength=len(logits)) / number
 
 

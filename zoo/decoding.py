@@ -1,19 +1,27 @@
 """Greedy decoding, sampling and beam search over a step function, each one loop on the device.
 
-A model is a function here, `step(tokens [B, N], cache) -> (logits [B, N, V], cache)`, which reads
-one token for each beam and gives the logits of the next. The cache is a pytree of the model's own.
-For beam search it has a method `reorder(parents [B, N])`, which gives the cache in which beam n
-continues what beam `parents[:, n]` has read. The first token that is read is START.
+A model is a function here, `step(tokens [B, N, T], cache, count) -> (logits [B, N, T, V], cache)`.
+It reads the first `count` of T tokens for each beam (all of them without a `count`), and after each
+gives the logits of the next. The first token that is read is START. The cache is a pytree of the
+model's own. For beam search it has a method `reorder(parents [B, N])`, which gives the cache in
+which beam n continues what beam `parents[:, n]` has read; for several answers to one beginning it
+has `rows(indices [R])`, which gives the cache whose row r continues row `indices[r]`.
 
-Shapes: `B` batch, `N` beams, `V` vocabulary, `L` the most new tokens, `P` length of the prefixes.
+`Sampling` and `Beam` are what a user asks for. A compiled loop takes `Sampling.choice()` and
+`Beam.length_penalty`, whose numbers are arguments of the program: another temperature compiles
+nothing.
+
+Shapes: `B` batch, `N` beams, `T` tokens, `V` vocabulary, `L` the most new tokens, `P` length of the
+prefixes, `R` rows.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +30,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from zoo import xla
 from zoo.config import ConfigError
 
-Step = Callable[[Int[Array, "B N"], Any], tuple[Float[Array, "B N V"], Any]]
+Step = Callable[..., tuple[Float[Array, "B N T V"], Any]]
 
 START = 0
 """The token that is read before the first one."""
@@ -54,10 +62,39 @@ class Sampling:
         if self.top_p is not None and not 0 < self.top_p <= 1:
             raise ConfigError(f"top_p is {self.top_p}; it is a probability, above 0 and up to 1")
 
-    @property
-    def greedy(self) -> bool:
-        """Whether the most probable token is always taken."""
-        return self.temperature == 0 or self.top_k == 1
+    def choice(self) -> Choice:
+        """The same as arguments of a compiled loop."""
+        if self.temperature == 0 or self.top_k == 1:
+            return Choice(greedy=True)
+        return Choice(
+            temperature=float(self.temperature),
+            # A few sizes of what is sorted, so that another k seldom compiles.
+            most=None if self.top_k is None else 1 << (self.top_k - 1).bit_length(),
+            top_k=None if self.top_k is None else min(self.top_k, 2**31 - 1),
+            # Rounded sums of all probabilities may be 1 before the last token.
+            top_p=None if self.top_p is None else float(self.top_p if self.top_p < 1 else 2),
+        )
+
+
+@functools.partial(
+    jax.tree_util.register_dataclass,
+    data_fields=("temperature", "top_k", "top_p"),
+    meta_fields=("greedy", "most"),
+)
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """A `Sampling` as a compiled loop takes it: numbers, and what the program depends on."""
+
+    greedy: bool = False
+    """Whether the most probable token is always taken. Decides the program."""
+    most: int | None = None
+    """`top_k` rounded up to a power of two, which decides the program."""
+    temperature: Any = None
+    """A number."""
+    top_k: Any = None
+    """A whole number; None: all tokens."""
+    top_p: Any = None
+    """A number; None: all tokens."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,15 +127,25 @@ class Prefix(NamedTuple):
     lengths: Int[Array, "B"]
     """Number of a row's tokens; the rest is padding."""
 
-    def force(
-        self, logits: Float[Array, "B N V"], position: Int[Array, ""]
-    ) -> Float[Array, "B N V"]:
-        """The logits; within a row's prefix, those of all tokens but the prefix's are -inf."""
-        at = jnp.minimum(position, self.tokens.shape[1] - 1)
-        token = jax.lax.dynamic_index_in_dim(self.tokens, at, axis=1)  # [B, 1]
-        forced = (position < self.lengths)[:, None, None]
-        other = jnp.arange(logits.shape[-1])[None, None] != token[..., None]
-        return jnp.where(forced & other, NEVER, logits)
+
+def read_prefix(
+    step: Step, cache: Any, prefix: Prefix
+) -> tuple[Int[Array, ""], Int[Array, "B"], Float[Array, "B"], Any]:
+    """Reads as much of all prefixes at once as the shortest one has.
+
+    Returns:
+      The number of tokens of the shortest prefix. Each row's token at its end, which is not read
+      yet: the last one of the shortest prefix, or START. The score of the tokens up to there. The
+      cache, in which START and all of these tokens but the last are read.
+    """
+    count = jnp.min(prefix.lengths)
+    read = jnp.pad(prefix.tokens, ((0, 0), (1, 0)), constant_values=START)  # [B, P + 1]
+    logits, cache = step(read[:, None, :-1], cache, count)
+    counted = jnp.arange(prefix.tokens.shape[1], dtype=jnp.int32)[None] < count
+    weights = jnp.broadcast_to(counted, prefix.tokens.shape).astype(jnp.float32)
+    scores = log_probabilities(logits[:, 0], prefix.tokens, weights)
+    last = jax.lax.dynamic_index_in_dim(read, count, axis=1, keepdims=False)
+    return count, last, scores, cache
 
 
 class Sampled(NamedTuple):
@@ -109,94 +156,147 @@ class Sampled(NamedTuple):
     last: Int[Array, "B"]
     """The token to be read next."""
     tokens: Int[Array, "B L"]
-    """The tokens chosen: the end of the sequence is one of them, after it there are zeros."""
+    """The tokens chosen: the end of the sequence is one of them, after it there are zeros. Of a
+    prefix that is longer than what was chosen so far, the rest follows."""
+    given: Int[Array, "B"]
+    """Length of each row's prefix."""
     done: Bool[Array, "B"]
     """Whether a row's sequence has ended."""
+    scores: Float[Array, "B"]
+    """The score of the tokens chosen, if it is asked for, or 0; NaN where a logit is NaN."""
     cache: Any
     """The model's."""
 
+    def rows(self, indices: Int[Array, "R"]) -> Sampled:
+        """The state whose row r continues row `indices[r]`."""
+        parts = self.last, self.tokens, self.given, self.done, self.scores
+        last, tokens, given, done, scores = (jnp.take(part, indices, axis=0) for part in parts)
+        cache = self.cache.rows(indices)
+        return Sampled(self.position, last, tokens, given, done, scores, cache)
 
-def begin(cache: Any, batch: int, length: int) -> Sampled:
-    """The state before the first token, with room for `length` tokens."""
-    return Sampled(
-        position=jnp.zeros((), jnp.int32),
-        last=jnp.full((batch,), START, jnp.int32),
-        tokens=jnp.zeros((batch, length), jnp.int32),
-        done=jnp.zeros((batch,), bool),
-        cache=cache,
-    )
+
+Counted = Literal["nothing", "new", "all"]
+"""Which tokens count in a score: those after the prefix, or all."""
+
+
+def begin(
+    step: Step,
+    cache: Any,
+    batch: int,
+    length: int,
+    *,
+    prefix: Prefix | None = None,
+    counted: Counted = "nothing",
+) -> Sampled:
+    """The state before the first token, or with the prefixes read as far as the shortest one goes.
+
+    Args:
+      step: the model.
+      cache: the model's.
+      batch: the number of rows.
+      length: the most tokens, those of the prefix included; no less than the prefix's P.
+      prefix: tokens that each row must begin with.
+      counted: which tokens will count in the score.
+    """
+    position, tokens = jnp.zeros((), jnp.int32), jnp.zeros((batch, length), jnp.int32)
+    last, given = jnp.full((batch,), START, jnp.int32), jnp.zeros((batch,), jnp.int32)
+    scores = jnp.zeros((batch,), jnp.float32)
+    if prefix is not None:
+        within = jnp.arange(prefix.tokens.shape[1], dtype=jnp.int32)[None] < prefix.lengths[:, None]
+        tokens = tokens.at[:, : within.shape[1]].set(jnp.where(within, prefix.tokens, 0))
+        given = prefix.lengths
+        position, last, total, cache = read_prefix(step, cache, prefix)
+        scores = total if counted == "all" else scores
+    return Sampled(position, last, tokens, given, jnp.zeros((batch,), bool), scores, cache)
 
 
 def sample(
     step: Step,
     state: Sampled,
     keys: PRNGKeyArray,
-    sampling: Sampling,
+    choice: Choice,
     *,
     eos_id: int,
-    prefix: Prefix | None = None,
-    until: int | Int[Array, ""] | None = None,
+    until: int | Int[Array, "#B"] | None = None,
+    counted: Counted = "nothing",
 ) -> Sampled:
-    """Chooses tokens until all rows have ended, or until there are `until` of them.
+    """Chooses tokens until each row has ended, or has `until` of them.
 
     Args:
       step: the model.
       state: of `begin`, or of an earlier call, which this one continues.
       keys: one for each row, [B]. Nothing else in the batch changes a row's tokens.
-      sampling: how tokens are drawn.
-      eos_id: the token that ends a sequence; negative if there is none.
-      prefix: tokens that each row must begin with.
-      until: the number of tokens at which to stop, such as for streaming; None: when `state` is
-        full.
+      choice: how tokens are drawn.
+      eos_id: the token that ends a sequence; negative if there is none. Within a prefix it ends
+        nothing.
+      until: the number of tokens at which to stop, prefix included, for all rows or for each; None:
+        when `state` is full. A later call may go on from there, but a row that stopped before
+        others has ended.
+      counted: which tokens count in the score.
 
     Returns:
       The state with the new tokens, see `Sampled.tokens`.
     """
     room = state.tokens.shape[1]
-    until = room if until is None else jnp.minimum(until, room)
+    until = jnp.minimum(room if until is None else until, room)
 
     def body(state: Sampled) -> Sampled:
-        logits, cache = step(state.last[:, None], state.cache)
-        if prefix is not None:
-            logits = prefix.force(logits, state.position)
-        token = _choose(logits[:, 0], keys, state.position, sampling)
-        token = jnp.where(state.done, 0, token)
+        done = state.done | (state.position >= until)
+        logits, cache = step(state.last[:, None, None], state.cache)
+        logits = logits[:, 0, 0]
+        token, greatest = _choose(logits, keys, state.position, choice)
+        is_given = state.position < state.given
+        own = jax.lax.dynamic_index_in_dim(state.tokens, state.position, axis=1, keepdims=False)
+        token = jnp.where(done, 0, jnp.where(is_given, own, token))
+        gain = jnp.where(jnp.isfinite(greatest), 0.0, jnp.nan)
+        if counted != "nothing":
+            picked = jnp.take_along_axis(logits, token[:, None], axis=-1)[:, 0]
+            score = picked - jax.nn.logsumexp(logits, axis=-1)
+            gain += score if counted == "all" else jnp.where(is_given, 0.0, score)
         return Sampled(
             position=state.position + 1,
             last=token,
             tokens=jax.lax.dynamic_update_slice_in_dim(
                 state.tokens, token[:, None], state.position, axis=1
             ),
-            done=state.done | (token == eos_id),
+            given=state.given,
+            done=done | (~is_given & (token == eos_id)),
+            scores=state.scores + jnp.where(done, 0.0, gain),
             cache=cache,
         )
 
     def unfinished(state: Sampled) -> Bool[Array, ""]:
-        return (state.position < until) & ~jnp.all(state.done)
+        return jnp.any(~state.done & (state.position < until))
 
     return jax.lax.while_loop(unfinished, body, state)
 
 
 def _choose(
-    logits: Float[Array, "B V"], keys: PRNGKeyArray, position: Int[Array, ""], how: Sampling
-) -> Int[Array, "B"]:
-    if how.greedy:
-        return xla.argmax(logits)
-    logits = logits / how.temperature
-    if how.top_k is not None and how.top_k < logits.shape[-1]:
-        least = jax.lax.top_k(logits, how.top_k)[0][:, -1:]
-        logits = jnp.where(logits < least, NEVER, logits)
-    if how.top_p is not None and how.top_p < 1:
-        logits = jnp.where(logits < _nucleus(logits, how.top_p), NEVER, logits)
+    logits: Float[Array, "B V"], keys: PRNGKeyArray, position: Int[Array, ""], choice: Choice
+) -> tuple[Int[Array, "B"], Float[Array, "B"]]:
+    """The next token of each row, and the greatest of the values that it was chosen by."""
+    if not choice.greedy:
+        logits = logits / choice.temperature
+        if choice.most is not None:
+            best = jax.lax.top_k(logits, min(choice.most, logits.shape[-1]))[0]
+            least = jax.lax.dynamic_index_in_dim(
+                best, jnp.minimum(choice.top_k, best.shape[-1]) - 1, axis=1
+            )
+            logits = jnp.where(logits < least, NEVER, logits)
+        if choice.top_p is not None:
+            logits = jnp.where(logits < _nucleus(logits, choice.top_p), NEVER, logits)
 
-    def noise(key: PRNGKeyArray) -> Float[Array, "V"]:
-        return jax.random.gumbel(jax.random.fold_in(key, position), logits.shape[-1:])
+        def noise(key: PRNGKeyArray) -> Float[Array, "V"]:
+            own = jax.random.fold_in(key, position)
+            return jax.random.gumbel(own, logits.shape[-1:], jnp.float32)
 
-    # The greatest of logits with Gumbel noise is a draw from their softmax.
-    return xla.argmax(logits + jax.vmap(noise)(keys))
+        # The greatest of logits with Gumbel noise is a draw from their softmax.
+        logits = logits + jax.vmap(noise)(keys)
+    greatest, token = xla.greatest(logits)
+    return token, greatest
 
 
-def _nucleus(logits: Float[Array, "B V"], share: float) -> Float[Array, "B 1"]:
+def _nucleus(logits: Float[Array, "B V"], share: Float[Array, ""]) -> Float[Array, "B 1"]:
     """The least logit in the smallest set of tokens with this share of the probability."""
     ordered = jnp.sort(logits, axis=-1, descending=True)
     probabilities = jax.nn.softmax(ordered, axis=-1)
@@ -221,6 +321,8 @@ class Beams(NamedTuple):
     """Their scores."""
     ended_ranks: Float[Array, "B N"]
     """Their scores with the length penalty, best first; NEVER where there is no sequence."""
+    finite: Bool[Array, "B"]
+    """Whether all of a row's logits were finite."""
     cache: Any
     """The model's."""
 
@@ -228,52 +330,61 @@ class Beams(NamedTuple):
 def beam_search(
     step: Step,
     cache: Any,
-    beam: Beam,
+    length_penalty: float | Float[Array, ""],
     *,
+    size: int,
     batch: int,
     length: int,
     eos_id: int,
+    until: int | Int[Array, ""] | None = None,
     prefix: Prefix | None = None,
 ) -> tuple[Int[Array, "B N L"], Float[Array, "B N"]]:
-    """The N best sequences of at most L tokens.
+    """The N best sequences of at most `until` tokens.
 
     A row is finished when no sequence that goes on can outrank those that have ended: scores only
-    fall, so the most that it can reach is its score of now, ranked at length L. Sequences that have
-    not ended after L tokens are ranked as they are.
+    fall, so the most that it can reach is its score of now, ranked at the greatest length.
+    Sequences that have not ended by then are ranked as they are.
 
     Args:
       step: the model.
       cache: the model's, with one beam a row.
-      beam: the number of beams N, and how they are ranked.
+      length_penalty: how sequences are ranked, see `Beam`.
+      size: the number of beams N.
       batch: the number of rows B.
-      length: the most tokens L.
-      eos_id: the token that ends a sequence; negative if there is none.
-      prefix: tokens that each row must begin with.
+      length: the most tokens L for which there is room.
+      eos_id: the token that ends a sequence; negative if there is none. Within a prefix it ends
+        nothing.
+      until: the most tokens; None: L.
+      prefix: tokens that each row must begin with. They count in the score.
 
     Returns:
       The sequences, best first, each with its end and zeros after it, and their scores without
-      length penalty: -inf where a row has fewer than N sequences.
+      length penalty: -inf where a row has fewer than N sequences, NaN where a logit was NaN.
     """
-    n = beam.size
+    n = size
+    until = length if until is None else jnp.minimum(until, length)
 
     def rank(score: Array, tokens: Int[Array, ""] | int) -> Array:
-        return score / ((5.0 + tokens) / 6.0) ** beam.length_penalty
+        return score / ((5.0 + tokens) / 6.0) ** length_penalty
 
     def body(state: Beams) -> Beams:
-        logits, cache = step(state.last, state.cache)
-        size = logits.shape[-1]
+        logits, cache = step(state.last[..., None], state.cache)
+        logits = logits[:, :, 0]
+        vocabulary = logits.shape[-1]
         normaliser = jax.nn.logsumexp(logits, axis=-1, keepdims=True)
         if prefix is not None:
-            logits = prefix.force(logits, state.position)
+            logits = _forced(logits, prefix, state.position)
         candidates = state.scores[..., None] + (logits - normaliser)
         # At most N of the 2 N candidates end here, so at least N are left to go on.
-        scores, where = xla.top_k(candidates.reshape(batch, n * size), 2 * n)
-        parents, token = where // size, where % size
+        scores, where = xla.top_k(candidates.reshape(batch, n * vocabulary), 2 * n)
+        parents, token = where // vocabulary, where % vocabulary
         tokens = jnp.take_along_axis(state.tokens, parents[..., None], axis=1)
         tokens = jax.lax.dynamic_update_slice_in_dim(
             tokens, token[..., None], state.position, axis=2
         )
         ends = token == eos_id
+        if prefix is not None:
+            ends = ends & (state.position >= prefix.lengths)[:, None]
 
         ranks = jnp.where(ends, rank(scores, state.position + 1), NEVER)
         ended_ranks, best = jax.lax.top_k(jnp.concatenate([state.ended_ranks, ranks], 1), n)
@@ -289,35 +400,55 @@ def beam_search(
             ended=ended,
             ended_scores=ended_scores,
             ended_ranks=ended_ranks,
+            finite=state.finite & jnp.all(jnp.isfinite(normaliser), axis=(1, 2)),
             cache=cache.reorder(_pick(parents, best)),
         )
 
     def unfinished(state: Beams) -> Bool[Array, ""]:
-        overtaking = rank(state.scores[:, 0], length) > state.ended_ranks[:, -1]
-        return (state.position < length) & jnp.any(overtaking)
+        overtaking = rank(state.scores[:, 0], until) > state.ended_ranks[:, -1]
+        return (state.position < until) & jnp.any(overtaking)
 
-    nothing = jnp.zeros((batch, n, length), jnp.int32)
-    never = jnp.full((batch, n), NEVER)
     state = jax.lax.while_loop(
-        unfinished,
-        body,
-        Beams(
-            position=jnp.zeros((), jnp.int32),
-            last=jnp.full((batch, n), START, jnp.int32),
-            tokens=nothing,
-            scores=never.at[:, 0].set(0.0),
-            ended=nothing,
-            ended_scores=never,
-            ended_ranks=never,
-            cache=cache.reorder(jnp.zeros((batch, n), jnp.int32)),
-        ),
+        unfinished, body, _first_beams(step, cache, n, batch, length, prefix)
     )
-    cut = jnp.where(state.position == length, rank(state.scores, length), NEVER)
+    cut = jnp.where(state.position == until, rank(state.scores, until), NEVER)
     _, best = jax.lax.top_k(jnp.concatenate([state.ended_ranks, cut], 1), n)
+    scores = _pick(jnp.concatenate([state.ended_scores, state.scores], 1), best)
     return (
         _pick(jnp.concatenate([state.ended, state.tokens], 1), best),
-        _pick(jnp.concatenate([state.ended_scores, state.scores], 1), best),
+        jnp.where(state.finite[:, None], scores, jnp.nan),
     )
+
+
+def _first_beams(
+    step: Step, cache: Any, n: int, batch: int, length: int, prefix: Prefix | None
+) -> Beams:
+    """One sequence in each row: that of `begin`."""
+    state = begin(step, cache, batch, length, prefix=prefix, counted="all")
+    nothing = jnp.zeros((batch, n, length), jnp.int32)
+    never = jnp.full((batch, n), NEVER, jnp.float32)
+    return Beams(
+        position=state.position,
+        last=jnp.broadcast_to(state.last[:, None], (batch, n)),
+        tokens=jnp.broadcast_to(state.tokens[:, None], nothing.shape),
+        scores=never.at[:, 0].set(state.scores),
+        ended=nothing,
+        ended_scores=never,
+        ended_ranks=never,
+        finite=jnp.isfinite(state.scores),
+        cache=state.cache.reorder(jnp.zeros((batch, n), jnp.int32)),
+    )
+
+
+def _forced(
+    logits: Float[Array, "B N V"], prefix: Prefix, position: Int[Array, ""]
+) -> Float[Array, "B N V"]:
+    """The logits; within a row's prefix, those of all tokens but the prefix's are -inf."""
+    at = jnp.minimum(position, prefix.tokens.shape[1] - 1)
+    token = jax.lax.dynamic_index_in_dim(prefix.tokens, at, axis=1)  # [B, 1]
+    forced = (position < prefix.lengths)[:, None, None]
+    other = jnp.arange(logits.shape[-1], dtype=jnp.int32)[None, None] != token[..., None]
+    return jnp.where(forced & other, NEVER, logits)
 
 
 def _pick(values: Array, beams: Int[Array, "B M"]) -> Array:

@@ -415,6 +415,10 @@ MISTAKES = [
     (("train", "mlp_digits", "--steps", "0"), "steps is 0; it must be 1 or more"),
     (("train", "mlp_digits", "--model", "mpl"), "no model named 'mpl'; did you mean 'mlp'?"),
     (
+        ("train", "transformer_copy", "--model", "transformer_lm_tiny"),
+        "a TransformerLM takes 1 input(s), and translation gives a model 2; take a model of its",
+    ),
+    (
         ("train", "mlp_digits", "--init-from", "nothing"),
         "no published model or run folder named 'nothing'",
     ),

@@ -190,6 +190,7 @@ def ask(model, item):
     return model(item)
 
 
+@pytest.mark.slow  # pickling itself is in tests/predictors
 def test_a_predictor_goes_to_a_process_that_is_spawned(model, monkeypatch):
     import numpy as np
 

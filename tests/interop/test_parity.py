@@ -17,7 +17,7 @@ import pytest
 from helpers import run
 
 from zoo import decoding
-from zoo.decoding import Beam, Prefix, Sampling
+from zoo.decoding import Choice, Prefix
 from zoo.interop import trax
 from zoo.storage import weights
 from zoo.train import losses
@@ -65,8 +65,8 @@ class Golden:
     def apply(self, *inputs, sizes=(), method=None):
         return run(self.config.build(), self.variables, *inputs, *sizes, method=method)
 
-    def step(self, tokens, cache):
-        return self.config.build().apply(self.variables, tokens[..., None], cache, method="extend")
+    def step(self, *inputs):
+        return self.config.build().apply(self.variables, *inputs, method="extend")
 
     def gradients(self):
         """trax's, under the names of our parameters."""
@@ -154,12 +154,12 @@ def test_steps_with_a_cache_are_trax_s_predict_mode(golden, name):
         cache = model.apply(method="start", sizes=(len(tokens), length))
     step = jax.jit(model.step)
     for position in range(length):
-        logits, cache = step(tokens[:, position, None], cache)
+        logits, cache = step(tokens[:, position, None, None], cache)
         if name == "lstm_seq2seq_attn":
             found, expected = jax.nn.log_softmax(logits), model.arrays["predict_log_probs"]
         else:
             found, expected = logits, model.arrays["predict_logits"]
-        np.testing.assert_allclose(found[:, 0], expected[:, position], **CLOSE)
+        np.testing.assert_allclose(found[:, 0, 0], expected[:, position], **CLOSE)
 
 
 def greedy(model, cache, rows, length, prefix=None):
@@ -167,10 +167,9 @@ def greedy(model, cache, rows, length, prefix=None):
 
     @jax.jit
     def run(cache):
-        state = decoding.begin(cache, rows, length)
-        return decoding.sample(
-            model.step, state, keys, Sampling(), eos_id=NEVER_ENDS, prefix=prefix
-        ).tokens
+        state = decoding.begin(model.step, cache, rows, length, prefix=prefix)
+        choice = Choice(greedy=True)
+        return decoding.sample(model.step, state, keys, choice, eos_id=NEVER_ENDS).tokens
 
     return run(cache)
 
@@ -201,7 +200,8 @@ def beams(model, cache, size, length, prefix=None):
     search = functools.partial(
         decoding.beam_search,
         model.step,
-        beam=Beam(size=size, length_penalty=0.0),
+        length_penalty=0.0,
+        size=size,
         batch=1,
         length=length,
         eos_id=NEVER_ENDS,

@@ -88,7 +88,7 @@ def test_steps_with_a_cache_are_trax_s_predict_mode(shared, name):
     for position in range(length):
         logits, cache = step(variables, tokens[:, None, position, None], cache)
         np.testing.assert_allclose(
-            logits[:, 0], arrays["predict_logits"][:, position], **CLOSE, err_msg=str(position)
+            logits[:, 0, 0], arrays["predict_logits"][:, position], **CLOSE, err_msg=str(position)
         )
 
 

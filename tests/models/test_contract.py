@@ -196,12 +196,47 @@ def test_a_cache_keeps_its_shapes_and_takes_more_beams(name):
         logits, one = module.apply(variables, tokens[:, :1], cache, method="extend")
         several = one.reorder(jnp.zeros((2, 3), jnp.int32))
         others, three = module.apply(variables, tokens, several, method="extend")
-        assert (logits.shape, others.shape) == ((2, 1, 11), (2, 3, 11))
+        assert (logits.shape, others.shape) == ((2, 1, 1, 11), (2, 3, 1, 11))
         return [jax.tree.leaves(state) for state in (cache, one, several, three)]
 
     cache, one, several, three = jax.eval_shape(decode, variables, source)
     assert cache == one
     assert several == three
+
+
+@pytest.mark.parametrize("name", DECODERS)
+def test_tokens_after_the_count_are_not_read_and_rows_go_on_from_others(name, key):
+    config = small(name)
+    module, variables = random_variables(config, key())
+    tokens = jax.random.randint(key(), (2, 2, 6), 2, 11).at[:, 0, 0].set(0)
+    source = jnp.array([[3, 4, 5, 0], [6, 7, 8, 9]])
+
+    @jax.jit
+    def decode(variables, counts):
+        """Reads 3 tokens, 2 under each of two beams, then 1 alone."""
+
+        def read(cache, tokens, place):
+            if counts is None:
+                return module.apply(variables, tokens, cache, method="extend")
+            padded = jnp.pad(tokens, ((0, 0), (0, 0), (0, 2)), constant_values=7)
+            logits, cache = module.apply(variables, padded, cache, counts[place], method="extend")
+            return logits[:, :, : tokens.shape[2]], cache
+
+        swaps = counts is not None
+        order = jnp.array([1, 0]) if swaps else jnp.array([0, 1])
+        rows = source[order] if len(config.example_inputs(1)) == 2 else 2
+        cache = module.apply(variables, rows, 8, method="start")
+        first, cache = read(cache, tokens[order][:, :1, :3], 0)
+        if swaps:
+            cache = cache.rows(order)
+        cache = cache.reorder(jnp.zeros((2, 2), jnp.int32))
+        second, cache = read(cache, tokens[:, :, 3:5], 1)
+        last, _ = module.apply(variables, tokens[:, :, 5:], cache, method="extend")
+        return first[order], second, last
+
+    expected = decode(variables, None)
+    for one, other in zip(decode(variables, jnp.array([3, 2])), expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", registry.list_models())

@@ -12,7 +12,6 @@ import pytest
     ("name", "fields", "float32"),
     [
         ("reformer_lm_tiny", {"vocab_size": 64}, ("embedding", "positions", "scale", "bias")),
-        ("transformer_lm_tiny", {"vocab_size": 64}, ("embedding", "positions", "scale", "bias")),
         (
             "resnet20_cifar",
             {"num_classes": 3, "input_shape": (8, 8, 3)},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import jax
 import jax.flatten_util
@@ -12,7 +13,7 @@ import pytest
 
 from zoo import decoding
 from zoo.config import ConfigError
-from zoo.decoding import Beam, Sampling
+from zoo.decoding import Choice
 from zoo.models import dense
 from zoo.models.lstm import LSTMClassifierConfig, LSTMTaggerConfig
 from zoo.models.recurrent import CELLS, RecurrentLayer, RecurrentLMConfig
@@ -141,13 +142,13 @@ def test_steps_with_a_cache_equal_the_whole_sequence(config):
     read = jnp.pad(tokens, ((0, 0), (1, 0)))
     # Two tokens at once, then one at a time, under two beams.
     found, cache = module.apply(variables, read[:, None, :2], cache, method="extend")
-    np.testing.assert_allclose(found[:, 0], logits[:, 1], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(found[:, 0], logits[:, :2], rtol=1e-5, atol=1e-6)
     cache = cache.reorder(jnp.zeros((2, 2), jnp.int32))
     step = jax.jit(lambda tokens, cache: module.apply(variables, tokens, cache, method="extend"))
     for t in range(2, 5):
         other = jnp.where(t == 2, read[:, t] + 1, read[:, t])
         found, cache = step(jnp.stack([other, read[:, t]], axis=1)[..., None], cache)
-        np.testing.assert_allclose(found[:, 1], logits[:, t], rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(found[:, 1, 0], logits[:, t], rtol=1e-5, atol=1e-6)
         assert (found[:, 0] != found[:, 1]).any()
 
 
@@ -155,18 +156,16 @@ def test_beam_of_one_is_greedy_and_a_wider_one_is_no_worse():
     module, variables = variables_of(SEQ2SEQ)
     source = tokens_of(3, 4)
 
-    def step(tokens, cache):
-        return module.apply(variables, tokens[..., None], cache, method="extend")
+    step = functools.partial(module.apply, variables, method="extend")
 
     @jax.jit
     def run(source):
         cache = module.apply(variables, source, 6, method="start")
         keys = jax.random.split(jax.random.key(0), 3)
-        greedy = decoding.sample(step, decoding.begin(cache, 3, 6), keys, Sampling(), eos_id=1)
+        state = decoding.begin(step, cache, 3, 6)
+        greedy = decoding.sample(step, state, keys, Choice(greedy=True), eos_id=1)
         found = [
-            decoding.beam_search(
-                step, cache, Beam(size=size, length_penalty=0.0), batch=3, length=6, eos_id=1
-            )
+            decoding.beam_search(step, cache, 0.0, size=size, batch=3, length=6, eos_id=1)
             for size in (1, 4)
         ]
         return greedy.tokens, found

@@ -164,3 +164,34 @@ def test_a_task_without_predictor_is_named(text_classifier):
 def test_predictors_are_frozen(text_classifier):
     with pytest.raises(dataclasses.FrozenInstanceError):
         text_classifier.tokenizer = None
+
+
+def test_padding_is_the_model_s(key):
+    from helpers import SIZES, toy_predictor
+
+    from zoo.models.transformer import TransformerConfig, TransformerEncoderConfig
+    from zoo.tokenizers import IdTokenizer
+
+    ids = jax.numpy.array([[3, 4, 0, 5]])
+    config = TransformerEncoderConfig(**SIZES, vocab_size=11, num_layers=1, num_classes=2, pad_id=9)
+    assert config.padding == 9
+    model = toy_predictor(
+        config, "text_classification", key, tokenizer=IdTokenizer(11), labels=("a", "b")
+    )
+    logits = run(model.module, model.variables, ids)
+    probability = dict(zip("ab", jax.nn.softmax(logits)[0].tolist(), strict=True))
+    assert model("3 4 0 5").probabilities == pytest.approx(probability)
+    layers = {"num_encoder_layers": 1, "num_decoder_layers": 1}
+    config = TransformerConfig(**SIZES, **layers, vocab_size=11, pad_id=9)
+    model = toy_predictor(config, "translation", key, tokenizer=IdTokenizer(11))
+    target = jax.numpy.array([[7, 1]])
+    logp = jax.nn.log_softmax(run(model.module, model.variables, ids, target))[0]
+    assert model.score("3 4 0 5", "7") == pytest.approx(float(logp[0, 7] + logp[1, 1]), rel=1e-4)
+
+
+def test_a_classifier_without_numbers_has_no_answer(text_classifier):
+    params = dict(text_classifier.variables["params"])
+    params["head"] = dict(params["head"], bias=params["head"]["bias"].at[1].set(np.nan))
+    damaged = dataclasses.replace(text_classifier, variables={"params": params})
+    with pytest.raises(FloatingPointError, match="the model 'toy' has no answer: its numbers are"):
+        damaged("hello")

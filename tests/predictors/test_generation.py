@@ -9,49 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import run
+from helpers import SIZES, run
+from helpers import toy_predictor as make
 
-SIZES = {"d_model": 16, "d_ff": 16, "num_heads": 2, "max_len": 40}
 SENTENCES = ["abc", "a longer sentence, of words", "", "ü", "abd", "x" * 30]
-
-
-def make(config, task, key, preprocessing=None, tokenizer=None):
-    """A predictor with random weights, large enough that answers differ."""
-    from zoo import predictors, tokenizers
-    from zoo.storage.cards import Card
-
-    tokenizer = tokenizer or tokenizers.ByteTokenizer()
-    random = np.random.default_rng(int(jax.random.bits(key())))
-
-    def leaf(path, shape):
-        mean = 1.0 if "scale" in jax.tree_util.keystr(path) else 0.0
-        return jnp.asarray(random.normal(mean, 0.4, shape.shape), jnp.float32)
-
-    card = Card(
-        name="toy",
-        task=task,
-        config=config,
-        tokenizer=tokenizers.describe(tokenizer),
-        preprocessing=preprocessing or {},
-    )
-    variables = jax.tree_util.tree_map_with_path(leaf, config.variable_shapes())
-    return predictors.create(card, variables, tokenizer)
-
-
-@pytest.fixture
-def translator(key):
-    from zoo.models.transformer import TransformerConfig
-
-    config = TransformerConfig(**SIZES, vocab_size=258, num_encoder_layers=1, num_decoder_layers=1)
-    return make(config, "translation", key)
-
-
-@pytest.fixture
-def language_model(key):
-    from zoo.models.transformer import TransformerLMConfig
-
-    config = TransformerLMConfig(**SIZES, vocab_size=258, num_layers=1)
-    return make(config, "language_modeling", key, {"eos": False})
 
 
 def test_a_sentence_gives_a_string_and_a_list_a_list_in_its_order(translator):
@@ -198,14 +159,82 @@ def test_a_model_that_knows_an_end_stops_there_and_scores_it(language_model):
     assert goes_on.score("a") < -100
 
 
-def test_several_continuations_come_with_scores_of_the_whole_text(language_model):
-    options = {"max_new_tokens": 5, "seed": 2}
-    several = language_model.generate("ab", num_return=3, **options)
-    assert several[0].text == language_model.generate("ab", **options)
-    for answer in several:
-        if "\N{REPLACEMENT CHARACTER}" not in answer.text:
-            whole = language_model.score("ab" + answer.text)
-            assert answer.score == pytest.approx(whole, rel=1e-4)
+def test_a_score_is_that_of_the_continuation_not_of_the_prompt(key):
+    from zoo.models.transformer import TransformerLMConfig
+    from zoo.tokenizers import IdTokenizer
+
+    config = TransformerLMConfig(**SIZES, vocab_size=11, num_layers=1)
+    for ends in (False, True):
+        model = make(config, "language_modeling", key, {"eos": ends}, IdTokenizer(11))
+        prompts = ["3 4", "5", "", "3 4 5 6 7 8 9"]
+        answers = model.generate(prompts, max_new_tokens=9, seed=2, num_return=6)
+        assert answers[0][0].text == model.generate("3 4", max_new_tokens=9, seed=2)
+        for prompt, several in zip(prompts, answers, strict=True):
+            for answer in several:
+                ids, own = model.encode(prompt), model.encode(answer.text)
+                ended = [1] if ends and len(own) < 9 else []
+                tokens = jnp.array([[*ids, *own, *ended, *[0] * 16]])[:, :16]
+                logits = run(model.module, model.variables, tokens)
+                logp = jax.nn.log_softmax(logits)[0, np.arange(16), tokens[0]]
+                expected = logp[len(ids) : len(ids) + len(own) + len(ended)].sum()
+                assert answer.score == pytest.approx(float(expected), rel=1e-4)
+
+
+def test_an_end_inside_a_prompt_ends_nothing(key):
+    from zoo.models.transformer import TransformerConfig, TransformerLMConfig
+    from zoo.tokenizers import IdTokenizer
+
+    config = TransformerLMConfig(**SIZES, vocab_size=11, num_layers=1)
+    model = make(config, "language_modeling", key, {}, IdTokenizer(11))
+    bias = model.variables["params"]["logits"]["bias"]
+    bias += jnp.zeros(11).at[0].set(-1000.0).at[1].set(-1000.0)
+    params = {**model.variables["params"]}
+    params["logits"] = {**params["logits"], "bias": bias}
+    goes_on = dataclasses.replace(model, variables={"params": params})
+    together = goes_on.generate(["3 1 4", "3"], max_new_tokens=6, temperature=0.0)
+    for answer, prompt in zip(together, ["3 1 4", "3"], strict=True):
+        assert len(answer.split()) == 6 and "0" not in answer.split()
+        assert goes_on.generate(prompt, max_new_tokens=6, temperature=0.0) == answer
+    pieces = goes_on.generate("3 1 4", max_new_tokens=6, temperature=0.0, stream=True)
+    assert "".join(pieces) == together[0]
+
+    config = TransformerConfig(**SIZES, vocab_size=11, num_encoder_layers=1, num_decoder_layers=1)
+    translator = make(config, "translation", key, {}, IdTokenizer(11))
+    for options in ({"beam_size": 1}, {"beam_size": 2}, {"temperature": 1.0}):
+        both = translator(["3 4", "5"], prefix=["7 1 8", "9"], max_new_tokens=8, **options)
+        assert both[0].startswith("7 1 8")
+        assert translator("3 4", prefix="7 1 8", max_new_tokens=8, **options) == both[0]
+
+
+def test_an_empty_source_has_the_score_of_an_empty_translation(translator):
+    expected = translator.score("", "")
+    assert translator("", scores=True).score == pytest.approx(expected) != 0
+    several = translator(["abc", ""], temperature=1.0, num_return=2, max_new_tokens=3)[1]
+    assert [answer.text for answer in several] == ["", ""]
+    assert [answer.score for answer in several] == pytest.approx([expected] * 2)
+    assert translator("", prefix="QQ", max_new_tokens=5).startswith("QQ")
+
+
+def test_a_model_without_numbers_has_no_answer(translator, language_model):
+    def damaged(model):
+        params = jax.tree.map(lambda x: x, dict(model.variables["params"]))
+        params["logits"]["bias"] = params["logits"]["bias"].at[5].set(jnp.nan)
+        return dataclasses.replace(model, variables={"params": params})
+
+    model, translate = damaged(language_model), damaged(translator)
+    message = r"the model 'toy' has no answer: its numbers are NaN or infinite\. Its training"
+    for ask in (
+        lambda: model.generate("ab", max_new_tokens=3),
+        lambda: model.generate("ab", max_new_tokens=3, temperature=0.0),
+        lambda: list(model.generate("ab", max_new_tokens=3, stream=True)),
+        lambda: model.score("ab"),
+        lambda: translate("ab", beam_size=1, max_new_tokens=3),
+        lambda: translate("ab", beam_size=2, max_new_tokens=3),
+        lambda: translate("ab", temperature=1.0, max_new_tokens=3),
+        lambda: translate.score("ab", "c"),
+    ):
+        with pytest.raises(FloatingPointError, match=message):
+            ask()
 
 
 def test_a_continuation_that_fills_its_room_is_scored_without_an_end(language_model):
@@ -266,9 +295,9 @@ def test_rows_that_fill_a_batch_up_repeat_the_first():
     sequences = [[5, 6, 7], [8]]
     (batch,) = batches([3, 1], 40)
     assert batch.rows == 8
-    rows = batch.pad(sequences)
+    rows = batch.pad(sequences, 9)
     assert batch.lengths(sequences).tolist() == [1, 3, *[1] * 6]
-    assert (rows[2:] == rows[0]).all() and rows[0, :2].tolist() == [8, 0]
+    assert (rows[2:] == rows[0]).all() and rows[0, :2].tolist() == [8, 9]
 
 
 def test_a_score_depends_on_no_padding_that_would_be_hashed(key):

@@ -84,5 +84,9 @@ def usage() -> str:
             summary = (command.__doc__ or "").partition("\n")[0]
             lines.append(f"{title if number == 0 else '':<8} {name:<12} {summary}")
     return "\n".join(
-        [*lines, "", "Environment: ZOO_DATA_DIR, ZOO_CACHE, ZOO_OFFLINE=1, ZOO_DEBUG=1"]
+        [
+            *lines,
+            "",
+            "Environment: ZOO_DATA_DIR, ZOO_CACHE, ZOO_OFFLINE, ZOO_DEBUG, ZOO_MALLOC=system",
+        ]
     )

@@ -8,10 +8,11 @@ trains is an argument of the call.
 them without knowing any. Its state is a plain value, the cache, that goes in and comes out:
 
     cache = module.start(source, length)              # nothing read yet; room for `length` tokens
-    logits, cache = module.extend(tokens, cache)      # reads tokens; logits of the next one
+    logits, cache = module.extend(tokens, cache)      # reads tokens; after each, logits of the next
     cache = cache.reorder(parents)                    # beam search: beams continue other beams
+    cache = cache.rows(indices)                       # several answers: rows continue other rows
 
-`Decoder` and `Cache` state what each of the three owes. A recurrent language model also has `begin`
+`Decoder` and `Cache` state what each of them owes. A recurrent language model also has `begin`
 and `unroll` (`Recurrent`), which carry its state from one piece of a long text to the next.
 
 **Old weights.** Models trained by trax keep a few of its peculiarities, such as averaging over
@@ -159,6 +160,12 @@ class ModelConfig(abc.ABC):
         return False
 
     @property
+    def padding(self) -> int:
+        """The id to pad a sequence with; 0 for a model that knows none."""
+        pad_id: int | None = getattr(self, "pad_id", None)
+        return pad_id or 0
+
+    @property
     def exact_lengths(self) -> bool:
         """Whether an answer depends on the padded length, so that padding may not be added.
 
@@ -252,6 +259,9 @@ class Cache(Protocol):
         The number of beams may change, from the one that `start` gives to as many as are followed.
         """
 
+    def rows(self, indices: Int[Array, "R"]) -> Cache:
+        """The cache whose row r has the history, and the source, of row `indices[r]`."""
+
 
 @runtime_checkable
 class Decoder(Protocol):
@@ -270,17 +280,20 @@ class Decoder(Protocol):
         """
 
     def extend(
-        self, tokens: Int[Array, "B N T"], cache: Any, /
-    ) -> tuple[Float[Array, "B N V"], Any]:
-        """The logits of the token after `tokens`, and the cache with `tokens` read.
+        self, tokens: Int[Array, "B N T"], cache: Any, count: Int[Array, ""] | None = None, /
+    ) -> tuple[Float[Array, "B N T V"], Any]:
+        """After each of `tokens` the logits of the next one, and the cache with `tokens` read.
 
         Args:
           tokens: for each beam the tokens that follow those in the cache, one or several. The first
-            token of all is `decoding.START`, 0: what a call shifts in from the left.
+            token of all is `decoding.START`, 0: what a call shifts in from the left. The cache must
+            have room for all T, padding included.
           cache: of the tokens before them.
+          count: only the first `count` tokens are read, 0 or more; the rest is padding, whose
+            logits mean nothing. So one compiled program serves texts of many lengths. None: all T.
 
         Returns:
-          float32 logits, those that a call on the whole sequence gives at this place (up to
+          float32 logits, those that a call on the whole sequence gives at these places (up to
           rounding; a Reformer's hashed attention gives similar ones), and a cache like the one
           given.
         """

@@ -13,7 +13,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -194,11 +194,14 @@ class Layers(nn.Module):
 
     def zeros(self, rows: int) -> tuple[State, ...]:
         """The states before anything was read, for `rows` rows."""
-        part = jnp.zeros((rows, self.config.d_model))
+        part = jnp.zeros((rows, self.config.d_model), jnp.float32)
         return ((part,) * CELLS[self.cell].states,) * self.number
 
 
 # Decoding, in which the beams of all texts are rows.
+
+
+C = TypeVar("C", bound="Cache")
 
 
 @struct.dataclass
@@ -212,6 +215,11 @@ class Cache:
         pick = functools.partial(jnp.take_along_axis, indices=parents[..., None], axis=1)
         return replace(self, layers=jax.tree.map(pick, self.layers))
 
+    def rows(self: C, indices: Int[Array, "R"]) -> C:
+        """See `base.Cache`."""
+        taken: C = jax.tree.map(lambda x: jnp.take(x, indices, axis=0), self)
+        return taken
+
 
 def beams_to_rows(tree: Any) -> Any:
     """Each array [B, N, X] as [B · N, X]."""
@@ -219,8 +227,17 @@ def beams_to_rows(tree: Any) -> Any:
 
 
 def rows_to_beams(tree: Any, beams: int) -> Any:
-    """Each array [B · N, X] as [B, N, X]."""
-    return jax.tree.map(lambda x: x.reshape(-1, beams, x.shape[-1]), tree)
+    """Each array [B · N, ...] as [B, N, ...]."""
+    return jax.tree.map(lambda x: x.reshape(-1, beams, *x.shape[1:]), tree)
+
+
+def first(count: Int[Array, ""] | None, tokens: Int[Array, "B N T"]) -> Bool[Array, "T R"] | None:
+    """True at the first `count` tokens of each of the R beams: where a state changes."""
+    if count is None:
+        return None
+    batch, beams, new = tokens.shape
+    read = jnp.arange(new, dtype=jnp.int32) < count
+    return jnp.broadcast_to(read[:, None], (new, batch * beams))
 
 
 # Language model.
@@ -285,13 +302,13 @@ class RecurrentLM(nn.Module):
         return Cache(rows_to_beams(self.layers.zeros(source), 1))
 
     def extend(
-        self, tokens: Int[Array, "B N T"], cache: Cache
-    ) -> tuple[Float[Array, "B N V"], Cache]:
+        self, tokens: Int[Array, "B N T"], cache: Cache, count: Int[Array, ""] | None = None
+    ) -> tuple[Float[Array, "B N T V"], Cache]:
         """See `base.Decoder`."""
         beams = tokens.shape[1]
         x = self.embedding(beams_to_rows(tokens).T)
-        x, layers = self.layers(x, beams_to_rows(cache.layers))
-        logits = rows_to_beams(self.logits(x[-1]), beams)
+        x, layers = self.layers(x, beams_to_rows(cache.layers), first(count, tokens))
+        logits = rows_to_beams(self.logits(x.swapaxes(0, 1)), beams)
         return logits, Cache(rows_to_beams(layers, beams))
 
 

@@ -18,7 +18,14 @@ from zoo.config import ConfigError
 from zoo.models.attention import Attention
 from zoo.models.base import SourceTargetConfig, TraxQuirks
 from zoo.models.layers import Dropout, dense, embeddings, shift_right
-from zoo.models.recurrent import Cache, Layers, RecurrentConfig, beams_to_rows, rows_to_beams
+from zoo.models.recurrent import (
+    Cache,
+    Layers,
+    RecurrentConfig,
+    beams_to_rows,
+    first,
+    rows_to_beams,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,14 +133,15 @@ class LSTMSeq2Seq(nn.Module):
         return SourceCache(rows_to_beams(layers, 1), self.encode(source))
 
     def extend(
-        self, tokens: Int[Array, "B N T"], cache: SourceCache
-    ) -> tuple[Float[Array, "B N V"], SourceCache]:
+        self, tokens: Int[Array, "B N T"], cache: SourceCache, count: Int[Array, ""] | None = None
+    ) -> tuple[Float[Array, "B N T V"], SourceCache]:
         """See `base.Decoder`."""
         beams, states = tokens.shape[1], beams_to_rows(cache.layers)
+        read = first(count, tokens)
         x = self.target_embedding(beams_to_rows(tokens).T)
-        x, reader = self.reader(x, states[:1])
-        x, decoder = self.decoder(self.attend(x, cache.memory, beams), states[1:])
-        logits = rows_to_beams(self.logits(x[-1]), beams)
+        x, reader = self.reader(x, states[:1], read)
+        x, decoder = self.decoder(self.attend(x, cache.memory, beams), states[1:], read)
+        logits = rows_to_beams(self.logits(x.swapaxes(0, 1)), beams)
         return logits, SourceCache(rows_to_beams(reader + decoder, beams), cache.memory)
 
     def attend(

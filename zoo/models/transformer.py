@@ -177,6 +177,12 @@ class Cache:
         ancestors = jnp.take_along_axis(self.ancestors, parents[..., None], axis=1)
         return replace(self, layers=layers, ancestors=ancestors)
 
+    def rows(self, indices: Int[Array, "R"]) -> Cache:
+        """See `base.Cache`."""
+        parts = self.layers, self.ancestors, self.memory
+        layers, ancestors, memory = jax.tree.map(lambda x: jnp.take(x, indices, axis=0), parts)
+        return replace(self, layers=layers, ancestors=ancestors, memory=memory)
+
 
 def _with_beams(cached: Float[Array, "..."], axis: int, beams: int) -> Float[Array, "..."]:
     """Keys or values of one beam, with positions along `axis`, with room for several."""
@@ -192,9 +198,9 @@ def causal_mask(length: int) -> Bool[Array, "1 1 T T"]:
 def cache_mask(cache: Cache, new: int) -> tuple[Int[Array, "B N L"], Bool[Array, "B 1 TN LN"]]:
     """The ancestors with `new` more tokens read, and the cached keys that each of these may see."""
     batch, beams, length = cache.ancestors.shape
-    position = jnp.arange(length)
-    last = cache.length + jnp.arange(new)[:, None]  # [T, 1]
-    beam = jnp.arange(beams)
+    position = jnp.arange(length, dtype=jnp.int32)
+    last = cache.length + jnp.arange(new, dtype=jnp.int32)[:, None]  # [T, 1]
+    beam = jnp.arange(beams, dtype=jnp.int32)
     # A token that is read now, or later, belongs to its own beam.
     is_past = (position < cache.length)[None, None]
     ancestors = jnp.where(is_past, cache.ancestors, beam[None, :, None])  # [B, N, L]
@@ -251,8 +257,8 @@ class Stack(nn.Module):
         config = self.config
         config.check_length(length, "a cache")
         heads, width = config.num_heads, config.d_model // config.num_heads
-        keys = jnp.zeros((batch, heads, width, length))
-        values = jnp.zeros((batch, heads, length, width))
+        keys = jnp.zeros((batch, heads, width, length), jnp.float32)
+        values = jnp.zeros((batch, heads, length, width), jnp.float32)
         return Cache(
             length=jnp.zeros((), jnp.int32),
             layers=((keys, values),) * self.num_layers,
@@ -261,9 +267,13 @@ class Stack(nn.Module):
         )
 
     def extend(
-        self, x: Float[Array, "B N T D"], cache: Cache
-    ) -> tuple[Float[Array, "B N D"], Cache]:
-        """Embeddings of the next tokens -> the vector of the last, and the cache with them."""
+        self, x: Float[Array, "B N T D"], cache: Cache, count: Int[Array, ""] | None = None
+    ) -> tuple[Float[Array, "B N T D"], Cache]:
+        """Embeddings of the next tokens -> their vectors, and the cache with `count` of them.
+
+        Keys and values of padding are written too. They are hidden from all tokens before them, and
+        overwritten by those that take their places.
+        """
         batch, beams, new, width = x.shape
         positions = jax.lax.dynamic_slice_in_dim(self.positions, cache.length, new)
         x = (x + positions[None, None]).swapaxes(1, 2).reshape(batch, new * beams, width)
@@ -272,9 +282,9 @@ class Stack(nn.Module):
         for block, cached, source in zip(self.block, cache.layers, cache.memory, strict=True):
             x, kept = block(x, mask, source, False, cached, cache.length * beams)
             layers.append(kept)
-        length = cache.length + new
+        length = cache.length + (new if count is None else count)
         cache = replace(cache, length=length, layers=tuple(layers), ancestors=ancestors)
-        return self.norm(x[:, -beams:]), cache
+        return self.norm(x).reshape(batch, new, beams, width).swapaxes(1, 2), cache
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -331,10 +341,10 @@ class Transformer(nn.Module):
         return self.decoder.start(inputs.shape[0], length, self.encode(inputs))
 
     def extend(
-        self, tokens: Int[Array, "B N T"], cache: Cache
-    ) -> tuple[Float[Array, "B N V"], Cache]:
+        self, tokens: Int[Array, "B N T"], cache: Cache, count: Int[Array, ""] | None = None
+    ) -> tuple[Float[Array, "B N T V"], Cache]:
         """See `base.Decoder`."""
-        x, cache = self.decoder.extend(self.target_embedding(tokens), cache)
+        x, cache = self.decoder.extend(self.target_embedding(tokens), cache, count)
         return self.logits(x), cache
 
 
@@ -375,10 +385,10 @@ class TransformerLM(nn.Module):
         return self.decoder.start(batch, length)
 
     def extend(
-        self, tokens: Int[Array, "B N T"], cache: Cache
-    ) -> tuple[Float[Array, "B N V"], Cache]:
+        self, tokens: Int[Array, "B N T"], cache: Cache, count: Int[Array, ""] | None = None
+    ) -> tuple[Float[Array, "B N T V"], Cache]:
         """See `base.Decoder`."""
-        x, cache = self.decoder.extend(self.embedding(tokens), cache)
+        x, cache = self.decoder.extend(self.embedding(tokens), cache, count)
         return self.logits(x), cache
 
 

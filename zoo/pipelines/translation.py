@@ -51,7 +51,8 @@ class TranslationData(PairedData):
     source_language: str = "en"
     """Column of the source in a TFDS data set, which calls columns by their language."""
     target_language: str = "de"
-    """Column of the target in a TFDS data set."""
+    """Column of the target in a TFDS data set. As a code such as `zh` it also says how BLEU splits
+    words, where the script of the targets does not."""
     source_column: int | str | None = None
     """Column of the source in files with both sides: a name, or a number from 0 where the file has
     no line of names and tabs separate its columns. None: `source_language`."""

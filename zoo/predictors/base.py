@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import jax
+import numpy as np
 from flax import linen as nn
 
-from zoo.config import TypeMistake, ValueMistake, reference
+from zoo.config import Mistake, TypeMistake, ValueMistake, reference
+from zoo.predictors.batching import Array
 from zoo.tokenizers import Tokenizer, nfc
 
 if TYPE_CHECKING:
@@ -18,6 +20,11 @@ if TYPE_CHECKING:
 
 UNLIMITED = 2**30
 """`max_len` of a model that sets no limit, such as a recurrent one."""
+
+
+class NoAnswerError(Mistake, FloatingPointError):
+    """A model's numbers are NaN or infinite, so that no answer follows from them."""
+
 
 PREDICTORS: dict[str, type[Predictor]] = {}
 """Task -> predictor. A subclass of Predictor that names its task is entered when it is defined."""
@@ -109,6 +116,21 @@ class Predictor(abc.ABC):
                 f"got {type(text).__name__} ({text!r})"
             )
         return self._text_tokenizer.encode(nfc(unicode(text)))
+
+    def checked(self, values: jax.Array | Array) -> Array:
+        """Probabilities or scores, of which none is NaN.
+
+        Raises:
+          NoAnswerError: one is.
+        """
+        array = np.asarray(values)
+        if np.isnan(array).any():
+            raise NoAnswerError(
+                f"the model {self.card.name!r} has no answer: its numbers are NaN or infinite. Its "
+                "training diverged or its weights are damaged; take other weights, such as an "
+                "earlier step of the run (zoo.load(run, step=…))"
+            )
+        return array
 
     @property
     def _text_tokenizer(self) -> Tokenizer:

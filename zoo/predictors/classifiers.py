@@ -53,8 +53,9 @@ def of_sequences(predictor: Predictor, sequences: Sequence[Sequence[int]]) -> li
     lengths = [len(sequence) for sequence in sequences]
     exact = predictor.card.config.exact_lengths
     for batch in batches(lengths, predictor.max_len, exact=exact):
-        rows = probabilities(predictor.module, predictor.variables, batch.pad(sequences))
-        for index, row in zip(batch.indices, np.asarray(rows), strict=False):
+        inputs = batch.pad(sequences, predictor.card.config.padding)
+        rows = predictor.checked(probabilities(predictor.module, predictor.variables, inputs))
+        for index, row in zip(batch.indices, rows, strict=False):
             answers[index] = row
     return answers
 
@@ -169,8 +170,8 @@ class ImageClassifier(_Classifier):
             items = [(self._prepare(image),) for image in inputs[start : start + MOST_ROWS]]
             answers: list[Any] = [None] * len(items)
             for indices, (rows,) in stacks(items):
-                values = probabilities(self.module, self.variables, rows)
-                for index, row in zip(indices, np.asarray(values), strict=False):
+                values = self.checked(probabilities(self.module, self.variables, rows))
+                for index, row in zip(indices, values, strict=False):
                     answers[index] = row
             yield from answers
 

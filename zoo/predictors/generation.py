@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import collections
 import functools
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -37,42 +39,69 @@ def until_end(tokens: Array) -> Ids:
     return [int(token) for token in tokens[: ends[0] if len(ends) else None]]
 
 
-def prefixes(sequences: Sequence[Sequence[int]], rows: int, repeats: int) -> Prefix | None:
-    """What each of `rows` answers must begin with, repeated for several answers to one item.
+def prefixes(sequences: Sequence[Sequence[int]], rows: int, longest: int) -> Prefix | None:
+    """What each of `rows` answers must begin with.
 
     Args:
       sequences: the beginnings. Rows beyond them repeat the first.
       rows: of the batch.
-      repeats: answers to each row, which follow one another.
+      longest: the greatest padded length.
 
     Returns:
-      A prefix of `rows` · `repeats` rows; None if all beginnings are empty.
+      The beginnings; None if all are empty.
     """
-    longest = max(map(len, sequences))
-    if not longest:
-        return None
     sizes = [len(sequence) for sequence in sequences]
+    if not max(sizes):
+        return None
     lengths = np.array(sizes + sizes[:1] * (rows - len(sizes)), np.int32)
-    tokens = padded(sequences, rows, max(power_of_two(longest), SHORTEST))
-    return Prefix(jnp.asarray(tokens.repeat(repeats, axis=0)), jnp.asarray(lengths.repeat(repeats)))
+    width = min(max(power_of_two(max(sizes)), SHORTEST), longest)
+    return Prefix(jnp.asarray(padded(sequences, rows, width, 0)), jnp.asarray(lengths))
 
 
-def row_keys(seed: int, rows: int, repeats: int) -> jax.Array:
-    """Keys for `rows` rows, of which each `repeats` in succession are answers to one item.
+def draw_keys(seed: int, beginnings: Sequence[object], repeats: int) -> Array:
+    """The random keys of `repeats` answers to each item, uint32 [items · repeats, 2].
 
-    The n-th answer to an item has the n-th key of the seed, whatever else is in the batch.
+    A key is a hash of the seed, of what the item's answers begin with (lists of ids), and of the
+    answer's number among all answers to equal items. So answers are independent of each other, and
+    the n-th one to an item is the same whatever else is asked.
     """
-    numbers = jnp.arange(rows) % repeats
-    return jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), numbers)
+    numbers: collections.Counter[str] = collections.Counter()
+    keys = []
+    for beginning in map(repr, beginnings):
+        for _ in range(repeats):
+            text = f"{seed} {numbers[beginning]} {beginning}"
+            keys.append(hashlib.blake2b(text.encode(), digest_size=8).digest())
+            numbers[beginning] += 1
+    return np.frombuffer(b"".join(keys), "<u4").reshape(-1, 2)
+
+
+def jax_keys(keys: jax.Array) -> jax.Array:
+    """Those of `draw_keys` as JAX takes them, whatever generator is JAX's default."""
+    return jax.random.wrap_key_data(keys, impl="threefry2x32")
+
+
+def sources_of(items: Sequence[int], rows: int) -> tuple[list[int], Array | None]:
+    """Which items must be read for a batch of answers, and which of them each row continues.
+
+    Args:
+      items: of each row the item that it answers; answers to one item are adjacent.
+      rows: of the batch. Those beyond the items repeat the first.
+
+    Returns:
+      The items without repetition, and int32 [rows]: for each row the item's place among them. None
+      where each row has an item of its own.
+    """
+    distinct = list(dict.fromkeys(items))
+    if len(distinct) == len(items):
+        return distinct, None
+    places = {item: place for place, item in enumerate(distinct)}
+    of_rows = [places[item] for item in items]
+    return distinct, np.array(of_rows + of_rows[:1] * (rows - len(of_rows)), np.int32)
 
 
 def step(module: nn.Module, variables: Any) -> decoding.Step:
     """The step of `zoo.decoding` for a module that has `extend`."""
-
-    def step(tokens: jax.Array, cache: Any) -> Any:
-        return module.apply(variables, tokens[..., None], cache, method="extend")
-
-    return step
+    return functools.partial(module.apply, variables, method="extend")
 
 
 @functools.partial(jax.jit, static_argnames="module")
@@ -89,5 +118,6 @@ def scores(
     """
     logits = module.apply(variables, *arguments, train=False)
     tokens = arguments[-1]
-    weights = (jnp.arange(tokens.shape[1])[None] < lengths[:, None]).astype(jnp.float32)
+    positions = jnp.arange(tokens.shape[1], dtype=jnp.int32)
+    weights = (positions[None] < lengths[:, None]).astype(jnp.float32)
     return decoding.log_probabilities(jnp.asarray(logits), tokens, weights)

@@ -13,11 +13,20 @@ from flax import linen as nn
 
 from zoo import decoding
 from zoo.config import ValueMistake
-from zoo.decoding import Prefix, Sampled, Sampling
+from zoo.decoding import Choice, Counted, Prefix, Sampled, Sampling
 from zoo.predictors import generation, samples
 from zoo.predictors.base import Predictor
-from zoo.predictors.batching import Array, batches, power_of_two
-from zoo.predictors.generation import EOS, Ids, Scored, prefixes, row_keys, until_end
+from zoo.predictors.batching import FEW_ROWS, Array, batches, power_of_two
+from zoo.predictors.generation import (
+    EOS,
+    Ids,
+    Scored,
+    draw_keys,
+    jax_keys,
+    prefixes,
+    sources_of,
+    until_end,
+)
 from zoo.tokenizers import ByteTokenizer
 
 Texts: TypeAlias = list[str] | tuple[str, ...]
@@ -94,14 +103,18 @@ class LanguageModel(Predictor):
           temperature, top_k, top_p: how tokens are drawn, see `decoding.Sampling`. Temperature 0
             takes the most probable token each time.
           num_return: the number of continuations of each prompt, which come as a list of `Scored`.
-          seed: of the draw. Equal seeds give a prompt equal continuations, in any batch.
-          scores: give `Scored` instead of strings. The score is that of prompt and continuation
-            together, and of the end if the model ended the text.
+          seed: of the draw. Equal seeds give a prompt equal continuations, in any batch; equal
+            prompts of one call get continuations of their own, of which the first is the one that
+            the prompt gets by itself.
+          scores: give `Scored` instead of strings. The score is that of the continuation after the
+            prompt, and of the end if the model ended the text. It is what the model gave the tokens
+            when it wrote them, before temperature, top_k and top_p.
           stream: give an iterator of pieces that join to the continuation; for one prompt.
 
         Raises:
           ValueError: prompt and continuation together are longer than the model's `max_len`, or an
             option is invalid.
+          NoAnswerError: the model's numbers are NaN or infinite.
         """
         sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p)
         repeats = 1 if num_return is None else num_return
@@ -116,23 +129,17 @@ class LanguageModel(Predictor):
                     "stream=True takes one prompt, and neither num_return nor scores"
                 )
             ids = self._limited(self.encode(prompt), max_new_tokens)
-            return self._stream(ids, sampling, max_new_tokens, seed)
+            return self._stream(ids, sampling.choice(), max_new_tokens, seed)
         texts = [prompt] if isinstance(prompt, str) else list(prompt)
         prompts = [self._limited(self.encode(text), max_new_tokens) for text in texts]
-        answers = self._generate(prompts, sampling, max_new_tokens, repeats, seed)
+        counted: Counted = "new" if scores or num_return is not None else "nothing"
+        keys = draw_keys(seed, prompts, repeats)
+        answers = self._generate(prompts, sampling.choice(), max_new_tokens, repeats, keys, counted)
         results: list[Any] = []
         for start, continuations in zip(prompts, answers, strict=True):
-            written = [self._continuation(start, answer) for answer in continuations]
-            if not scores and num_return is None:
-                results.append(written[0])
-                continue
-            # A continuation of full length was cut off there, so it has no end to score.
-            whole = [
-                start + (self._ended(answer) if len(answer) < max_new_tokens else answer)
-                for answer in continuations
-            ]
-            scored = list(map(Scored, written, self._score(whole)))
-            results.append(scored[0] if num_return is None else scored)
+            scored = [Scored(self._continuation(start, ids), score) for ids, score in continuations]
+            one = scored[0] if scores else scored[0].text
+            results.append(one if num_return is None else scored)
         return results[0] if isinstance(prompt, str) else results
 
     @overload
@@ -178,33 +185,48 @@ class LanguageModel(Predictor):
         return tokenizer.decode([middle, middle + 1, middle + 2])
 
     def _generate(
-        self, prompts: list[Ids], sampling: Sampling, new: int, repeats: int, seed: int
-    ) -> list[list[Ids]]:
-        """`repeats` continuations of each prompt, of at most `new` tokens."""
-        answers: list[list[Ids]] = [[] for _ in prompts]
-        for batch in batches([len(ids) for ids in prompts], self.max_len):
-            starts = [prompts[index] for index in batch.indices]
-            rows = batch.rows * repeats
-            prefix = prefixes(starts, batch.rows, repeats)
-            state = self._begin(rows, batch.length + new)
-            until = max(map(len, starts)) + new
-            keys = row_keys(seed, rows, repeats)
-            state = self._advance(state, prefix, keys, until, sampling)
-            tokens = np.asarray(state.tokens).reshape(batch.rows, repeats, -1)
-            for row, index in enumerate(batch.indices):
-                first = len(prompts[index])
-                answers[index] = [self._cut(answer[first : first + new]) for answer in tokens[row]]
-        return answers
+        self,
+        prompts: list[Ids],
+        choice: Choice,
+        new: int,
+        repeats: int,
+        keys: Array,
+        counted: Counted,
+    ) -> list[list[tuple[Ids, float]]]:
+        """`repeats` continuations of each prompt, of at most `new` tokens, and their scores.
 
-    def _stream(self, prompt: Ids, sampling: Sampling, new: int, seed: int) -> Iterator[str]:
-        length = max(power_of_two(len(prompt)), 1)
-        prefix = prefixes([prompt], 1, 1)
-        state, keys, shown = self._begin(1, length + new), row_keys(seed, 1, 1), ""
-        last = len(prompt) + new
-        until = len(prompt)
+        Args:
+          prompts: the prompts.
+          choice: how tokens are drawn.
+          new: the most new tokens.
+          repeats: continuations of each prompt.
+          keys: one for each continuation, see `draw_keys`.
+          counted: which tokens count in the scores.
+        """
+        answers: list[tuple[Ids, float]] = [([], 0.0)] * (len(prompts) * repeats)
+        lengths = [len(ids) for ids in prompts for _ in range(repeats)]
+        few = FEW_ROWS if repeats == 1 else 1
+        for batch in batches(lengths, self.max_len, begun=lengths, spread=new, few=few):
+            items, rows = sources_of([index // repeats for index in batch.indices], batch.rows)
+            starts = [prompts[item] for item in items]
+            number = batch.rows if rows is None else power_of_two(len(items))
+            state = self._begin(starts, number, rows, max(map(len, starts)) + new)
+            until = batch.fill(np.array(lengths, np.int32)) + np.int32(new)
+            state = self._advance(state, batch.fill(keys), until, choice, counted)
+            tokens, scores = np.asarray(state.tokens), self.checked(np.asarray(state.scores))
+            for row, index in enumerate(batch.indices):
+                first = lengths[index]
+                ids = self._cut(tokens[row, first : first + new])
+                answers[index] = ids, float(scores[row])
+        return [answers[first : first + repeats] for first in range(0, len(answers), repeats)]
+
+    def _stream(self, prompt: Ids, choice: Choice, new: int, seed: int) -> Iterator[str]:
+        until, last, shown = len(prompt), len(prompt) + new, ""
+        state, keys = self._begin([prompt], 1, None, last), draw_keys(seed, [prompt], 1)
         while until < last and not bool(state.done.all()):
             until = min(until + PIECE, last)
-            state = self._advance(state, prefix, keys, until, sampling)
+            state = self._advance(state, keys, np.array([until], np.int32), choice)
+            self.checked(np.asarray(state.scores))
             # After the end of the sequence there are zeros; `_cut` ends before it.
             answer = self._cut(np.asarray(state.tokens)[0, len(prompt) : until])
             whole = self._continuation(prompt, answer)
@@ -220,36 +242,52 @@ class LanguageModel(Predictor):
         scores = [0.0] * len(texts)
         exact = self.card.config.exact_lengths
         for batch in batches([len(ids) for ids in texts], self.max_len, exact=exact):
-            arguments, sizes = (batch.pad(texts),), batch.lengths(texts)
+            arguments = (batch.pad(texts, self.card.config.padding),)
+            sizes = batch.lengths(texts)
             values = generation.scores(self.module, self.variables, arguments, sizes)
-            for index, value in zip(batch.indices, np.asarray(values), strict=False):
+            for index, value in zip(batch.indices, self.checked(values), strict=False):
                 scores[index] = float(value)
         return scores
 
-    def _begin(self, rows: int, length: int) -> Sampled:
+    def _begin(
+        self,
+        starts: list[Ids],
+        number: int,
+        rows: Array | None,
+        until: int,
+    ) -> Sampled:
+        """The state after the prompts, see `decoding.begin`.
+
+        Args:
+          starts: the prompts.
+          number: of rows that read them.
+          rows: which of these rows each row of the state continues; None: the state has the same.
+          until: the most tokens, prompts included.
+        """
         # Room in a few sizes only, so that few programs are compiled.
-        room = min(max(power_of_two(length), 64), self.max_len)
-        state: Sampled = _begin(self.module, self.variables, rows=rows, length=room)
+        room = min(max(power_of_two(until), 64), self.max_len)
+        prefix = prefixes(starts, number, room)
+        state: Sampled = _begin(self.module, self.variables, prefix, rows, number=number, room=room)
         return state
 
     def _advance(
         self,
         state: Sampled,
-        prefix: Prefix | None,
-        keys: jax.Array,
-        until: int,
-        sampling: Sampling,
+        keys: Array,
+        until: Array,
+        choice: Choice,
+        counted: Counted = "nothing",
     ) -> Sampled:
-        """Goes on until `until` tokens are chosen; `state` is donated."""
+        """Goes on until each row has `until` tokens, int32 [rows]; `state` is donated."""
         following: Sampled = _advance(
             self.module,
             self.variables,
             state,
-            prefix,
             keys,
             until,
-            sampling=sampling,
+            choice,
             eos_id=self._eos,
+            counted=counted,
         )
         return following
 
@@ -282,24 +320,36 @@ class LanguageModel(Predictor):
         return ids
 
 
-@functools.partial(jax.jit, static_argnames=("module", "rows", "length"))
-def _begin(module: nn.Module, variables: Any, *, rows: int, length: int) -> Sampled:
-    return decoding.begin(module.apply(variables, rows, length, method="start"), rows, length)
+@functools.partial(jax.jit, static_argnames=("module", "number", "room"))
+def _begin(
+    module: nn.Module,
+    variables: Any,
+    prefix: Prefix | None,
+    rows: jax.Array | None,
+    *,
+    number: int,
+    room: int,
+) -> Sampled:
+    cache = module.apply(variables, number, room, method="start")
+    step = generation.step(module, variables)
+    state = decoding.begin(step, cache, number, room, prefix=prefix)
+    return state if rows is None else state.rows(rows)
 
 
 @functools.partial(
-    jax.jit, static_argnames=("module", "sampling", "eos_id"), donate_argnames="state"
+    jax.jit, static_argnames=("module", "eos_id", "counted"), donate_argnames="state"
 )
 def _advance(
     module: nn.Module,
     variables: Any,
     state: Sampled,
-    prefix: Prefix | None,
     keys: jax.Array,
     until: jax.Array,
+    choice: Choice,
     *,
-    sampling: Sampling,
     eos_id: int,
+    counted: Counted,
 ) -> Sampled:
     step = generation.step(module, variables)
-    return decoding.sample(step, state, keys, sampling, eos_id=eos_id, prefix=prefix, until=until)
+    keys = jax_keys(keys)
+    return decoding.sample(step, state, keys, choice, eos_id=eos_id, until=until, counted=counted)

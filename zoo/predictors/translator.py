@@ -12,11 +12,20 @@ from flax import linen as nn
 
 from zoo import decoding
 from zoo.config import ConfigError, TypeMistake, ValueMistake
-from zoo.decoding import Beam, Prefix, Sampling
+from zoo.decoding import Beam, Choice, Counted, Prefix, Sampled, Sampling
 from zoo.predictors import generation, samples
-from zoo.predictors.base import Predictor
-from zoo.predictors.batching import Array, batches, padded
-from zoo.predictors.generation import EOS, Ids, Scored, row_keys, until_end
+from zoo.predictors.base import UNLIMITED, Predictor
+from zoo.predictors.batching import FEW_ROWS, SHORTEST, Array, Batch, batches, padded, power_of_two
+from zoo.predictors.generation import (
+    EOS,
+    Ids,
+    Scored,
+    draw_keys,
+    jax_keys,
+    prefixes,
+    sources_of,
+    until_end,
+)
 
 Texts: TypeAlias = list[str] | tuple[str, ...]
 
@@ -84,22 +93,26 @@ class Translator(Predictor):
         """The translation of a sentence, or of each sentence of a list.
 
         Args:
-          sources: the sentences. An empty one has an empty translation.
+          sources: the sentences. An empty one has an empty translation, or its prefix.
           beam_size: the number of beams (4 by default); 1 is greedy decoding.
           length_penalty: how strongly longer translations are favoured; see `decoding.Beam`.
           num_return: the number of translations of each sentence, which come as a list of `Scored`,
             best first.
           temperature: above 0, translations are drawn at random; see `decoding.Sampling`.
           top_k, top_p: which tokens may be drawn.
-          seed: of the draw. Equal seeds give a sentence equal translations, in any batch.
+          seed: of the draw. Equal seeds give a sentence equal translations, in any batch; equal
+            sentences of one call get translations of their own, of which the first is the one that
+            the sentence gets by itself.
           max_new_tokens: length limit of a translation, in tokens; by default more than twice the
             source, up to the model's `max_len`.
           prefix: what the translation must begin with; a list has one for each sentence.
-          scores: give `Scored` instead of strings.
+          scores: give `Scored` instead of strings. The score is what the model gave the tokens,
+            those of the prefix and the end if there is one included, when it wrote them.
 
         Raises:
           ValueError: a sentence is longer than the model's `max_len`, a prefix leaves no room in
             the translation, or an option is invalid.
+          NoAnswerError: the model's numbers are NaN or infinite.
         """
         repeats = 1 if num_return is None else num_return
         method = _method(beam_size, length_penalty, repeats, temperature, top_k, top_p)
@@ -116,7 +129,7 @@ class Translator(Predictor):
             repeats,
             seed,
             max_new_tokens,
-            scores=scores or num_return is not None,
+            "all" if scores or num_return is not None else "nothing",
         )
         decode = self._text_tokenizer.decode
         scored = [[Scored(decode(ids), score) for ids, score in each] for each in answers]
@@ -171,99 +184,172 @@ class Translator(Predictor):
     def _translate(
         self,
         sources: list[Ids],
-        prefixes: list[Ids],
+        starts: list[Ids],
         method: Beam | Sampling,
         repeats: int,
         seed: int,
-        max_new_tokens: int | None,
-        *,
-        scores: bool,
+        most: int | None,
+        counted: Counted,
     ) -> list[list[tuple[Ids, float]]]:
-        """For each source the tokens and scores (0 if not asked for) of its translations."""
-        if max_new_tokens is not None and max_new_tokens < 1:
-            raise ValueMistake(f"max_new_tokens is {max_new_tokens}; it must be 1 or more")
-        exact = self.card.config.exact_lengths
-        if exact and len(sources) > 1:
-            pairs = zip(sources, prefixes, strict=True)
-            options = method, repeats, seed, max_new_tokens
-            return [self._translate([s], [p], *options, scores=scores)[0] for s, p in pairs]
-        answers: list[list[tuple[Ids, float]]] = [[([], 0.0)] * repeats for _ in sources]
-        filled = [index for index, ids in enumerate(sources) if ids]
-        lengths = [max(len(sources[index]), len(prefixes[index])) for index in filled]
-        for batch in batches(lengths, self.max_len):
-            items = [filled[index] for index in batch.indices]
-            width = len(sources[items[0]]) if exact else batch.length
-            inputs = padded([sources[item] for item in items], batch.rows, width)
-            starts = [prefixes[item] for item in items]
-            length = min(max_new_tokens or 2 * batch.length + 16, self.max_len)
-            longest = max(map(len, starts))
-            if longest >= length:
-                raise ValueMistake(
-                    f"a prefix of {longest} tokens leaves no room in a translation of {length}; "
-                    "give a shorter one, or more max_new_tokens"
-                )
-            if isinstance(method, Beam):
-                tokens, totals = self._search(inputs, starts, method, length)
-            else:
-                tokens, totals = self._draw(inputs, starts, method, repeats, seed, length), None
-            for row, item in enumerate(items):
-                ids = [until_end(answer) for answer in np.asarray(tokens[row])[:repeats]]
-                values = [0.0] * repeats
-                if totals is not None:
-                    values = np.asarray(totals[row])[:repeats].tolist()
-                elif scores:
-                    # A translation of full length was cut off there, so it has no end to score.
-                    whole = [[*answer, EOS] if len(answer) < length else answer for answer in ids]
-                    values = self._score([sources[item]] * repeats, whole)
-                answers[item] = list(zip(ids, values, strict=True))
+        """For each source the tokens and scores of its translations.
+
+        Args:
+          sources: the sources.
+          starts: for each source what its translations must begin with.
+          method: how they are found.
+          repeats: translations of each source.
+          seed: of the draw.
+          most: the most tokens of a translation; None: it depends on the source.
+          counted: which tokens count in the scores; beam search counts all.
+        """
+        if most is not None and most < 1:
+            raise ValueMistake(f"max_new_tokens is {most}; it must be 1 or more")
+        answers: list[list[tuple[Ids, float]]] = [[] for _ in sources]
+        pairs = list(zip(sources, starts, strict=True))
+        filled = [index for index, (source, start) in enumerate(pairs) if source or start]
+        if len(filled) < len(pairs):
+            score = self._score([[]], [[EOS]])[0] if counted != "nothing" else 0.0
+            answers = [[([], score)] * repeats for _ in sources]
+        sources, starts = [sources[index] for index in filled], [starts[index] for index in filled]
+        if isinstance(method, Beam):
+            found = self._search(sources, starts, method, repeats, most)
+        else:
+            keys = draw_keys(seed, [pairs[index] for index in filled], repeats)
+            found = self._draw(sources, starts, method.choice(), repeats, keys, most, counted)
+        for index, answer in zip(filled, found, strict=True):
+            answers[index] = answer
         return answers
 
     def _search(
-        self, inputs: Array, starts: list[Ids], beam: Beam, length: int
-    ) -> tuple[jax.Array, jax.Array]:
-        """Tokens [rows, beams, length] and scores [rows, beams] by beam search."""
-        prefix = generation.prefixes(starts, len(inputs), 1)
-        beams: tuple[jax.Array, jax.Array] = _beam(
-            self.module, self.variables, inputs, prefix, beam=beam, length=length
-        )
-        return beams
+        self, sources: list[Ids], starts: list[Ids], beam: Beam, repeats: int, most: int | None
+    ) -> list[list[tuple[Ids, float]]]:
+        """The `repeats` best translations of each source, by beam search."""
+        answers: list[list[tuple[Ids, float]]] = [[] for _ in sources]
+        spread = most or 2 * SHORTEST
+        width = -(-beam.size // BEAM_SIZE)  # a full batch has 64 rows of four beams
+        for batch in self._batches(sources, starts, spread=spread, width=width):
+            given = [starts[index] for index in batch.indices]
+            until, room = self._room(batch.length, given, most)
+            tokens, totals = _beam(
+                self.module,
+                self.variables,
+                self._inputs([sources[index] for index in batch.indices], batch.rows, batch.length),
+                prefixes(given, batch.rows, room),
+                float(beam.length_penalty),
+                until,
+                size=beam.size,
+                room=room,
+            )
+            tokens, totals = np.asarray(tokens), self.checked(totals)
+            for row, (index, start) in enumerate(zip(batch.indices, given, strict=True)):
+                ids = [_answer(each, start) for each in tokens[row, :repeats]]
+                answers[index] = list(zip(ids, totals[row, :repeats].tolist(), strict=True))
+        return answers
 
     def _draw(
         self,
-        inputs: Array,
+        sources: list[Ids],
         starts: list[Ids],
-        sampling: Sampling,
+        choice: Choice,
         repeats: int,
-        seed: int,
-        length: int,
-    ) -> jax.Array:
-        """Tokens [rows, repeats, length] by sampling, or greedily."""
-        rows = len(inputs)
-        prefix = generation.prefixes(starts, rows, repeats)
-        keys = row_keys(seed, rows * repeats, repeats)
-        inputs = inputs.repeat(repeats, axis=0)
-        tokens: jax.Array = _sample(
-            self.module, self.variables, inputs, prefix, keys, sampling=sampling, length=length
-        )
-        return tokens.reshape(rows, repeats, length)
+        keys: Array,
+        most: int | None,
+        counted: Counted,
+    ) -> list[list[tuple[Ids, float]]]:
+        """`repeats` translations of each source, drawn by `keys`, or greedy."""
+        answers: list[tuple[Ids, float]] = [([], 0.0)] * (len(sources) * repeats)
+        each = [index for index in range(len(sources)) for _ in range(repeats)]
+        for batch in self._batches(
+            [sources[item] for item in each],
+            [starts[item] for item in each],
+            spread=most or 2 * SHORTEST,
+            few=FEW_ROWS if repeats == 1 else 1,
+        ):
+            items, rows = sources_of([each[index] for index in batch.indices], batch.rows)
+            number = batch.rows if rows is None else power_of_two(len(items))
+            given = [starts[item] for item in items]
+            until, room = self._room(batch.length, given, most)
+            state = _sample(
+                self.module,
+                self.variables,
+                self._inputs([sources[item] for item in items], number, batch.length),
+                prefixes(given, number, room),
+                rows,
+                batch.fill(keys),
+                until,
+                choice,
+                room=room,
+                counted=counted,
+            )
+            tokens, scores = np.asarray(state.tokens), self.checked(state.scores)
+            for row, index in enumerate(batch.indices):
+                answers[index] = _answer(tokens[row], starts[each[index]]), float(scores[row])
+        return [answers[first : first + repeats] for first in range(0, len(answers), repeats)]
 
     def _score(self, sources: list[Ids], targets: list[Ids]) -> list[float]:
-        if self.card.config.exact_lengths:
-            return [self._score_alone(*pair) for pair in zip(sources, targets, strict=True)]
         scores = [0.0] * len(sources)
-        lengths = [max(len(s), len(t)) for s, t in zip(sources, targets, strict=True)]
-        for batch in batches(lengths, self.max_len):
-            arguments, sizes = (batch.pad(sources), batch.pad(targets)), batch.lengths(targets)
+        exact, padding = self.card.config.exact_lengths, self.card.config.padding
+        for batch in self._batches(sources, targets, spread=0 if exact else UNLIMITED):
+            own = [targets[index] for index in batch.indices]
+            length = len(own[0]) if exact else batch.length
+            arguments = (
+                self._inputs([sources[index] for index in batch.indices], batch.rows, batch.length),
+                padded(own, batch.rows, length, padding),
+            )
+            sizes = batch.lengths(targets)
             values = generation.scores(self.module, self.variables, arguments, sizes)
-            for index, value in zip(batch.indices, np.asarray(values), strict=False):
+            for index, value in zip(batch.indices, self.checked(values), strict=False):
                 scores[index] = float(value)
         return scores
 
-    def _score_alone(self, source: Ids, target: Ids) -> float:
-        """The same without padding, for a model whose answers would change with it."""
-        arguments = tuple(np.array([ids], np.int32) for ids in (source, target))
-        lengths = np.array([len(target)], np.int32)
-        return float(generation.scores(self.module, self.variables, arguments, lengths)[0])
+    def _batches(
+        self,
+        sources: list[Ids],
+        targets: list[Ids],
+        *,
+        spread: int,
+        width: int = 1,
+        few: int = FEW_ROWS,
+    ) -> Iterator[Batch]:
+        """Batches of sources with targets or their beginnings, see `batching.batches`.
+
+        The length is that of the longer one. If padding may not be added to the sources, those of a
+        batch are all of one length.
+        """
+        exact = self.card.config.exact_lengths
+        by_length: dict[int, list[int]] = {}
+        for index, source in enumerate(sources):
+            by_length.setdefault(len(source) if exact else 0, []).append(index)
+        for indices in by_length.values():
+            begun = [len(targets[index]) for index in indices]
+            lengths = [max(len(sources[index]), n) for index, n in zip(indices, begun, strict=True)]
+            for batch in batches(
+                lengths, self.max_len, begun=begun, spread=spread, width=width, few=few
+            ):
+                yield batch._replace(indices=[indices[place] for place in batch.indices])
+
+    def _inputs(self, sources: list[Ids], rows: int, length: int) -> Array:
+        """The sources of a batch of this length as int32 [rows, S]."""
+        width = max(len(sources[0]), 1) if self.card.config.exact_lengths else length
+        return padded(sources, rows, width, self.card.config.padding)
+
+    def _room(self, length: int, starts: list[Ids], most: int | None) -> tuple[int, int]:
+        """The most tokens of a translation, and the room for them, which is of a few sizes.
+
+        Args:
+          length: of the batch.
+          starts: what the translations must begin with.
+          most: the most tokens that the caller allows.
+        """
+        until = min(most or 2 * length + 16, self.max_len)
+        longest = max(map(len, starts))
+        if longest >= until:
+            raise ValueMistake(
+                f"a prefix of {longest} tokens leaves no room in a translation of {until}; give a "
+                "shorter one, or more max_new_tokens"
+            )
+        # Without a number of the caller's there are few sizes as it is.
+        return until, until if most is None else min(power_of_two(until), self.max_len)
 
     def _limited(self, text: str, more: int) -> Ids:
         """The ids of a text, which must fit into the model with `more` tokens after them."""
@@ -306,40 +392,55 @@ def _method(
     return sampling if beam.size == 1 else beam
 
 
-@functools.partial(jax.jit, static_argnames=("module", "sampling", "length"))
+def _answer(tokens: Array, start: Ids) -> Ids:
+    """A translation that begins with `start`, without its end."""
+    return [*start, *until_end(tokens[len(start) :])]
+
+
+@functools.partial(jax.jit, static_argnames=("module", "room", "counted"))
 def _sample(
     module: nn.Module,
     variables: Any,
     inputs: jax.Array,
     prefix: Prefix | None,
+    rows: jax.Array | None,
     keys: jax.Array,
+    until: jax.Array,
+    choice: Choice,
     *,
-    sampling: Sampling,
-    length: int,
-) -> jax.Array:
-    cache = module.apply(variables, inputs, length, method="start")
-    state = decoding.begin(cache, inputs.shape[0], length)
+    room: int,
+    counted: Counted,
+) -> Sampled:
+    cache = module.apply(variables, inputs, room, method="start")
     step = generation.step(module, variables)
-    return decoding.sample(step, state, keys, sampling, eos_id=EOS, prefix=prefix).tokens
+    state = decoding.begin(step, cache, inputs.shape[0], room, prefix=prefix, counted=counted)
+    if rows is not None:
+        state = state.rows(rows)
+    keys = jax_keys(keys)
+    return decoding.sample(step, state, keys, choice, eos_id=EOS, until=until, counted=counted)
 
 
-@functools.partial(jax.jit, static_argnames=("module", "beam", "length"))
+@functools.partial(jax.jit, static_argnames=("module", "size", "room"))
 def _beam(
     module: nn.Module,
     variables: Any,
     inputs: jax.Array,
     prefix: Prefix | None,
+    length_penalty: jax.Array,
+    until: jax.Array,
     *,
-    beam: Beam,
-    length: int,
+    size: int,
+    room: int,
 ) -> tuple[jax.Array, jax.Array]:
-    cache = module.apply(variables, inputs, length, method="start")
+    cache = module.apply(variables, inputs, room, method="start")
     return decoding.beam_search(
         generation.step(module, variables),
         cache,
-        beam,
+        length_penalty,
+        size=size,
         batch=inputs.shape[0],
-        length=length,
+        length=room,
         eos_id=EOS,
+        until=until,
         prefix=prefix,
     )

@@ -48,8 +48,9 @@ def run(
         and a resumed run ends with bit for bit the parameters of one that was never interrupted.
       init_from: the model to fine-tune: a published name, the folder of a run or of an exported
         model, or an `InitFrom`.
-      data: your own examples instead of those that the recipe names: an iterable of tuples, a
-        mapping of arrays, or a tf.data.Dataset.
+      data: your own examples instead of those that the recipe names: an iterable of tuples or
+        dicts, a mapping of columns, a DataFrame or a tf.data.Dataset; or a mapping of the splits
+        `train`, `validation` and `test` to such examples.
       callbacks: called after each report of training metrics and after each evaluation; one that
         returns True ends the run.
       allow_change: fields of the recipe, such as `optimizer.learning_rate`, that may differ from

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 import jax
 
+from zoo.config import say
 from zoo.train.outcome import OtherProcessError
 
 T = TypeVar("T")
@@ -190,7 +191,7 @@ class _Several(Job):
         while not self._closed and time.monotonic() < deadline:
             time.sleep(0.1)
         if not self._closed:
-            print(f"zoo: {failure}; this process ends too", file=sys.stderr, flush=True)
+            say(f"{failure}; this process ends too")
             os._exit(1)  # the main thread waits for a device that waits for the other process
         return True
 

@@ -115,9 +115,9 @@ class Recipe:
         facts = facts if facts is not None else self.data.open().facts
         decided = {**facts.decides, "labels": facts.labels or None}
         check_sizes(self, facts)
-        return dataclasses.replace(
-            self, model=_filled(self.model, decided), task=_filled(self.task, decided)
-        )
+        model = _filled(self.model, decided)
+        self.task.check_model(model)
+        return dataclasses.replace(self, model=model, task=_filled(self.task, decided))
 
 
 def _filled(config: C, decided: Mapping[str, Any]) -> C:

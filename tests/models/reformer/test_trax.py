@@ -107,7 +107,7 @@ def steps(config, variables, tokens):
         logits, cache = run(
             module, variables, tokens[:, None, place : place + 1], cache, method="extend"
         )
-        found.append(logits[:, 0])
+        found.append(logits[:, 0, 0])
     return jnp.stack(found, axis=1)
 
 

@@ -167,6 +167,13 @@ def test_an_empty_file_is_refused(write, content):
     assert message(ValueError, opening.from_file, path) == f"{path} is empty: it has no rows"
 
 
+def test_lines_that_only_end_with_a_carriage_return_are_named(write):
+    path = write("a.csv", "text,label\rfine,pos\r")
+    assert message(ValueError, opening.from_file, path) == (
+        f"{path} is empty: it has no rows; a line ends with \\n, but this file only has \\r"
+    )
+
+
 def test_bytes_that_are_not_utf8_are_named_with_their_line(write):
     path = write("a.csv", b"text,label\nfine,x\ncaf\xe9,x\n")
     assert message(ValueError, opening.from_file, path) == (

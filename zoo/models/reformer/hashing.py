@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import jax
@@ -42,6 +43,10 @@ from zoo.models.reformer.heads import (
     shared_keys,
     split_heads,
 )
+
+GATHERED = 16
+"""Tokens whose candidates are gathered at a time in decoding: each has keys and values of its own.
+"""
 
 MOST_BUCKETS = 128
 """More buckets than these are numbered by two hashes of about the square root's size, which take
@@ -321,19 +326,24 @@ class LSHSelfAttention(nn.Module):
             values=split_heads(x, self.value, common.dtype),
             buckets=buckets,
         )
-        same = jnp.any(cache.buckets[..., None, :] == buckets[..., None], axis=3)
+
+        def context(queries: Array, buckets: Array, at: Array) -> Float[Array, "B N H T W"]:
+            same = jnp.any(cache.buckets[..., None, :] == buckets[..., None], axis=3)
+            chosen = self.candidates(same, buckets, at)
+            found, _ = attend(
+                queries[..., None, :],
+                _gather(cache.keys, chosen),
+                _gather(cache.values, chosen),
+                at[None, None, None, :, None],
+                chosen,
+                causal=True,
+                avoid_self=True,
+            )
+            return found[..., 0, :]
+
         at = length + jnp.arange(new, dtype=jnp.int32)
-        chosen = self.candidates(same, buckets, at)
-        context, _ = attend(
-            queries[..., None, :],
-            _gather(cache.keys, chosen),
-            _gather(cache.values, chosen),
-            at[None, None, None, :, None],
-            chosen,
-            causal=True,
-            avoid_self=True,
-        )
-        return join_heads(context[..., 0, :], self.out, common.dtype), cache
+        found = _by_pieces(context, queries, buckets, at, max(GATHERED // (batch * beams), 1))
+        return join_heads(found, self.out, common.dtype), cache
 
     @nn.nowrap
     def candidates(
@@ -374,6 +384,28 @@ def _for_beams(
         return rotations
     each = rotations.reshape(batch, 1, heads, *rotations.shape[1:])
     return jnp.repeat(each, beams, axis=1).reshape(-1, *rotations.shape[1:])
+
+
+def _by_pieces(
+    function: Callable[[Array, Array, Array], Array],
+    queries: Float[Array, "B N H T K"],
+    buckets: Int[Array, "B N H R T"],
+    at: Int[Array, "T"],
+    most: int,
+) -> Float[Array, "B N H T W"]:
+    """`function` of all tokens; of more than `most`, of some at a time."""
+    new = len(at)
+    if new <= most:
+        return function(queries, buckets, at)
+    piece = math.gcd(new, 1 << (most.bit_length() - 1))
+
+    def split(x: Array, axis: int) -> Array:
+        pieces = x.reshape(*x.shape[:axis], -1, piece, *x.shape[axis + 1 :])
+        return jnp.moveaxis(pieces, axis, 0)
+
+    parts = split(queries, 3), split(buckets, 4), split(at, 0)
+    found = jnp.moveaxis(jax.lax.map(lambda part: function(*part), parts), 0, 3)
+    return jax.lax.collapse(found, 3, 5)
 
 
 def _gather(

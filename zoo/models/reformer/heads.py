@@ -267,4 +267,7 @@ class LayerCache:
 def empty_cache(common: HeadConfig, batch: int, length: int) -> LayerCache:
     """A cache with room for `length` tokens, for one beam a row."""
     shape = (batch, 1, common.num_heads, length)
-    return LayerCache(jnp.zeros((*shape, common.d_key)), jnp.zeros((*shape, common.d_value)))
+    return LayerCache(
+        jnp.zeros((*shape, common.d_key), jnp.float32),
+        jnp.zeros((*shape, common.d_value), jnp.float32),
+    )

@@ -167,12 +167,11 @@ class ReformerLM(nn.Module):
         return self.decoder.start(batch, length, rotations)
 
     def extend(
-        self, tokens: Int[Array, "B N T"], cache: Cache
-    ) -> tuple[Float[Array, "B N V"], Cache]:
-        """The logits of the token after `tokens`, and the cache, see `zoo.models.base.Decoder`."""
-        streams, cache = self.decoder.extend(self.embedding(tokens), cache)
-        last = jnp.concatenate([stream[:, :, -1] for stream in streams], axis=-1)
-        return self.logits(self.norm(last)), cache
+        self, tokens: Int[Array, "B N T"], cache: Cache, count: Int[Array, ""] | None = None
+    ) -> tuple[Float[Array, "B N T V"], Cache]:
+        """See `zoo.models.base.Decoder`."""
+        streams, cache = self.decoder.extend(self.embedding(tokens), cache, count)
+        return self.logits(self.norm(jnp.concatenate(streams, axis=-1))), cache
 
 
 class Reformer(nn.Module):
@@ -231,11 +230,11 @@ class Reformer(nn.Module):
         return self.decoder.start(inputs.shape[0], length, None, memory, mask)
 
     def extend(
-        self, tokens: Int[Array, "B N T"], cache: Cache
-    ) -> tuple[Float[Array, "B N V"], Cache]:
-        """The logits of the token after `tokens`, and the cache, see `zoo.models.base.Decoder`."""
-        (y1, y2), cache = self.decoder.extend(self.target_embedding(tokens), cache)
-        return self.logits(self.decoder_norm((y1[:, :, -1] + y2[:, :, -1]) / 2)), cache
+        self, tokens: Int[Array, "B N T"], cache: Cache, count: Int[Array, ""] | None = None
+    ) -> tuple[Float[Array, "B N T V"], Cache]:
+        """See `zoo.models.base.Decoder`."""
+        (y1, y2), cache = self.decoder.extend(self.target_embedding(tokens), cache, count)
+        return self.logits(self.decoder_norm((y1 + y2) / 2)), cache
 
 
 class ReformerTagger(nn.Module):

@@ -88,6 +88,22 @@ class Cache:
         layers = tuple(layer.reorder(parents) for layer in self.layers)
         return dataclasses.replace(self, layers=layers)
 
+    def rows(self, indices: Int[Array, "R"]) -> Cache:
+        """See `zoo.models.base.Cache`."""
+        batch, _, heads = self.layers[0].keys.shape[:3]
+
+        def take(x: jax.Array) -> jax.Array:
+            return jnp.take(x, indices, axis=0)
+
+        def of_rows(each: jax.Array) -> jax.Array:
+            if each.shape[0] == heads:  # all rows have the same
+                return each
+            return take(each.reshape(batch, heads, *each.shape[1:])).reshape(-1, *each.shape[1:])
+
+        layers, source = jax.tree.map(take, (self.layers, self.source))
+        rotations = jax.tree.map(of_rows, self.rotations)
+        return dataclasses.replace(self, layers=layers, source=source, rotations=rotations)
+
 
 class ReformerStack(nn.Module):
     """Positions and layers: an encoder, or a decoder if `causal`.
@@ -265,7 +281,7 @@ class ReformerStack(nn.Module):
         elif shapes and train and self.has_rng("dropout"):
             key = self.make_rng("dropout")
         drawn = {
-            number: jax.random.normal(jax.random.fold_in(key, number), shape)
+            number: jax.random.normal(jax.random.fold_in(key, number), shape, jnp.float32)
             for number, shape in shapes.items()
         }
         return tuple(drawn.get(number) for number in range(self.num_layers))
@@ -336,10 +352,16 @@ class ReformerStack(nn.Module):
             source=source,
         )
 
-    def extend(self, x: Float[Array, "B N T D"], cache: Cache) -> tuple[Streams, Cache]:
-        """Embeddings of the next tokens -> their streams [B, N, T, D], and the cache with them."""
+    def extend(
+        self, x: Float[Array, "B N T D"], cache: Cache, count: Int[Array, ""] | None = None
+    ) -> tuple[Streams, Cache]:
+        """Embeddings of the next tokens -> their streams [B, N, T, D], and the cache with `count`.
+
+        Padding is written into the cache too. It is hidden from all tokens before it, and
+        overwritten by those that take its place.
+        """
         length, new = cache.length, x.shape[2]
-        x = x + self.positions_at(length + jnp.arange(new))[None, None]
+        x = x + self.positions_at(length + jnp.arange(new, dtype=jnp.int32))[None, None]
         streams, layers = (x, x), []
         for number in range(self.num_layers):
             repetition, place = divmod(number, len(self.kinds))
@@ -355,7 +377,8 @@ class ReformerStack(nn.Module):
                 source,
             )
             layers.append(layer)
-        return streams, dataclasses.replace(cache, length=length + new, layers=tuple(layers))
+        length = length + (new if count is None else count)
+        return streams, dataclasses.replace(cache, length=length, layers=tuple(layers))
 
 
 def of_repetition(method: Callable[..., Any], repetition: int) -> Callable[..., Any]:

@@ -60,7 +60,9 @@ def read(path: Path, columns: Sequence[str] | None = None, options: Options = DE
         raise ValueMistake(f"{path} has the suffix {suffix!r}; known are {', '.join(READERS)}")
     found = READERS[suffix](path, columns, options)
     if not any(found.values()):
-        raise ValueMistake(f"{path} is empty: it has no rows")
+        data = path.read_bytes()
+        old = "; a line ends with \\n, but this file only has \\r" if b"\r" in data else ""
+        raise ValueMistake(f"{path} is empty: it has no rows" + ("" if b"\n" in data else old))
     return found
 
 

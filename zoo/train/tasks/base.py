@@ -14,13 +14,14 @@ your own needs a loss and the class of its predictor; everything else has a defa
 from __future__ import annotations
 
 import abc
+import collections
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeAlias
 
 from flax import linen as nn
 
-from zoo.config import check_fields, check_share
+from zoo.config import ConfigError, check_fields, check_share, is_own
 from zoo.models.base import ModelConfig
 from zoo.pipelines.base import Data, DataConfig
 from zoo.predictors import Predictor
@@ -94,6 +95,26 @@ class Task(abc.ABC):
     def arguments(self, batch: Batch) -> tuple[Any, ...]:
         """The positional arguments of the model."""
         return (batch["inputs"],)
+
+    def check_model(self, config: ModelConfig) -> None:
+        """Refuses a model that takes more or fewer arguments than this task gives it.
+
+        Raises:
+          ConfigError: it does; it is a model of another kind.
+        """
+        if is_own(type(self).arguments):  # it may compute, and there is no batch yet
+            return
+        given = len(self.arguments(collections.defaultdict(lambda: None)))
+        try:
+            taken = len(config.example_inputs(1))
+        except ConfigError:  # a size that is not set is reported elsewhere
+            return
+        if taken != given:
+            name = type(config).__name__.removesuffix("Config")
+            raise ConfigError(
+                f"a {name} takes {taken} input(s), and {self.name} gives a model {given}; take a "
+                "model of its kind"
+            )
 
     def output(self, module: nn.Module, variables: Variables, batch: Batch) -> Any:
         """The model's output in evaluation."""
