@@ -183,6 +183,16 @@ def test_whatever_extends_is_a_decoder():
     assert decoders == {type(small(name).build()) for name in DECODERS}
 
 
+def test_parameters_and_outputs_are_float32_also_where_jax_has_64_bits():
+    for config in kinds():
+        with jax.enable_x64(True):
+            variables = config.variable_shapes()
+            inputs = config.example_inputs(1)
+            outputs = jax.eval_shape(config.build().apply, variables, *inputs)
+        for leaf in jax.tree.leaves((variables, outputs)):
+            assert leaf.dtype == jnp.float32, type(config)
+
+
 @pytest.mark.parametrize("name", DECODERS)
 def test_a_cache_keeps_its_shapes_and_takes_more_beams(name):
     config = small(name)

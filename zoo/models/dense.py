@@ -51,9 +51,9 @@ class Int8Dense(nn.Module):
         """x @ (kernel · scale)ᵀ + bias."""
         shape = (self.features, x.shape[-1])
         kernel = self.param("kernel", nn.initializers.zeros, shape, jnp.int8)
-        scale = self.param("scale", nn.initializers.ones, shape[:1])
+        scale = self.param("scale", nn.initializers.ones, shape[:1], jnp.float32)
         y = multiply(x.reshape(-1, x.shape[-1]), (kernel, scale), "int8")
-        y = y + self.param("bias", nn.initializers.zeros, shape[:1])[None]
+        y = y + self.param("bias", nn.initializers.zeros, shape[:1], jnp.float32)[None]
         return y.reshape(*x.shape[:-1], self.features)
 
 

@@ -106,7 +106,7 @@ class Embedding(nn.Module):
     def __call__(self, ids: Int[Array, "..."]) -> Float[Array, "... D"]:
         """The row of each id, float32."""
         init = nn.initializers.variance_scaling(self.init_scale**2, "fan_out", "uniform")
-        table = self.param("embedding", init, (self.size, self.features))
+        table = self.param("embedding", init, (self.size, self.features), jnp.float32)
         return jnp.take(table, ids, axis=0, mode="clip")
 
 
@@ -148,8 +148,8 @@ class LayerNorm(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "... D"]) -> Float[Array, "... D"]:
         """The normalised vectors, in the dtype of `x`."""
-        scale = self.param("scale", nn.initializers.ones, x.shape[-1:])
-        bias = self.param("bias", nn.initializers.zeros, x.shape[-1:])
+        scale = self.param("scale", nn.initializers.ones, x.shape[-1:], jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, x.shape[-1:], jnp.float32)
         return xla.layer_norm(x, scale, bias, self.epsilon)
 
 

@@ -133,8 +133,10 @@ class RecurrentKernel(nn.Module):
         """The weights that `multiply` takes for rows of this width."""
         if self.dtype == "int8":
             kernel = self.param("kernel", nn.initializers.zeros, (self.features, width), jnp.int8)
-            return kernel, self.param("scale", nn.initializers.ones, (self.features,))
-        return (self.param("kernel", nn.initializers.glorot_uniform(), (width, self.features)),)
+            scale = self.param("scale", nn.initializers.ones, (self.features,), jnp.float32)
+            return kernel, scale
+        init = nn.initializers.glorot_uniform()
+        return (self.param("kernel", init, (width, self.features), jnp.float32),)
 
 
 def _forget_bias(key: Any, shape: tuple[int], dtype: Any = jnp.float32) -> Float[Array, "O"]:

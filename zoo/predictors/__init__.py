@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoo.config import ValueMistake
 from zoo.predictors.anything import AnyPredictor
-from zoo.predictors.base import PREDICTORS, Predictor
+from zoo.predictors.base import PREDICTORS, NoAnswerError, Predictor
 from zoo.predictors.classifiers import ImageClassifier, Prediction, TextClassifier
 from zoo.predictors.generation import Scored
 from zoo.predictors.language_model import LanguageModel
@@ -28,6 +28,7 @@ __all__ = [
     "AnyPredictor",
     "ImageClassifier",
     "LanguageModel",
+    "NoAnswerError",
     "Outputs",
     "Prediction",
     "Predictor",

@@ -77,7 +77,8 @@ class SelfAttention(nn.Module):
             setattr(self, name, input_kernel(self, name, width))
             if self.config.use_bias:
                 shape = self.common.num_heads, width
-                setattr(self, f"{name}_bias", self.param(f"{name}_bias", BIAS_INIT, shape))
+                bias = self.param(f"{name}_bias", BIAS_INIT, shape, jnp.float32)
+                setattr(self, f"{name}_bias", bias)
         self.out = output_kernel(self)
 
     def __call__(

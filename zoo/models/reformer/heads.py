@@ -97,7 +97,7 @@ def input_kernel(layer: Any, name: str, width: int) -> Float[Array, "H D K"]:
     """The parameter that projects the model's width to each head's."""
     init = nn.initializers.glorot_uniform(in_axis=1, out_axis=(0, 2))
     kernel: jax.Array = layer.param(
-        name, init, (layer.common.num_heads, layer.common.d_model, width)
+        name, init, (layer.common.num_heads, layer.common.d_model, width), jnp.float32
     )
     return kernel
 
@@ -106,7 +106,8 @@ def output_kernel(layer: Any) -> Float[Array, "H W D"]:
     """The parameter `out`, which projects the heads back to the model's width."""
     init = nn.initializers.glorot_uniform(in_axis=(0, 1), out_axis=2)
     common = layer.common
-    kernel: jax.Array = layer.param("out", init, (common.num_heads, common.d_value, common.d_model))
+    shape = common.num_heads, common.d_value, common.d_model
+    kernel: jax.Array = layer.param("out", init, shape, jnp.float32)
     return kernel
 
 

@@ -124,7 +124,7 @@ class ReformerStack(nn.Module):
         config = self.config
         if config.axial_shape:
             self.tables = tuple(
-                self.param(f"axial_{side}", nn.initializers.normal(1.0), shape)
+                self.param(f"axial_{side}", nn.initializers.normal(1.0), shape, jnp.float32)
                 for side, shape in enumerate(self.axial_shapes())
             )
         else:
