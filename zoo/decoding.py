@@ -369,12 +369,12 @@ def beam_search(
 
     def body(state: Beams) -> Beams:
         logits, cache = step(state.last[..., None], state.cache)
-        logits = logits[:, :, 0]
+        # Left as [B, N, 1, V]: XLA:CPU would add the bias twice for another shape.
         vocabulary = logits.shape[-1]
         normaliser = jax.nn.logsumexp(logits, axis=-1, keepdims=True)
         if prefix is not None:
             logits = _forced(logits, prefix, state.position)
-        candidates = state.scores[..., None] + (logits - normaliser)
+        candidates = state.scores[..., None, None] + (logits - normaliser)
         # At most N of the 2 N candidates end here, so at least N are left to go on.
         scores, where = xla.top_k(candidates.reshape(batch, n * vocabulary), 2 * n)
         parents, token = where // vocabulary, where % vocabulary
@@ -400,7 +400,7 @@ def beam_search(
             ended=ended,
             ended_scores=ended_scores,
             ended_ranks=ended_ranks,
-            finite=state.finite & jnp.all(jnp.isfinite(normaliser), axis=(1, 2)),
+            finite=state.finite & jnp.all(jnp.isfinite(normaliser), axis=(1, 2, 3)),
             cache=cache.reorder(_pick(parents, best)),
         )
 
@@ -441,13 +441,14 @@ def _first_beams(
 
 
 def _forced(
-    logits: Float[Array, "B N V"], prefix: Prefix, position: Int[Array, ""]
-) -> Float[Array, "B N V"]:
+    logits: Float[Array, "B N 1 V"], prefix: Prefix, position: Int[Array, ""]
+) -> Float[Array, "B N 1 V"]:
     """The logits; within a row's prefix, those of all tokens but the prefix's are -inf."""
     at = jnp.minimum(position, prefix.tokens.shape[1] - 1)
     token = jax.lax.dynamic_index_in_dim(prefix.tokens, at, axis=1)  # [B, 1]
-    forced = (position < prefix.lengths)[:, None, None]
-    other = jnp.arange(logits.shape[-1], dtype=jnp.int32)[None, None] != token[..., None]
+    forced = (position < prefix.lengths)[:, None, None, None]
+    other = jnp.arange(logits.shape[-1], dtype=jnp.int32)[None] != token  # [B, V]
+    other = other[:, None, None]
     return jnp.where(forced & other, NEVER, logits)
 
 
