@@ -3,5 +3,6 @@
 `source` is the rows of a split by column. `opening` makes one from whatever holds the rows;
 `formats` reads files, `sentences` files of tagged words, `image_files` folders of images, `tfds`
 data sets that TFDS prepared before, and `locations` says where all of these lie. `labels` turns
-classes into numbers; `holdout` takes validation rows from the training rows.
+classes into numbers; `holdout` takes validation rows from the training rows, by the `hashes` of
+their content.
 """

@@ -82,6 +82,17 @@ class Prepared:
                 f"{split!r} is not a part of a split ({error}); write one such as 'train[:10%]'"
             ) from error
 
+    def identity(self, split: str) -> str:
+        """The data set, its version and the sizes of its splits: another preparation of the same
+        rows has the same.
+
+        Args:
+          split: a split expression of TFDS.
+        """
+        bases = dict.fromkeys(part.partition("[")[0].strip() for part in split.split("+"))
+        sizes = [(base, self._info.splits[base].num_bytes) for base in bases]
+        return f"{self.name} {split} {self.count(split)} {sizes}"
+
     def read(self, split: str, *, decode_all: bool = True) -> Dataset:
         """The rows of a split, one dict of tensors each, in the same order each time.
 
