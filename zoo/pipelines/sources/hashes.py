@@ -63,7 +63,8 @@ def _mixed(values: Array) -> Array:
     values = np.asarray(values) + np.array([0x9E3779B97F4A7C15], np.uint64)
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))
+    mixed: Array = values ^ (values >> np.uint64(31))
+    return mixed
 
 
 def _content(value: Any) -> bytes:

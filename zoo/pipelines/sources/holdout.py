@@ -103,7 +103,8 @@ def _filtered(rows: Dataset, bound: np.uint64, held: bool) -> Dataset:
     def mark(chunk: dict[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
         def run(*columns: Array) -> Array:
             found: Array = hashes.of_rows(dict(zip(chunk, columns, strict=True)))
-            return (found < bound) == held
+            wanted: Array = (found < bound) == held
+            return wanted
 
         wanted = numpy_function(run, list(chunk.values()), tensorflow().bool)
         wanted.set_shape([None])
