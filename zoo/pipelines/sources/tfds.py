@@ -7,7 +7,7 @@ import logging
 import os
 from typing import Any
 
-from zoo.config import FileMistake, LookupMistake, PackageMistake, ValueMistake, did_you_mean
+from zoo.config import FileMistake, LookupMistake, PackageMistake, ValueMistake, did_you_mean, local
 from zoo.pipelines.base import quoted
 from zoo.pipelines.sources import locations
 from zoo.pipelines.tfdata import Dataset, tensorflow, traced
@@ -70,7 +70,7 @@ class Prepared:
                 "--data.data-dir"
             )
         # A data_dir may hold `tfds/` and `text/`, as ZOO_DATA_DIR does.
-        inner = data_dir and locations.local(data_dir) / "tfds"
+        inner = data_dir and local(data_dir) / "tfds"
         folder = inner if inner and inner.is_dir() else folders[0]
         logging.getLogger(__name__).warning("downloading and preparing %s in %s", name, folder)
         try:
