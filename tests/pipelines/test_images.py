@@ -59,7 +59,7 @@ def test_facts_say_what_the_data_decides():
     assert facts.labels == ("0", "1", "2")
     assert facts.decides["num_classes"] == 3
     assert facts.decides["input_shape"] == (2, 3, 1)
-    assert facts.num_examples == {"train": 28, "validation": 2}
+    assert facts.num_examples == {"train": 27, "validation": 3}
     assert facts.tokenizer is None and "vocab_size" not in facts.decides
     assert ImagePreprocessing(**facts.preprocessing) == ImagePreprocessing(
         height=2, width=3, channels=1, mean=(0.1,), std=(0.3,)
@@ -104,7 +104,7 @@ def test_an_unknown_split_lists_the_known_ones():
 
 def test_the_digits_need_no_download():
     opened = ImageClassificationData().open()
-    assert opened.facts.num_examples == {"train": 1365, "test": 360, "validation": 72}
+    assert opened.facts.num_examples == {"train": 1366, "test": 360, "validation": 71}
     assert opened.facts.decides["input_shape"] == (8, 8, 1)
     (batch,) = take(opened.evaluate("test", 360), 1)
     assert (batch["inputs"].min(), batch["inputs"].max()) == (-1, 1)
@@ -309,7 +309,7 @@ def test_a_predictor_sees_what_evaluation_sees(shared, tmp_path):
         std=(0.3081,),
     )
     opened = config.open()
-    assert opened.facts.num_examples == {"train": 48, "test": 20, "validation": 2}
+    assert opened.facts.num_examples == {"train": 49, "test": 20, "validation": 1}
     assert opened.facts.labels == tuple("0123456789")
     (batch,) = take(opened.evaluate("test", 20), 1)
     (raw,) = take(_mnist(shared).batch(20).as_numpy_iterator(), 1)

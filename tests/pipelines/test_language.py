@@ -182,6 +182,16 @@ def test_the_last_characters_validate_even_of_the_middle_of_a_document():
     assert text("validation") == "jkl"
 
 
+def test_of_many_documents_whole_ones_are_held_out_and_equal_ones_together():
+    texts = [f"document {n % 50}" for n in range(200)]
+    config = data(holdout=0.25, tokenizer=TokenizerConfig(kind="bytes"), length=2)
+    opened = config.open(texts)
+    number = {split: found.number for split, found in opened.facts.fingerprints.items()}
+    assert sum(number.values()) == 200
+    assert number["validation"] % 4 == number["train"] % 4 == 0 < number["validation"] < 100
+    assert config.open(texts[::-1]).facts.fingerprints == opened.facts.fingerprints
+
+
 def test_the_vocabulary_is_trained_on_the_training_text():
     config = data(tokenizer=TokenizerConfig(kind="chars"), holdout=0.5)
     facts = config.open(["aabbab", "ccdddd"]).facts

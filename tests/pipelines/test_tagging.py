@@ -180,13 +180,13 @@ def test_evaluation_sees_every_sentence_once_however_long(batch_size):
 def test_the_last_tenth_is_the_test_where_a_file_has_none(write):
     content = "".join(f"w{n} {'B' if n % 2 else 'O'}\n\n" for n in range(45))
     opened = write({"a.txt": content}, train=("a.txt",), test_share=0.1, holdout=0.25).open()
-    assert opened.facts.num_examples == {"train": 31, "test": 4, "validation": 10}
+    assert opened.facts.num_examples == {"train": 30, "test": 4, "validation": 11}
     assert [s.words for s in opened.sentences("test")] == [[f"w{n}"] for n in range(41, 45)]
     words = [s.words[0] for s in opened.sentences("train") + opened.sentences("validation")]
     assert sorted(words) == sorted(f"w{n}" for n in range(41))
     # What is evaluated has no part in the vocabulary.
     assert opened.facts.tokenizer.encode_words(["w41", opened.sentences("validation")[0].words[0]])
-    assert opened.facts.decides["vocab_size"] == 3 + 31
+    assert opened.facts.decides["vocab_size"] == 3 + 30
 
 
 def test_rows_that_are_handed_over_have_no_test():

@@ -87,7 +87,7 @@ def test_facts_say_what_the_data_decides():
     assert facts.decides["vocab_size"] == 258
     assert "input_shape" not in facts.decides
     assert facts.preprocessing == {"max_len": 9}
-    assert facts.num_examples == {"train": 38, "validation": 2}
+    assert facts.num_examples == {"train": 39, "validation": 1}
 
 
 def test_the_labels_of_a_model_that_exists_go_before_those_of_the_data():
@@ -116,8 +116,8 @@ def test_the_vocabulary_is_trained_on_training_rows_alone():
     rows = [(f"word{n} common", n % 2) for n in range(40)]
     facts = TextClassificationData().open(rows).facts
     assert isinstance(facts.tokenizer, WordTokenizer)
-    assert facts.num_examples["train"] == 38
-    assert facts.decides["vocab_size"] == 3 + 38 + 1
+    assert facts.num_examples["train"] == 37
+    assert facts.decides["vocab_size"] == 3 + 37 + 1
 
 
 def test_the_tokenizer_of_a_model_that_exists_goes_before_the_config():
@@ -247,13 +247,13 @@ def test_longer_texts_are_truncated(cache):
 
 @either
 def test_longer_texts_are_dropped_on_request_in_training_only(cache):
-    opened = data(cache=cache, holdout=0.25, max_len=10, overlong="drop").open(given(ROWS, cache))
+    opened = data(cache=cache, holdout=0.25, max_len=11, overlong="drop").open(given(ROWS, cache))
     trained = Counter(n for batch in take(opened.train(4, seed=0), 20) for n in lengths(batch))
-    assert max(trained) == 10
-    assert trained[10] <= 80 / len(trained) + 1
+    assert max(trained) == 11
+    assert trained[11] <= 80 / len(trained) + 1
     held = take(opened.evaluate("validation", 4), 99)
-    assert sum(batch["weights"].sum() for batch in held) == 10
-    assert max(n for batch in held for n in lengths(batch)) == 10
+    assert sum(batch["weights"].sum() for batch in held) == 11
+    assert max(n for batch in held for n in lengths(batch)) == 11
 
 
 @either
@@ -329,7 +329,7 @@ def test_validation_rows_are_held_out_of_training():
     opened = data(holdout=0.25).open(ROWS)
     held = {n for batch in take(opened.evaluate("validation", 10), 9) for n in lengths(batch)} - {0}
     trained = {n for batch in take(opened.train(30, seed=0), 1) for n in lengths(batch)}
-    assert len(held) == 10
+    assert len(held) == 11
     assert held | trained == set(range(1, 41))
     assert not held & trained
 
@@ -472,7 +472,7 @@ def test_tfds_brings_its_splits_and_the_names_of_its_classes(shared):
     )
     opened = config.open()
     assert opened.facts.labels == ("World", "Sports", "Business", "Sci/Tech")
-    assert opened.facts.num_examples == {"train": 380, "test": 100, "validation": 20}
+    assert opened.facts.num_examples == {"train": 383, "test": 100, "validation": 17}
     evaluated = take(opened.evaluate("test", 64), 99)
     assert sum(batch["weights"].sum() for batch in evaluated) == 100
     streamed = dataclasses.replace(config, cache=False).open()

@@ -253,3 +253,42 @@ def test_resuming_makes_no_second_state(run, monkeypatch):
     run(steps=2)
     monkeypatch.setattr(start, "create_state", None)
     assert run(steps=4).state.step == 4
+
+
+def test_a_run_goes_on_with_the_rows_that_it_began_with_in_any_order(run, recipe, rows, caplog):
+    workdir = run(steps=2).workdir
+    recorded = Card.read(workdir / "card.toml").rows
+    assert sum(found["number"] for found in recorded.values()) == len(rows)
+    longer = recipe(steps=3)
+    fewer = r"began with other rows: train had \d+ rows and has \d+ rows now; .*--allow-change data"
+    with pytest.raises(ConfigError, match=fewer):
+        zoo.fit(longer, workdir, data=rows[:-2], quiet=True)
+    with pytest.raises(ConfigError, match=r"and has .* rows that are not the same now"):
+        zoo.fit(longer, workdir, data={"train": rows[:-1] + rows[:1]}, quiet=True)
+    assert zoo.fit(longer, workdir, data=rows[::-1], quiet=True).state.step == 3
+    assert Card.read(workdir / "card.toml").rows == recorded
+    again = zoo.fit(recipe(steps=4), workdir, data=rows[:-2], quiet=True, allow_change=("data",))
+    card = Card.read(again.workdir / "card.toml")
+    assert sum(found["number"] for found in card.rows.values()) == len(rows) - 2
+    assert card.changes[0].startswith("from step 3 on data: the rows of train is ")
+
+
+def test_an_evaluation_of_other_rows_than_recorded_says_so(recipe, rows, tmp_path, caplog):
+    def write(name, found):
+        lines = "".join(f"{text}\t{label}\n" for text, label in found)
+        (tmp_path / name).write_text(f"text\tlabel\n{lines}")
+
+    write("train.tsv", rows)
+    write("test.tsv", rows[:4])
+    files = {
+        "data__train": (str(tmp_path / "train.tsv"),),
+        "data__test": (str(tmp_path / "test.tsv"),),
+    }
+    done = zoo.fit(recipe(steps=1, **files), tmp_path / "run", quiet=True)
+    zoo.evaluate(done.workdir)
+    assert not caplog.messages
+    write("test.tsv", rows[:6])
+    zoo.evaluate(done.workdir)
+    assert caplog.messages == [
+        "run is evaluated on other rows than it records: test had 4 rows and has 6 rows now"
+    ]

@@ -100,6 +100,8 @@ def test_a_tagger_is_trained_chosen_by_f1_exported_and_asked(run, zoo_command, t
 def test_a_run_is_resumed_and_evaluated_with_the_labels_it_began_with(run, recipe, tmp_path):
     shutil.copytree(run.workdir, tmp_path / "run")
     more = dataclasses.replace(recipe, steps=60)
+    with pytest.raises(ConfigError, match="began with other rows: train had"):
+        zoo.fit(more, tmp_path / "run", data=rows()[:5], quiet=True)
     again = zoo.fit(more, tmp_path / "run", data=rows(), quiet=True)
     assert again.metrics["validation/f1"] == 1.0
     few = [(["Anna", "went"], ["B-per", "O"]), ([], [])]

@@ -16,13 +16,12 @@ from typing import Any
 import numpy as np
 
 from zoo.config import ConfigError, LookupMistake, ValueMistake, did_you_mean
-from zoo.pipelines.base import Array, Batch, ColumnError, Example, Facts, quoted
+from zoo.pipelines.base import Array, Batch, ColumnError, Example, Facts, Fingerprint, quoted
 from zoo.pipelines.delivery import deliver
 from zoo.pipelines.rows import IndexedRows
-from zoo.pipelines.sources import formats, locations, missing, opening
+from zoo.pipelines.sources import formats, holdout, locations, missing, opening
 from zoo.pipelines.sources import labels as classes
 from zoo.pipelines.sources.formats import Options
-from zoo.pipelines.sources.holdout import with_validation
 from zoo.pipelines.sources.source import Source
 from zoo.pipelines.stored import FileData, splits_of
 from zoo.pipelines.tfdata import is_dataset
@@ -89,6 +88,7 @@ class ArrayData(FileData):
             labels = labels or classes.sorted_names(target.tolist())
         if labels and len(self.target) > 1:
             raise ConfigError(f"target is {self.target}; a class is one column")
+        splits, fingerprints = self._with_validation(splits, (*names, *self.target))
         tables = {
             split: self._table(split, columns, names, labels or ())
             for split, columns in splits.items()
@@ -112,6 +112,7 @@ class ArrayData(FileData):
             },
             preprocessing=prepare.to_dict(),
             num_examples={split: len(table["inputs"]) for split, table in tables.items()},
+            fingerprints=fingerprints,
         )
         return Arrays(facts, tables, raw)
 
@@ -119,9 +120,7 @@ class ArrayData(FileData):
         if self.train is None:
             raise ConfigError("data.train is not set; name a file of training rows, or pass data=")
         named = {"train": self.train, "validation": self.validation, "test": self.test}
-        return self._with_validation(
-            {split: _arrays(self._read(path), path) for split, path in named.items() if path}
-        )
+        return {split: _arrays(self._read(path), path) for split, path in named.items() if path}
 
     def _read(self, path: str) -> Columns:
         return read_columns(locations.find_file(path, self.data_dir), self.file_options)
@@ -134,20 +133,25 @@ class ArrayData(FileData):
             )
         names = (*(self.inputs or ("inputs",)), *self.target)
         splits = splits_of(rows) or {"train": rows}
-        return self._with_validation(
-            {
-                split: _arrays(opening.user_columns(given, names), f"the {split} rows")
-                for split, given in splits.items()
-            }
-        )
+        return {
+            split: _arrays(opening.user_columns(given, names), f"the {split} rows")
+            for split, given in splits.items()
+        }
 
-    def _with_validation(self, splits: dict[str, Columns]) -> dict[str, Columns]:
+    def _with_validation(
+        self, splits: dict[str, Columns], names: tuple[str, ...]
+    ) -> tuple[dict[str, Columns], dict[str, Fingerprint]]:
+        """The splits with one for validation: only the columns that are used tell rows apart."""
         sources = {
-            split: Source(origin=f"the {split} rows", arrays=columns, num_rows=_count(columns))
+            split: Source(
+                origin=f"the {split} rows",
+                arrays={name: columns[name] for name in columns if name in names},
+                num_rows=_count(columns),
+            )
             for split, columns in splits.items()
         }
-        held_out = with_validation(sources, self.holdout)
-        return {split: source.arrays or {} for split, source in held_out.items()}
+        sources, fingerprints = holdout.with_validation(sources, self.holdout)
+        return {split: source.arrays or {} for split, source in sources.items()}, fingerprints
 
     def _input_names(self, columns: Columns) -> tuple[str, ...]:
         """The columns of the input; whether all that are named are there."""

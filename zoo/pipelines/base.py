@@ -32,6 +32,17 @@ class LabelError(ConfigError):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Fingerprint:
+    """What tells the rows of a split from others."""
+
+    number: int
+    """Number of rows."""
+    hash: str
+    """16 hexadecimal digits that do not depend on the order of the rows. `with_validation` in
+    `zoo.pipelines.sources.holdout` says of what."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Facts:
     """Facts about opened data, known before the first batch."""
 
@@ -46,6 +57,8 @@ class Facts:
     """How a predictor must prepare its input; written into the card."""
     num_examples: Mapping[str, int] = field(default_factory=dict)
     """Number of examples of each split."""
+    fingerprints: Mapping[str, Fingerprint] = field(default_factory=dict)
+    """Of the rows of each split, as they were read; none of examples that are drawn."""
     left_out: Mapping[str, int] = field(default_factory=dict)
     """Number of rows of the training files that are left out, by reason."""
 
@@ -121,8 +134,8 @@ class DataConfig(abc.ABC):
     data_dir: str | None = None
     """Folder that is searched before TFDS_DATA_DIR and ZOO_DATA_DIR."""
     holdout: float = 0.05
-    """Share of the training rows, in [0, 1), that is held out where there is no validation split.
-    """
+    """Share of the training rows, in [0, 1), that is held out where there is no validation split:
+    about that many, chosen by a hash of their content."""
     cache: bool = True
     """Keep the rows, and their tokens, in memory; False: read them again in each epoch."""
     shuffle_buffer: int = 10_000

@@ -112,16 +112,22 @@ class ImageClassificationData(StoredData):
         # Files of a stream, or of what the config names, are taken for colour without a look.
         own = rows is not None and splits["train"].arrays is not None
         prepare = self._preprocessing(splits["train"], None if own else 3)
-        splits = {split: self._prepared(source, prepare) for split, source in splits.items()}
+        # Of files the content decides what is held out: their pixels depend on the decoder too.
+        files = splits["train"].spec(self.image_column)[0].kind == "O"
+        if not files:
+            splits = {split: self._prepared(source, prepare) for split, source in splits.items()}
         if self.cache:
             splits["train"] = splits["train"].cached()
         labels = classes.checked(splits, self.label_column, labels or self.labels)
-        splits = holdout.with_validation(splits, self.holdout)
+        splits, fingerprints = holdout.with_validation(splits, self.holdout)
+        if files:
+            splits = {split: self._prepared(source, prepare) for split, source in splits.items()}
         facts = Facts(
             labels=labels,
             decides={"num_classes": len(labels), "input_shape": prepare.shape},
             preprocessing=dataclasses.asdict(prepare),
             num_examples={split: source.count() for split, source in splits.items()},
+            fingerprints=fingerprints,
             left_out=splits["train"].left_out,
         )
         return ImageData(self, facts, prepare, splits)

@@ -17,10 +17,10 @@ from typing import Any, ClassVar, TypeAlias
 import numpy as np
 
 from zoo.config import ConfigError, ValueMistake
-from zoo.pipelines.base import Array, Batch, Example, Facts
+from zoo.pipelines.base import Array, Batch, Example, Facts, Fingerprint
 from zoo.pipelines.delivery import GlobalBatch, deliver, generator
 from zoo.pipelines.rows import IndexedRows, LazySplits, endless
-from zoo.pipelines.sources import formats, locations, opening
+from zoo.pipelines.sources import formats, holdout, locations, opening
 from zoo.pipelines.sources.source import Source
 from zoo.pipelines.sources.tfds import Prepared
 from zoo.pipelines.stored import FileData, StoredData
@@ -41,7 +41,8 @@ class LanguageModelingData(StoredData, FileData):
     """Running text: a TFDS data set, the user's files, or rows that are handed over.
 
     A file of plain text is one document; of other files each row is one. Where there is no split
-    for validation, `holdout` is the share of the characters, the last ones of the training text.
+    for validation, whole documents are held out; of so few that `holdout` is no more than one of
+    them, the last characters of the training text are.
     """
 
     text_column: str = TEXT
@@ -85,7 +86,10 @@ class LanguageModelingData(StoredData, FileData):
         Raises:
           ValueError: a split has fewer than two tokens.
         """
-        splits = {split: _documents(source) for split, source in self.read_splits(rows).items()}
+        sources = self.read_splits(rows)
+        several = sources["train"].count() * self.holdout > 1
+        sources, fingerprints = holdout.with_validation(sources, self.holdout if several else 0)
+        splits = {split: _documents(source) for split, source in sources.items()}
         if "validation" not in splits and self.holdout:
             splits["train"], splits["validation"] = split_characters(splits["train"], self.holdout)
         tokenizer = tokenizer or self.tokenizer.build(splits["train"])
@@ -95,11 +99,12 @@ class LanguageModelingData(StoredData, FileData):
                 raise ValueMistake(
                     f"the {split} text has {len(ids)} token(s); it must have 2 or more"
                 )
-        return RunningText(self, tokenizer, tokens)
+        return RunningText(self, tokenizer, tokens, fingerprints)
 
     def read_rows(self, rows: Any) -> Source:
         """See `StoredData.read_rows`."""
-        return opening.from_user(rows, (TEXT,)).select((TEXT,))
+        # A tf.data.Dataset may come in another order each time, and is read several times.
+        return opening.from_user(rows, (TEXT,)).select((TEXT,)).cached()
 
     def read_tfds(self, data_set: Prepared, expression: str) -> Source:
         """See `StoredData.read_tfds`."""
@@ -123,7 +128,11 @@ class RunningText:
     """`LanguageModelingData`, opened."""
 
     def __init__(
-        self, config: LanguageModelingData, tokenizer: Tokenizer, tokens: Mapping[str, Array]
+        self,
+        config: LanguageModelingData,
+        tokenizer: Tokenizer,
+        tokens: Mapping[str, Array],
+        fingerprints: Mapping[str, Fingerprint],
     ) -> None:
         self._config, self._tokenizer = config, tokenizer
         self._tokens = LazySplits(tokens, tokens.__getitem__)
@@ -132,6 +141,7 @@ class RunningText:
             tokenizer=tokenizer,
             decides={"vocab_size": tokenizer.vocab_size},
             num_examples={**windows, "train": self._per_epoch},
+            fingerprints=fingerprints,
             # Where no document ends, a model cannot learn that one does.
             preprocessing={"eos": bool((tokens["train"] == EOS).any())},
         )

@@ -64,6 +64,9 @@ class StoredData(DataConfig):
 
     name: str | None = None
     """A TFDS data set such as `imdb_reviews` or `wikiann/en`; None: the files named below."""
+    download: bool = False
+    """Let TFDS download and prepare the data set if it is in none of the folders: into `data_dir`,
+    or else the first folder of TFDS_DATA_DIR, ZOO_DATA_DIR/tfds and TFDS's own."""
     train: tuple[str, ...] = ()
     """Training files, or split expressions of TFDS such as `train[:10%]`; (): TFDS's `train`."""
     validation: tuple[str, ...] = ()
@@ -103,7 +106,7 @@ class StoredData(DataConfig):
             return {split: self.read_rows(given) for split, given in splits.items()}
         named = {"train": self.train, "validation": self.validation, "test": self.test}
         if self.name is not None:
-            data_set = Prepared(self.name, self.data_dir)
+            data_set = Prepared(self.name, self.data_dir, download=self.download)
             return {
                 split: self.read_tfds(data_set, "+".join(parts) or split)
                 for split, parts in named.items()

@@ -100,7 +100,7 @@ class TaggingData(PairedData):
         labels = labels or self.labels or splits["train"].class_names.get(TAGS) or _labels(splits)
         for split, source in splits.items():
             _check_labels(source, labels, f"the {split} split")
-        splits = holdout.with_validation(splits, self.holdout)
+        splits, fingerprints = holdout.with_validation(splits, self.holdout)
         if tokenizer is None:
             tokenizer = self.tokenizer.build(lambda: _words(splits["train"]), split=False)
         if not isinstance(tokenizer, WordTokenizer | IdTokenizer):
@@ -113,6 +113,7 @@ class TaggingData(PairedData):
             labels=labels,
             decides={"vocab_size": tokenizer.vocab_size, "num_classes": len(labels)},
             num_examples={split: source.count() for split, source in splits.items()},
+            fingerprints=fingerprints,
         )
         return TaggedSentences(self, facts, splits, tokenizer)
 

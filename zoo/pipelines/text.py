@@ -93,7 +93,7 @@ class TextClassificationData(StoredData, FileData):
         if self.cache:
             splits["train"] = splits["train"].cached()
         labels = classes.checked(splits, self.label_column, labels or self.labels)
-        splits = holdout.with_validation(splits, self.holdout)
+        splits, fingerprints = holdout.with_validation(splits, self.holdout)
         if tokenizer is None:
             tokenizer = self.tokenizer.build(lambda: splits["train"].texts(TEXT))
         facts = Facts(
@@ -102,6 +102,7 @@ class TextClassificationData(StoredData, FileData):
             decides={"vocab_size": tokenizer.vocab_size, "num_classes": len(labels)},
             preprocessing={} if self.max_len is None else {"max_len": self.max_len},
             num_examples={split: source.count() for split, source in splits.items()},
+            fingerprints=fingerprints,
         )
         return TextData(self, facts, splits, tokenizer)
 

@@ -121,7 +121,7 @@ class TranslationData(PairedData):
         splits, left_out = self.read_splits(rows), dict[str, int]()
         if rows is None:
             splits["train"], left_out = self._cleaned(splits["train"])
-        splits = holdout.with_validation(splits, self.holdout)
+        splits, fingerprints = holdout.with_validation(splits, self.holdout)
         if tokenizer is None:
             tokenizer = self.tokenizer.build(lambda: itertools.chain(*_texts(splits["train"])))
         facts = Facts(
@@ -132,6 +132,7 @@ class TranslationData(PairedData):
                 or self.target_language,
             },
             num_examples={split: source.count() for split, source in splits.items()},
+            fingerprints=fingerprints,
             left_out=left_out,
         )
         return ParallelData(self, facts, splits, tokenizer)

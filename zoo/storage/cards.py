@@ -81,6 +81,9 @@ class Card:
     """Kind and options of the tokenizer, and `file`, its vocabulary beside the card."""
     preprocessing: Mapping[str, Any] = field(default_factory=dict)
     """How an input is prepared for the model."""
+    rows: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Of a run, the rows of each split: their `number`, and a `hash` that does not depend on their
+    order."""
     files: tuple[File, ...] = ()
     """The files of a published model, weights first. Empty for a run, which has checkpoints."""
     alternative: str = ""

@@ -55,6 +55,9 @@ def check_card(card: Card) -> None:
             raise ConfigError(f"{name!r} is a path; a card and its files have plain names")
     for file in card.files:
         check_file(file)
+    for split, rows in card.rows.items():
+        if not isinstance(rows.get("number"), int):
+            raise ConfigError(f"rows: {split} has no whole number of rows: {dict(rows)!r}")
     if card.tokenizer:
         _check_tokenizer(card.tokenizer)
     if card.best:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from zoo.storage.cards import OWN_ROWS, Card
 from zoo.tokenizers import read_lines
 from zoo.train import bleu, recipe_files, sharding, update
 from zoo.train.fine_tuning import Reading
+from zoo.train.folder import number_of_rows, rows_of
 from zoo.train.precision import in_32_bits
 from zoo.train.recipe import Recipe
 from zoo.train.reporting import prefixed
@@ -136,8 +138,20 @@ def evaluate(
     variables = sharding.put_state(jax.device_get(model.variables), setup.mesh)
     metrics, _ = Evaluator(setup, model.card)(variables, chosen, limit=limit)
     if data is None:
+        _remark_on_other_rows(model.card, setup, chosen)
         return metrics
     return {name.replace(chosen, split or "test", 1): value for name, value in metrics.items()}
+
+
+def _remark_on_other_rows(card: Card, setup: Setup, split: str) -> None:
+    """Says so where the rows of a split are not those that the card records."""
+    then, now = card.rows.get(split), rows_of(setup.data.facts).get(split)
+    if then and now and then != now:
+        logging.getLogger(__name__).warning(
+            "%s is evaluated on other rows than it records: %s had %s and has %s now%s",
+            *(card.name, split, number_of_rows(then), number_of_rows(now)),
+            "" if then.get("number") != now["number"] else ", which are not the same",
+        )
 
 
 def set_up_model(model: StoredModel, rows: Any = None, data_dir: str | None = None) -> Setup:

@@ -83,6 +83,63 @@ def check_recipe(
     return may
 
 
+def check_rows(
+    folder: Path, card: Card, facts: Facts, allow_change: Sequence[str]
+) -> dict[str, tuple[object, object]]:
+    """The splits whose rows are others than those that the run began with: name -> before, now.
+
+    Args:
+      folder: the run's folder.
+      card: of the run.
+      facts: of the data of this session.
+      allow_change: `data`, or a field in it, if the rows may change.
+
+    Raises:
+      ConfigError: rows differ, and may not; the message has the splits.
+    """
+    before, now = card.rows, rows_of(facts)
+    if not before or before == now:
+        return {}
+    changed = {
+        split: (before.get(split), now.get(split))
+        for split in dict.fromkeys([*before, *now])
+        if before.get(split) != now.get(split)
+    }
+    if not any(name.partition(".")[0] == "data" for name in allow_change):
+        listed = [
+            f"{split} had {number_of_rows(old)} and has {_now(old, new)} now"
+            for split, (old, new) in changed.items()
+        ]
+        raise ConfigError(
+            f"the run in {folder} began with other rows: {'; '.join(listed)}; give it the rows "
+            "that it began with, or use another workdir; or go on with these rows with "
+            "--allow-change data (zoo.fit: allow_change=('data',))"
+        )
+    return {
+        f"data: the rows of {split}": (number_of_rows(old), _now(old, new))
+        for split, (old, new) in changed.items()
+    }
+
+
+def rows_of(facts: Facts) -> dict[str, dict[str, Any]]:
+    """The fingerprints of the data as a card has them."""
+    return {split: dataclasses.asdict(found) for split, found in facts.fingerprints.items()}
+
+
+def number_of_rows(rows: Mapping[str, Any] | None) -> str:
+    """The number in a split's entry of a card's `rows`.
+
+    >>> number_of_rows({"number": 1200, "hash": "9f0c"}), number_of_rows(None)
+    ('1,200 rows', 'no rows')
+    """
+    return "no rows" if rows is None else f"{rows.get('number', 0):,} rows"
+
+
+def _now(old: Mapping[str, Any] | None, new: Mapping[str, Any] | None) -> str:
+    same = number_of_rows(old) == number_of_rows(new)
+    return f"{number_of_rows(new)}{' that are not the same' if same else ''}"
+
+
 def write_recipe(folder: Path, recipe: Recipe) -> None:
     """Writes the recipe into the folder."""
     if writes():
@@ -130,6 +187,16 @@ def earlier_card(folder: Path, own_rows: bool) -> Card | None:
     return card
 
 
+def note_rows(folder: Path, card: Card, facts: Facts) -> Card:
+    """The card with the rows of this session."""
+    if card.rows == (rows := rows_of(facts)):
+        return card
+    card = dataclasses.replace(card, rows=rows)
+    if writes():
+        card.save(folder / RUN_CARD)
+    return card
+
+
 def clear_results(folder: Path, card: Card) -> Card:
     """The card without the results of an earlier end of the run, for a run that goes on."""
     if not card.training:
@@ -159,6 +226,7 @@ def write_card(folder: Path, recipe: Recipe, facts: Facts, *, own_rows: bool) ->
         labels=facts.labels,
         tokenizer=described,
         preprocessing=facts.preprocessing,
+        rows=rows_of(facts),
         best=dataclasses.asdict(recipe.task.best) if "validation" in facts.num_examples else {},
     )
     if writes():

@@ -179,6 +179,7 @@ MAY_CHANGE = (
     "task.beam_size",
     "task.bleu_sentences",
     "data.data_dir",
+    "data.download",
     "data.folder",
     "data.tokenizer.vocab",
 )

@@ -91,6 +91,8 @@ def start(
     else:
         setup = dataclasses.replace(setup, recipe=_keep_schedule(setup.recipe, earlier, say))
         changed = folder.check_recipe(workdir, earlier, setup.recipe, allow_change)
+    if card is not None:
+        changed |= folder.check_rows(workdir, card, setup.data.facts, allow_change)
     recipe, data, mesh, module = setup.recipe, setup.data, setup.mesh, setup.module
 
     # Weights and the optimizer's state: of the checkpoint, or else new ones.
@@ -127,6 +129,7 @@ def start(
     folder.write_recipe(workdir, recipe)
     card = card or folder.write_card(workdir, recipe, data.facts, own_rows=rows is not None)
     card = folder.note_changes(workdir, card, progress.step, changed)
+    card = folder.note_rows(workdir, card, data.facts)
     if not progress.ended(recipe.steps):
         card = folder.clear_results(workdir, card)
     return Run(recipe, data, mesh, module, workdir, card, optimizer, store), state, progress

@@ -126,6 +126,7 @@ def test_a_missing_data_set_says_where_it_was_looked_for_and_how_to_get_it(prepa
     home = Path("~/tensorflow_datasets").expanduser()
     assert text == (
         f"no data set 'imdb_review' in {root}, {root}/tfds, {home}; did you mean 'imdb_reviews'? "
-        "(there: 'imdb_reviews'). Prepare it where there is a network, by `tfds build imdb_review "
+        "(there: 'imdb_reviews'). Download and prepare it with --data.download (in Python "
+        "download=True of the data); or where there is a network by `tfds build imdb_review "
         "--data_dir DIR/tfds`, and let ZOO_DATA_DIR or --data.data-dir point to DIR"
     )

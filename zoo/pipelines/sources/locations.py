@@ -96,7 +96,8 @@ def find_tfds(name: str, data_dir: str | None = None) -> Path:
     raise FileMistake(
         f"no data set {name!r} in {', '.join(map(str, folders))}"
         f"{did_you_mean(data_set, known - {data_set})} (there: {quoted(sorted(known)) or 'none'}). "
-        f"Prepare it where there is a network, by `tfds build {path} --data_dir DIR/tfds`, and let "
+        "Download and prepare it with --data.download (in Python download=True of the data); or "
+        f"where there is a network by `tfds build {path} --data_dir DIR/tfds`, and let "
         "ZOO_DATA_DIR or --data.data-dir point to DIR"
     )
 

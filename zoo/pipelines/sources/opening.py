@@ -54,6 +54,7 @@ def from_prepared(data_set: Prepared, split: str, *, decode_all: bool = True) ->
         origin=f"{data_set.name}, split {split}",
         num_rows=data_set.count(split),
         stream=data_set.read(split, decode_all=decode_all),
+        identity=data_set.identity(split),
         class_names=data_set.class_names,
     )
 

@@ -21,7 +21,7 @@ CHUNK = 256
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Source:
-    """The rows of one split, in memory or as a stream; in the same order at each reading."""
+    """The rows of one split, in memory or as a stream."""
 
     origin: str
     """Where the rows come from, for error messages."""
@@ -29,6 +29,8 @@ class Source:
     """The columns, each [N, …], if they are in memory. Texts are bytes objects."""
     stream: Dataset = None
     """Otherwise a dict of tensors for each row."""
+    identity: str = ""
+    """Of a stream: tells its rows from others without reading them; "": nothing does."""
     num_rows: int | None = None
     """Number of rows; None: not known before they are counted."""
     class_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

@@ -1,11 +1,13 @@
-"""TFDS data sets that were prepared on disk before."""
+"""TFDS data sets that were prepared on disk before, or are on request."""
 
 from __future__ import annotations
 
 import importlib
+import logging
+import os
 from typing import Any
 
-from zoo.config import LookupMistake, PackageMistake, ValueMistake, did_you_mean
+from zoo.config import FileMistake, LookupMistake, PackageMistake, ValueMistake, did_you_mean, local
 from zoo.pipelines.base import quoted
 from zoo.pipelines.sources import locations
 from zoo.pipelines.tfdata import Dataset, tensorflow, traced
@@ -20,13 +22,15 @@ class Prepared:
     Args:
       name: as in `locations.find_tfds`.
       data_dir: the folder to look into first.
+      download: let TFDS download and prepare the data set if it is in none of the folders.
 
     Raises:
-      FileNotFoundError: the data set is in none of the folders.
+      FileNotFoundError: the data set is in none of the folders, and is not to be downloaded, or
+        cannot be.
       ImportError: tensorflow-datasets is not installed.
     """
 
-    def __init__(self, name: str, data_dir: str | None = None) -> None:
+    def __init__(self, name: str, data_dir: str | None = None, *, download: bool = False) -> None:
         tensorflow()
         try:
             self._tfds = importlib.import_module("tensorflow_datasets")
@@ -35,10 +39,48 @@ class Prepared:
                 f'TFDS data sets need tensorflow-datasets ({error}): pip install "flax-zoo[train]"'
             ) from error
         # The files on disk describe themselves; TFDS's builder of that name would ask the network.
-        self._builder = self._tfds.builder_from_directory(locations.find_tfds(name, data_dir))
+        try:
+            folder = locations.find_tfds(name, data_dir)
+        except FileMistake:
+            if not download:
+                raise
+            self._prepare(name, data_dir)
+            folder = locations.find_tfds(name, data_dir)
+        self._builder = self._tfds.builder_from_directory(folder)
         self._info = self._builder.info
         self.name: str = self._info.full_name
         """Name, configuration and version."""
+
+    def _prepare(self, name: str, data_dir: str | None) -> None:
+        """Downloads and prepares a data set, into the first of the folders that are searched.
+
+        Raises:
+          FileNotFoundError: it cannot be, or ZOO_OFFLINE is set.
+        """
+        folders = locations.tfds_folders(data_dir)
+        listed = ", ".join(map(str, folders))
+        if os.environ.get("ZOO_OFFLINE", "0") not in ("", "0"):
+            raise FileMistake(
+                f"the data set {name!r} is not in {listed}, and is not downloaded, because "
+                "ZOO_OFFLINE is set; unset it, or let --data.data-dir point to the data set"
+            )
+        if not folders:
+            raise FileMistake(
+                f"there is no folder for the data set {name!r}; name one by ZOO_DATA_DIR or "
+                "--data.data-dir"
+            )
+        # A data_dir may hold `tfds/` and `text/`, as ZOO_DATA_DIR does.
+        inner = data_dir and local(data_dir) / "tfds"
+        folder = inner if inner and inner.is_dir() else folders[0]
+        logging.getLogger(__name__).warning("downloading and preparing %s in %s", name, folder)
+        try:
+            self._tfds.builder(name, data_dir=str(folder)).download_and_prepare()
+        except Exception as error:  # builders raise whatever they like
+            reason = (str(error).splitlines() or [""])[0]
+            raise FileMistake(
+                f"the data set {name!r} cannot be downloaded and prepared in {folder} "
+                f"({type(error).__name__}: {reason:.200}); looked for it in {listed}"
+            ) from error
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -81,6 +123,17 @@ class Prepared:
             raise ValueMistake(
                 f"{split!r} is not a part of a split ({error}); write one such as 'train[:10%]'"
             ) from error
+
+    def identity(self, split: str) -> str:
+        """The data set, its version and the sizes of its splits: another preparation of the same
+        rows has the same.
+
+        Args:
+          split: a split expression of TFDS.
+        """
+        bases = dict.fromkeys(part.partition("[")[0].strip() for part in split.split("+"))
+        sizes = [(base, self._info.splits[base].num_bytes) for base in bases]
+        return f"{self.name} {split} {self.count(split)} {sizes}"
 
     def read(self, split: str, *, decode_all: bool = True) -> Dataset:
         """The rows of a split, one dict of tensors each, in the same order each time.
