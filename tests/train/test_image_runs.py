@@ -73,7 +73,8 @@ def test_a_run_is_resumed_and_fine_tuned_with_images_of_the_size_it_began_with(
     source = zoo.fit(recipe, tmp_path / "run", data=image_rows, quiet=True)
     larger = {**image_rows, "image": image_rows["image"].repeat(2, axis=1).repeat(2, axis=2)}
     more = dataclasses.replace(recipe, steps=2)
-    resumed = zoo.fit(more, tmp_path / "run", data=larger, quiet=True)
+    options = {"quiet": True, "allow_change": ("data",)}
+    resumed = zoo.fit(more, tmp_path / "run", data=larger, **options)
     assert resumed.state.step == 2
     tuned = zoo.fit(
         recipe, tmp_path / "tuned", data=larger, init_from=str(source.workdir), quiet=True
