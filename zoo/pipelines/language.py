@@ -142,8 +142,12 @@ class RunningText:
             decides={"vocab_size": tokenizer.vocab_size},
             num_examples={**windows, "train": self._per_epoch},
             fingerprints=fingerprints,
-            # Where no document ends, a model cannot learn that one does.
-            preprocessing={"eos": bool((tokens["train"] == EOS).any())},
+            preprocessing={
+                # Where no document ends, a model cannot learn that one does.
+                "eos": bool((tokens["train"] == EOS).any()),
+                # Nor where a token is that lies beyond all windows.
+                "window": config.length,
+            },
         )
 
     def train(

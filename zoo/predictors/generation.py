@@ -75,6 +75,12 @@ def draw_keys(seed: int, beginnings: Sequence[object], repeats: int) -> Array:
     return np.frombuffer(b"".join(keys), "<u4").reshape(-1, 2)
 
 
+def following_keys(keys: Array) -> Array:
+    """Other keys that follow from those of `draw_keys`, for a text that goes on in a new window."""
+    own = (hashlib.blake2b(key.tobytes(), digest_size=8).digest() for key in keys)
+    return np.frombuffer(b"".join(own), "<u4").reshape(-1, 2)
+
+
 def jax_keys(keys: jax.Array) -> jax.Array:
     """Those of `draw_keys` as JAX takes them, whatever generator is JAX's default."""
     return jax.random.wrap_key_data(keys, impl="threefry2x32")
@@ -106,7 +112,11 @@ def step(module: nn.Module, variables: Any) -> decoding.Step:
 
 @functools.partial(jax.jit, static_argnames="module")
 def scores(
-    module: nn.Module, variables: Any, arguments: tuple[jax.Array, ...], lengths: jax.Array
+    module: nn.Module,
+    variables: Any,
+    arguments: tuple[jax.Array, ...],
+    lengths: jax.Array,
+    firsts: jax.Array | int = 0,
 ) -> jax.Array:
     """The score of each row of the last argument, float32 [B].
 
@@ -115,9 +125,12 @@ def scores(
       variables: its variables.
       arguments: what it is called with; the last one is int32 [B, T].
       lengths: of the sequences in the last argument, int32 [B]; what follows them is padding.
+      firsts: the first token of each that counts, int32 [B].
     """
     logits = module.apply(variables, *arguments, train=False)
     tokens = arguments[-1]
     positions = jnp.arange(tokens.shape[1], dtype=jnp.int32)
-    weights = (positions[None] < lengths[:, None]).astype(jnp.float32)
+    firsts = jnp.broadcast_to(firsts, lengths.shape)
+    counted = (firsts[:, None] <= positions[None]) & (positions[None] < lengths[:, None])
+    weights = counted.astype(jnp.float32)
     return decoding.log_probabilities(jnp.asarray(logits), tokens, weights)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar, Literal, TypeAlias, TypedDict, Unpack, overload
+from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias, TypedDict, Unpack, overload
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
@@ -15,13 +16,14 @@ from zoo import decoding
 from zoo.config import ValueMistake
 from zoo.decoding import Choice, Counted, Prefix, Sampled, Sampling
 from zoo.predictors import generation, samples
-from zoo.predictors.base import Predictor
+from zoo.predictors.base import UNLIMITED, Predictor
 from zoo.predictors.batching import FEW_ROWS, Array, batches, power_of_two
 from zoo.predictors.generation import (
     EOS,
     Ids,
     Scored,
     draw_keys,
+    following_keys,
     jax_keys,
     prefixes,
     sources_of,
@@ -51,11 +53,33 @@ class Drawing(TypedDict, total=False):
     seed: int
 
 
+class Written(NamedTuple):
+    """What several rows have so far."""
+
+    tokens: Array
+    """int32 [rows, T]: those of the prompt, of its last window, and the new ones."""
+    scores: Array
+    """float32 [rows]."""
+    last: bool
+    """Whether nothing will follow."""
+
+
 class LanguageModel(Predictor):
     """Continues texts, and scores them."""
 
     task: ClassVar[str] = "language_modeling"
     command: ClassVar[str] = "generate"
+
+    @property
+    def window(self) -> int:
+        """The most tokens that are read at once.
+
+        It is the length of the windows that the model was trained on (`card.preprocessing`:
+        `window`), `max_len` if the card does not say. A recurrent model has no limit.
+        """
+        if self.card.config.max_positions is None:
+            return UNLIMITED
+        return min(self.card.preprocessing.get("window", UNLIMITED), self.max_len)
 
     @overload
     def generate(
@@ -96,6 +120,9 @@ class LanguageModel(Predictor):
     ) -> Any:
         """The text that follows a prompt, or each prompt of a list, without the prompt.
 
+        Prompt and continuation may have any length. When they fill the model's `window`, its second
+        half becomes the first half of a new one, and what came before is forgotten.
+
         Args:
           prompt: what comes before; it may be empty.
           max_new_tokens: length limit of the continuation, in tokens. It is shorter if the model
@@ -112,8 +139,7 @@ class LanguageModel(Predictor):
           stream: give an iterator of pieces that join to the continuation; for one prompt.
 
         Raises:
-          ValueError: prompt and continuation together are longer than the model's `max_len`, or an
-            option is invalid.
+          ValueError: an option is invalid.
           NoAnswerError: the model's numbers are NaN or infinite.
         """
         sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p)
@@ -128,10 +154,9 @@ class LanguageModel(Predictor):
                 raise ValueMistake(
                     "stream=True takes one prompt, and neither num_return nor scores"
                 )
-            ids = self._limited(self.encode(prompt), max_new_tokens)
-            return self._stream(ids, sampling.choice(), max_new_tokens, seed)
+            return self._stream(self.encode(prompt), sampling.choice(), max_new_tokens, seed)
         texts = [prompt] if isinstance(prompt, str) else list(prompt)
-        prompts = [self._limited(self.encode(text), max_new_tokens) for text in texts]
+        prompts = [self.encode(text) for text in texts]
         counted: Counted = "new" if scores or num_return is not None else "nothing"
         keys = draw_keys(seed, prompts, repeats)
         answers = self._generate(prompts, sampling.choice(), max_new_tokens, repeats, keys, counted)
@@ -149,26 +174,23 @@ class LanguageModel(Predictor):
     def score(self, texts: str | Texts) -> float | list[float]:
         """The sum of the log-probabilities (in nats) of a text's tokens, or of each text's.
 
-        The end of the text counts if the model knows one (`card.preprocessing`: `eos`).
-
-        Raises:
-          ValueError: a text is longer than the model's `max_len`.
+        The end of the text counts if the model knows one (`card.preprocessing`: `eos`). A text that
+        is longer than the model's `window` is read in windows, as `generate` writes it.
         """
         several = [texts] if isinstance(texts, str) else list(texts)
-        scores = self._score([self._limited(self._ended(self.encode(text)), 0) for text in several])
+        scores = self._score([self._ended(self.encode(text)) for text in several])
         return scores[0] if isinstance(texts, str) else scores
 
     def printed(self, items: Sequence[str], *, top_k: int | None = None) -> Iterator[str]:
         for item in items:
-            new = min(PRINTED, self.max_len - len(self.encode(item)))
-            yield item + self.generate(item, max_new_tokens=new, temperature=0.8)
+            yield item + self.generate(item, max_new_tokens=PRINTED, temperature=0.8)
 
     def sample_inputs(self) -> dict[str, Any]:
-        own, texts = self._own_prompt(), samples.texts(self._text_tokenizer, self.max_len)
+        own, texts = self._own_prompt(), samples.texts(self._text_tokenizer, self.window)
         return {own: own} | texts
 
     def plain_answers(self, inputs: Sequence[Any]) -> list[dict[str, Any]]:
-        new = min(CHECKED, self.max_len - self.max_len // 2)
+        new = min(CHECKED, self.window - self.window // 2)
         answers = self.generate(list(inputs), max_new_tokens=new, temperature=0.0)
         scores = self.score(list(inputs))
         return [
@@ -180,7 +202,7 @@ class LanguageModel(Predictor):
         """A text of tokens from the middle of the vocabulary, which any model can continue."""
         tokenizer = self._text_tokenizer
         if isinstance(tokenizer, ByteTokenizer):  # those in the middle are not characters
-            return next(iter(samples.texts(tokenizer, self.max_len)))
+            return next(iter(samples.texts(tokenizer, self.window)))
         middle = self.module.config.vocab_size // 2
         return tokenizer.decode([middle, middle + 1, middle + 2])
 
@@ -204,50 +226,111 @@ class LanguageModel(Predictor):
           counted: which tokens count in the scores.
         """
         answers: list[tuple[Ids, float]] = [([], 0.0)] * (len(prompts) * repeats)
-        lengths = [len(ids) for ids in prompts for _ in range(repeats)]
+        begun = [self._last_window(ids) for ids in prompts]
+        lengths = [len(ids) for ids in begun for _ in range(repeats)]
         few = FEW_ROWS if repeats == 1 else 1
-        for batch in batches(lengths, self.max_len, begun=lengths, spread=new, few=few):
+        for batch in batches(lengths, self.window, begun=lengths, spread=new, few=few):
             items, rows = sources_of([index // repeats for index in batch.indices], batch.rows)
-            starts = [prompts[item] for item in items]
+            starts = [begun[item] for item in items]
             number = batch.rows if rows is None else power_of_two(len(items))
             state = self._begin(starts, number, rows, max(map(len, starts)) + new)
             until = batch.fill(np.array(lengths, np.int32)) + np.int32(new)
-            state = self._advance(state, batch.fill(keys), until, choice, counted)
-            tokens, scores = np.asarray(state.tokens), self.checked(np.asarray(state.scores))
+            own = batch.fill(keys)
+            *_, written = self._write(state, min(map(len, starts)), own, until, choice, counted)
             for row, index in enumerate(batch.indices):
                 first = lengths[index]
-                ids = self._cut(tokens[row, first : first + new])
-                answers[index] = ids, float(scores[row])
+                ids = self._cut(written.tokens[row, first : first + new])
+                answers[index] = ids, float(written.scores[row])
         return [answers[first : first + repeats] for first in range(0, len(answers), repeats)]
 
     def _stream(self, prompt: Ids, choice: Choice, new: int, seed: int) -> Iterator[str]:
-        until, last, shown = len(prompt), len(prompt) + new, ""
-        state, keys = self._begin([prompt], 1, None, last), draw_keys(seed, [prompt], 1)
-        while until < last and not bool(state.done.all()):
-            until = min(until + PIECE, last)
-            state = self._advance(state, keys, np.array([until], np.int32), choice)
-            self.checked(np.asarray(state.scores))
+        begun, shown = self._last_window(prompt), ""
+        first, until = len(begun), np.array([len(begun) + new], np.int32)
+        state, keys = self._begin([begun], 1, None, first + new), draw_keys(seed, [prompt], 1)
+        for written in self._write(state, first, keys, until, choice, piece=PIECE):
             # After the end of the sequence there are zeros; `_cut` ends before it.
-            answer = self._cut(np.asarray(state.tokens)[0, len(prompt) : until])
-            whole = self._continuation(prompt, answer)
-            # A character of several tokens, or the number that encodes one, may be incomplete.
-            ready = re.sub(r"(\N{REPLACEMENT CHARACTER}+|\\\d*)\Z", "", whole)
-            if until < last and not bool(state.done.all()):
-                whole = ready
+            whole = self._continuation(prompt, self._cut(written.tokens[0, first:]))
+            if not written.last:
+                # A character of several tokens, or the number that encodes one, may be incomplete.
+                whole = re.sub(r"(\N{REPLACEMENT CHARACTER}+|\\\d*)\Z", "", whole)
             if len(whole) > len(shown):
                 yield whole[len(shown) :]
                 shown = whole
 
+    def _write(
+        self,
+        state: Sampled,
+        position: int,
+        keys: Array,
+        until: Array,
+        choice: Choice,
+        counted: Counted = "nothing",
+        *,
+        piece: int = UNLIMITED,
+    ) -> Iterator[Written]:
+        """Goes on until each row has ended or has `until` tokens. A full window slides on.
+
+        Args:
+          state: of `_begin`.
+          position: the number of tokens that it has read or chosen.
+          keys: of the rows.
+          until: int32 [rows], prompts included.
+          choice: how tokens are drawn.
+          counted: which tokens count in the scores.
+          piece: yield after this many tokens.
+        """
+        window, keep = self.window, self.window // 2
+        gone = np.zeros((len(until), 0), np.int32)
+        while True:
+            goal = min(position + piece, int(until.max()), window)
+            state = self._advance(state, keys, np.minimum(until, goal), choice, counted)
+            position, scores = goal, self.checked(state.scores)
+            tokens = np.asarray(state.tokens)[:, :position]
+            last = position == until.max() or bool(np.all(state.done))
+            yield Written(np.concatenate([gone, tokens], axis=1), scores, last)
+            if last:
+                return
+            if position == window:
+                gone = np.concatenate([gone, tokens[:, : window - keep]], axis=1)
+                kept = tokens[:, window - keep :]
+                state = _slide(
+                    self.module, self.variables, kept, state.done, state.scores, room=window
+                )
+                until, position = until - np.int32(window - keep), keep
+                keys = following_keys(keys)  # the places of the new window have been drawn for
+
     def _score(self, texts: list[Ids]) -> list[float]:
         scores = [0.0] * len(texts)
         exact = self.card.config.exact_lengths
-        for batch in batches([len(ids) for ids in texts], self.max_len, exact=exact):
-            arguments = (batch.pad(texts, self.card.config.padding),)
-            sizes = batch.lengths(texts)
-            values = generation.scores(self.module, self.variables, arguments, sizes)
+        owners, pieces, firsts = self._windows(texts)
+        for batch in batches([len(ids) for ids in pieces], self.window, exact=exact):
+            arguments = (batch.pad(pieces, self.card.config.padding),)
+            sizes, first = batch.lengths(pieces), batch.fill(np.array(firsts, np.int32))
+            values = generation.scores(self.module, self.variables, arguments, sizes, first)
             for index, value in zip(batch.indices, self.checked(values), strict=False):
-                scores[index] = float(value)
+                scores[owners[index]] += float(value)
         return scores
+
+    def _windows(self, texts: list[Ids]) -> tuple[list[int], list[Ids], list[int]]:
+        """The texts in windows, as `_write` slides them.
+
+        Returns:
+          For each window: the number of its text, its tokens, and how many of them are context.
+        """
+        owners, pieces, firsts = [], [], []
+        window, stride = self.window, self.window - self.window // 2
+        for owner, ids in enumerate(texts):
+            for start in range(0, max(len(ids) - window, 0) + stride, stride):
+                owners.append(owner)
+                pieces.append(ids[start : start + window])
+                firsts.append(window - stride if start else 0)
+        return owners, pieces, firsts
+
+    def _last_window(self, prompt: Ids) -> Ids:
+        """The part of a prompt that is read: where `_write` would have slid the window to."""
+        stride = self.window - self.window // 2
+        beyond = len(prompt) - self.window
+        return prompt if beyond < 0 else prompt[(beyond // stride + 1) * stride :]
 
     def _begin(
         self,
@@ -265,7 +348,7 @@ class LanguageModel(Predictor):
           until: the most tokens, prompts included.
         """
         # Room in a few sizes only, so that few programs are compiled.
-        room = min(max(power_of_two(until), 64), self.max_len)
+        room = min(max(power_of_two(until), 64), self.window)
         prefix = prefixes(starts, number, room)
         state: Sampled = _begin(self.module, self.variables, prefix, rows, number=number, room=room)
         return state
@@ -309,16 +392,6 @@ class LanguageModel(Predictor):
         # If the prompt ends inside a character or an escape, the answer changes the text before it.
         return whole[len(before) :] if whole.startswith(before) else decode(answer)
 
-    def _limited(self, ids: Ids, more: int) -> Ids:
-        """The ids, which must fit into the model with `more` tokens after them."""
-        if len(ids) + more > self.max_len:
-            wanted = f"{len(ids)} tokens and {more} more" if more else f"{len(ids)} tokens"
-            raise ValueMistake(
-                f"{wanted} are above this model's {self.card.config.described_limit}; give a "
-                f"shorter text{' or fewer max_new_tokens' if more else ''}"
-            )
-        return ids
-
 
 @functools.partial(jax.jit, static_argnames=("module", "number", "room"))
 def _begin(
@@ -334,6 +407,25 @@ def _begin(
     step = generation.step(module, variables)
     state = decoding.begin(step, cache, number, room, prefix=prefix)
     return state if rows is None else state.rows(rows)
+
+
+@functools.partial(jax.jit, static_argnames=("module", "room"))
+def _slide(
+    module: nn.Module,
+    variables: Any,
+    kept: jax.Array,
+    done: jax.Array,
+    scores: jax.Array,
+    *,
+    room: int,
+) -> Sampled:
+    """The state of a new window, which begins with the tokens `kept`, int32 [rows, K]."""
+    rows, count = kept.shape
+    cache = module.apply(variables, rows, room, method="start")
+    prefix = Prefix(kept, jnp.full((rows,), count, jnp.int32)) if count else None
+    step = generation.step(module, variables)
+    state = decoding.begin(step, cache, rows, room, prefix=prefix)
+    return state._replace(done=done, scores=scores)
 
 
 @functools.partial(

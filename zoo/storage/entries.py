@@ -119,7 +119,16 @@ def _check_texts(card: Card) -> None:
         configs.check_size(f"preprocessing.{name}", value)
 
 
+def _check_running_text(card: Card) -> None:
+    known = {"eos": bool, "window": int}
+    for name, value in card.preprocessing.items():
+        if name in known:
+            configs.check(value, known[name], f"preprocessing.{name}")
+    configs.check_size("preprocessing.window", card.preprocessing.get("window"))
+
+
 PREPROCESSING: Mapping[str, Callable[[Card], None]] = {
+    "language_modeling": _check_running_text,
     "text_classification": _check_texts,
     "image_classification": _check_images,
 }
