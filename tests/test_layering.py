@@ -58,7 +58,7 @@ TABLE = {
         "tensorflow tensorflow_datasets",
     ),
     "predictors": Row(
-        "config decoding models preprocessing tokenizers", "jax flax numpy", "storage", "PIL"
+        "config decoding models preprocessing tokenizers", "jax flax numpy", "storage", "PIL pysbd"
     ),
     # Listing names waits for no model, and only reading a run waits for Orbax (in storage).
     "hub": Row(BELOW_HUB, outside_inside="jax pooch requests filelock rich"),

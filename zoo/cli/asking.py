@@ -70,6 +70,8 @@ class Translate(AsksModel):
     """Number of translations of each sentence, best first, each a line of score, tab, text."""
     max_new_tokens: int | None = None
     """Length limit of a translation, in tokens."""
+    split: bool = False
+    """A line is a text of several sentences, which are translated one by one."""
 
     def run(self) -> int:
         translator = _loaded(self, "translate")
@@ -81,6 +83,7 @@ class Translate(AsksModel):
                 length_penalty=self.length_penalty,
                 num_return=self.num_return,
                 max_new_tokens=self.max_new_tokens,
+                split=self.split,
             )
             return [
                 answer

@@ -26,6 +26,7 @@ from zoo.predictors.generation import (
     sources_of,
     until_end,
 )
+from zoo.predictors.sentences import by_sentence
 
 Texts: TypeAlias = list[str] | tuple[str, ...]
 
@@ -47,6 +48,7 @@ class Search(TypedDict, total=False):
     seed: int
     max_new_tokens: int | None
     prefix: str | list[str] | None
+    split: bool
 
 
 class Translator(Predictor):
@@ -89,6 +91,7 @@ class Translator(Predictor):
         max_new_tokens: int | None = None,
         prefix: str | list[str] | None = None,
         scores: bool = False,
+        split: bool = False,
     ) -> Any:
         """The translation of a sentence, or of each sentence of a list.
 
@@ -108,6 +111,10 @@ class Translator(Predictor):
           prefix: what the translation must begin with; a list has one for each sentence.
           scores: give `Scored` instead of strings. The score is what the model gave the tokens,
             those of the prefix and the end if there is one included, when it wrote them.
+          split: each of the `sources` is a text of several sentences, in which abbreviations are
+            read as English ones. They are translated one by one; line breaks and the space between
+            sentences are kept. Takes neither num_return, prefix nor scores. `max_new_tokens` is
+            that of a sentence.
 
         Raises:
           ValueError: a sentence is longer than the model's `max_len`, a prefix leaves no room in
@@ -117,6 +124,23 @@ class Translator(Predictor):
         repeats = 1 if num_return is None else num_return
         method = _method(beam_size, length_penalty, repeats, temperature, top_k, top_p)
         texts = [sources] if isinstance(sources, str) else list(sources)
+        if split:
+            if num_return is not None or prefix is not None or scores:
+                raise ValueMistake("split=True takes neither num_return, prefix nor scores")
+            for text in texts:
+                self.encode(text)  # refuses what is not a text
+            translate = functools.partial(
+                self,
+                beam_size=beam_size,
+                length_penalty=length_penalty,
+                temperature=temperature,
+                top_k=top_k,
+                top_p=top_p,
+                seed=seed,
+                max_new_tokens=max_new_tokens,
+            )
+            whole = by_sentence(texts, translate)
+            return whole[0] if isinstance(sources, str) else whole
         starts = prefix if isinstance(prefix, list) else [prefix] * len(texts)
         if len(starts) != len(texts):
             raise ValueMistake(
@@ -357,7 +381,8 @@ class Translator(Predictor):
         if len(ids) + more > self.max_len:
             raise ValueMistake(
                 f"a sentence of {len(ids)} tokens is longer than this model's "
-                f"{self.card.config.described_limit}: {text[:40]!r}…; split it into shorter ones"
+                f"{self.card.config.described_limit}: {text[:40]!r}…; split it into shorter ones "
+                "(split=True, `zoo translate --split`, where it is several sentences)"
             )
         return ids
 
