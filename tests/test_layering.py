@@ -43,7 +43,8 @@ TABLE = {
     "preprocessing": Row("config", "numpy PIL"),
     "xla": Row("", "jax numpy jaxtyping"),
     "models": Row("config registry xla", "jax flax numpy jaxtyping"),
-    "decoding": Row("config xla", "jax jaxtyping"),
+    "controls": Row("config", "jax jaxtyping numpy"),
+    "decoding": Row("config controls xla", "jax jaxtyping"),
     "storage": Row(
         "config",
         "flax jax numpy orbax safetensors",
@@ -58,7 +59,10 @@ TABLE = {
         "tensorflow tensorflow_datasets",
     ),
     "predictors": Row(
-        "config decoding models preprocessing tokenizers", "jax flax numpy", "storage", "PIL pysbd"
+        "config controls decoding models preprocessing tokenizers",
+        "jax flax numpy",
+        "storage",
+        "PIL pysbd",
     ),
     # Listing names waits for no model, and only reading a run waits for Orbax (in storage).
     "hub": Row(BELOW_HUB, outside_inside="jax pooch requests filelock rich"),

@@ -29,14 +29,12 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from zoo import xla
 from zoo.config import ConfigError
+from zoo.controls import NEVER, Bans
 
 Step = Callable[..., tuple[Float[Array, "B N T V"], Any]]
 
 START = 0
 """The token that is read before the first one."""
-
-NEVER = -jnp.inf
-"""The score of what must not be chosen."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,6 +217,7 @@ def sample(
     eos_id: int,
     until: int | Int[Array, "#B"] | None = None,
     counted: Counted = "nothing",
+    bans: Bans | None = None,
 ) -> Sampled:
     """Chooses tokens until each row has ended, or has `until` of them.
 
@@ -233,6 +232,7 @@ def sample(
         when `state` is full. A later call may go on from there, but a row that stopped before
         others has ended.
       counted: which tokens count in the score.
+      bans: what may not be chosen; scores do not know of it.
 
     Returns:
       The state with the new tokens, see `Sampled.tokens`.
@@ -244,7 +244,10 @@ def sample(
         done = state.done | (state.position >= until)
         logits, cache = step(state.last[:, None, None], state.cache)
         logits = logits[:, 0, 0]
-        token, greatest = _choose(logits, keys, state.position, choice)
+        allowed = logits
+        if bans is not None:
+            allowed = bans.apply(logits, state.tokens, state.position, state.given, eos_id)
+        token, greatest = _choose(allowed, keys, state.position, choice)
         is_given = state.position < state.given
         own = jax.lax.dynamic_index_in_dim(state.tokens, state.position, axis=1, keepdims=False)
         token = jnp.where(done, 0, jnp.where(is_given, own, token))
@@ -338,6 +341,7 @@ def beam_search(
     eos_id: int,
     until: int | Int[Array, ""] | None = None,
     prefix: Prefix | None = None,
+    bans: Bans | None = None,
 ) -> tuple[Int[Array, "B N L"], Float[Array, "B N"]]:
     """The N best sequences of at most `until` tokens.
 
@@ -356,6 +360,7 @@ def beam_search(
         nothing.
       until: the most tokens; None: L.
       prefix: tokens that each row must begin with. They count in the score.
+      bans: what may not be chosen. A penalty counts in the score.
 
     Returns:
       The sequences, best first, each with its end and zeros after it, and their scores without
@@ -372,6 +377,19 @@ def beam_search(
         # Left as [B, N, 1, V]: XLA:CPU would add the bias twice for another shape.
         vocabulary = logits.shape[-1]
         normaliser = jax.nn.logsumexp(logits, axis=-1, keepdims=True)
+        if bans is not None:
+            own = (logits - normaliser).reshape(batch * n, vocabulary)
+            given = jnp.zeros((batch,), jnp.int32) if prefix is None else prefix.lengths
+            allowed = bans.apply(
+                own,
+                state.tokens.reshape(batch * n, -1),
+                state.position,
+                jnp.repeat(given, n),
+                eos_id,
+            )
+            inside = (state.position < given)[:, None, None]
+            allowed = allowed.reshape(logits.shape) + normaliser
+            logits = jnp.where(inside, logits, allowed)
         if prefix is not None:
             logits = _forced(logits, prefix, state.position)
         candidates = state.scores[..., None, None] + (logits - normaliser)

@@ -70,6 +70,14 @@ class Translate(AsksModel):
     """Number of translations of each sentence, best first, each a line of score, tab, text."""
     max_new_tokens: int | None = None
     """Length limit of a translation, in tokens."""
+    suppress: tuple[str, ...] = ()
+    """Tokens that are never written."""
+    repetition_penalty: float = 1.0
+    """Above 1, tokens that the translation has already become less probable."""
+    no_repeat_ngram: int | None = None
+    """No sequence of this many tokens is written twice."""
+    min_new_tokens: int = 0
+    """A translation does not end before it has this many tokens."""
     split: bool = False
     """A line is a text of several sentences, which are translated one by one."""
 
@@ -84,6 +92,10 @@ class Translate(AsksModel):
                 num_return=self.num_return,
                 max_new_tokens=self.max_new_tokens,
                 split=self.split,
+                suppress=self.suppress,
+                repetition_penalty=self.repetition_penalty,
+                no_repeat_ngram=self.no_repeat_ngram,
+                min_new_tokens=self.min_new_tokens,
             )
             return [
                 answer
@@ -112,6 +124,16 @@ class Generate(AsksModel):
     """Draw from the smallest set of tokens with at least this probability."""
     seed: int = 0
     """Of the draw."""
+    suppress: tuple[str, ...] = ()
+    """Tokens that are never written."""
+    repetition_penalty: float = 1.0
+    """Above 1, tokens that the text has already become less probable."""
+    no_repeat_ngram: int | None = None
+    """No sequence of this many tokens is written twice."""
+    min_new_tokens: int = 0
+    """The text does not end before it has this many new tokens."""
+    stop: tuple[str, ...] = ()
+    """Strings; the continuation ends before the first of them."""
 
     def run(self) -> None:
         pieces = _loaded(self, "generate").generate(
@@ -121,6 +143,11 @@ class Generate(AsksModel):
             top_k=self.top_k,
             top_p=self.top_p,
             seed=self.seed,
+            suppress=self.suppress,
+            repetition_penalty=self.repetition_penalty,
+            no_repeat_ngram=self.no_repeat_ngram,
+            min_new_tokens=self.min_new_tokens,
+            stop=self.stop,
             stream=True,
         )
         for piece in itertools.chain([self.prompt], pieces):

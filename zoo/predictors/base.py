@@ -117,6 +117,23 @@ class Predictor(abc.ABC):
             )
         return self._text_tokenizer.encode(nfc(unicode(text)))
 
+    def token_ids(self, tokens: Sequence[int | str]) -> tuple[int, ...]:
+        """The ids of tokens, of which a string must be one token.
+
+        Raises:
+          ValueError: a string is several tokens.
+        """
+        found: list[int] = []
+        for token in [tokens] if isinstance(tokens, str) else tokens:
+            ids = self.encode(token) if isinstance(token, str) else [token]
+            if len(ids) != 1:
+                raise ValueMistake(
+                    f"suppress has {token!r}, which is {len(ids)} tokens of this model; give "
+                    "strings of one token, or ids"
+                )
+            found += ids
+        return tuple(found)
+
     def checked(self, values: jax.Array | Array) -> Array:
         """Probabilities or scores, of which none is NaN.
 

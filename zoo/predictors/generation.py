@@ -15,6 +15,7 @@ import numpy as np
 from flax import linen as nn
 
 from zoo import decoding
+from zoo.config import ValueMistake
 from zoo.decoding import Prefix
 from zoo.predictors.batching import SHORTEST, Array, padded, power_of_two
 
@@ -22,6 +23,47 @@ Ids = list[int]
 
 EOS = 1
 """The end of a sequence, in every vocabulary of the zoo."""
+
+
+@dataclass(frozen=True)
+class Stops:
+    """Strings before which a text ends; False if there are none."""
+
+    strings: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, strings: Sequence[str] | str) -> Stops:
+        """Raises ValueError if one is empty."""
+        strings = (strings,) if isinstance(strings, str) else tuple(strings)
+        if not all(isinstance(each, str) and each for each in strings):
+            raise ValueMistake(f"stop is {list(strings)}; it is strings that are not empty")
+        return cls(strings)
+
+    def __bool__(self) -> bool:
+        return bool(self.strings)
+
+    def found(self, text: str) -> bool:
+        """Whether the text has one of them."""
+        return any(each in text for each in self.strings)
+
+    def cut(self, text: str) -> str:
+        """The text before the first of them."""
+        return text[
+            : min((text.find(each) for each in self.strings if each in text), default=len(text))
+        ]
+
+    def sure(self, text: str) -> str:
+        """The text without an end that may be the beginning of one of them."""
+        begun = [
+            size
+            for each in self.strings
+            for size in range(1, min(len(each), len(text) + 1))
+            if text.endswith(each[:size])
+        ]
+        return text[: len(text) - max(begun, default=0)]
+
+
+NO_STOPS = Stops()
 
 
 @dataclass(frozen=True)

@@ -14,14 +14,17 @@ from flax import linen as nn
 
 from zoo import decoding
 from zoo.config import ValueMistake
+from zoo.controls import Bans, Controls
 from zoo.decoding import Choice, Counted, Prefix, Sampled, Sampling
 from zoo.predictors import generation, samples
 from zoo.predictors.base import UNLIMITED, Predictor
 from zoo.predictors.batching import FEW_ROWS, Array, batches, power_of_two
 from zoo.predictors.generation import (
     EOS,
+    NO_STOPS,
     Ids,
     Scored,
+    Stops,
     draw_keys,
     following_keys,
     jax_keys,
@@ -51,6 +54,11 @@ class Drawing(TypedDict, total=False):
     top_k: int | None
     top_p: float | None
     seed: int
+    suppress: Sequence[int | str]
+    repetition_penalty: float
+    no_repeat_ngram: int | None
+    min_new_tokens: int
+    stop: Sequence[str]
 
 
 class Written(NamedTuple):
@@ -79,7 +87,7 @@ class LanguageModel(Predictor):
         """
         if self.card.config.max_positions is None:
             return UNLIMITED
-        return min(self.card.preprocessing.get("window", UNLIMITED), self.max_len)
+        return min(int(self.card.preprocessing.get("window", UNLIMITED)), self.max_len)
 
     @overload
     def generate(
@@ -115,6 +123,11 @@ class LanguageModel(Predictor):
         top_p: float | None = None,
         num_return: int | None = None,
         seed: int = 0,
+        suppress: Sequence[int | str] = (),
+        repetition_penalty: float = 1.0,
+        no_repeat_ngram: int | None = None,
+        min_new_tokens: int = 0,
+        stop: Sequence[str] = (),
         scores: bool = False,
         stream: bool = False,
     ) -> Any:
@@ -133,6 +146,11 @@ class LanguageModel(Predictor):
           seed: of the draw. Equal seeds give a prompt equal continuations, in any batch; equal
             prompts of one call get continuations of their own, of which the first is the one that
             the prompt gets by itself.
+          suppress, repetition_penalty, no_repeat_ngram, min_new_tokens: what may not be written,
+            see `controls.Controls`. Of `suppress` a string is one token. They see the prompt and
+            the continuation as far as the window goes.
+          stop: strings; the continuation ends before the first of them that it has. A score counts
+            the tokens up to the one that completes the string.
           scores: give `Scored` instead of strings. The score is that of the continuation after the
             prompt, and of the end if the model ended the text. It is what the model gave the tokens
             when it wrote them, before temperature, top_k and top_p.
@@ -142,6 +160,14 @@ class LanguageModel(Predictor):
           ValueError: an option is invalid.
           NoAnswerError: the model's numbers are NaN or infinite.
         """
+        controls = Controls(
+            suppress=self.token_ids(suppress),
+            repetition_penalty=repetition_penalty,
+            no_repeat_ngram=no_repeat_ngram,
+            min_new_tokens=min_new_tokens,
+        )
+        bans = controls.bans(self.card.config.size_of("vocab_size")) if controls else None
+        stops = Stops.of(stop)
         sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p)
         repeats = 1 if num_return is None else num_return
         if repeats < 1 or max_new_tokens < 1:
@@ -154,15 +180,22 @@ class LanguageModel(Predictor):
                 raise ValueMistake(
                     "stream=True takes one prompt, and neither num_return nor scores"
                 )
-            return self._stream(self.encode(prompt), sampling.choice(), max_new_tokens, seed)
+            return self._stream(
+                self.encode(prompt), sampling.choice(), max_new_tokens, seed, bans, stops
+            )
         texts = [prompt] if isinstance(prompt, str) else list(prompt)
         prompts = [self.encode(text) for text in texts]
         counted: Counted = "new" if scores or num_return is not None else "nothing"
         keys = draw_keys(seed, prompts, repeats)
-        answers = self._generate(prompts, sampling.choice(), max_new_tokens, repeats, keys, counted)
+        answers = self._generate(
+            prompts, sampling.choice(), max_new_tokens, repeats, keys, counted, bans, stops
+        )
         results: list[Any] = []
         for start, continuations in zip(prompts, answers, strict=True):
-            scored = [Scored(self._continuation(start, ids), score) for ids, score in continuations]
+            scored = [
+                Scored(stops.cut(self._continuation(start, ids)), score)
+                for ids, score in continuations
+            ]
             one = scored[0] if scores else scored[0].text
             results.append(one if num_return is None else scored)
         return results[0] if isinstance(prompt, str) else results
@@ -214,6 +247,8 @@ class LanguageModel(Predictor):
         repeats: int,
         keys: Array,
         counted: Counted,
+        bans: Bans | None = None,
+        stops: Stops = NO_STOPS,
     ) -> list[list[tuple[Ids, float]]]:
         """`repeats` continuations of each prompt, of at most `new` tokens, and their scores.
 
@@ -224,6 +259,8 @@ class LanguageModel(Predictor):
           repeats: continuations of each prompt.
           keys: one for each continuation, see `draw_keys`.
           counted: which tokens count in the scores.
+          bans: what may not be chosen.
+          stops: strings at which a continuation ends; it may be longer than that.
         """
         answers: list[tuple[Ids, float]] = [([], 0.0)] * (len(prompts) * repeats)
         begun = [self._last_window(ids) for ids in prompts]
@@ -236,26 +273,48 @@ class LanguageModel(Predictor):
             state = self._begin(starts, number, rows, max(map(len, starts)) + new)
             until = batch.fill(np.array(lengths, np.int32)) + np.int32(new)
             own = batch.fill(keys)
-            *_, written = self._write(state, min(map(len, starts)), own, until, choice, counted)
-            for row, index in enumerate(batch.indices):
-                first = lengths[index]
-                ids = self._cut(written.tokens[row, first : first + new])
-                answers[index] = ids, float(written.scores[row])
+            # A score is that of the tokens up to the string, so every token is looked at.
+            piece = UNLIMITED if not stops else PIECE if counted == "nothing" else 1
+            waiting = dict(enumerate(batch.indices))
+            for written in self._write(
+                state, min(map(len, starts)), own, until, choice, counted, bans=bans, piece=piece
+            ):
+                for row, index in list(waiting.items()):
+                    first = lengths[index]
+                    ids = self._cut(written.tokens[row, first : first + new])
+                    answers[index] = ids, float(written.scores[row])
+                    text = self._continuation(prompts[index // repeats], ids) if stops else ""
+                    if stops.found(text):
+                        del waiting[row]
+                if not waiting:
+                    break
         return [answers[first : first + repeats] for first in range(0, len(answers), repeats)]
 
-    def _stream(self, prompt: Ids, choice: Choice, new: int, seed: int) -> Iterator[str]:
+    def _stream(
+        self,
+        prompt: Ids,
+        choice: Choice,
+        new: int,
+        seed: int,
+        bans: Bans | None,
+        stops: Stops,
+    ) -> Iterator[str]:
         begun, shown = self._last_window(prompt), ""
         first, until = len(begun), np.array([len(begun) + new], np.int32)
         state, keys = self._begin([begun], 1, None, first + new), draw_keys(seed, [prompt], 1)
-        for written in self._write(state, first, keys, until, choice, piece=PIECE):
+        for written in self._write(state, first, keys, until, choice, bans=bans, piece=PIECE):
             # After the end of the sequence there are zeros; `_cut` ends before it.
             whole = self._continuation(prompt, self._cut(written.tokens[0, first:]))
-            if not written.last:
+            ended = written.last or stops.found(whole)
+            whole = stops.cut(whole)
+            if not ended:
                 # A character of several tokens, or the number that encodes one, may be incomplete.
-                whole = re.sub(r"(\N{REPLACEMENT CHARACTER}+|\\\d*)\Z", "", whole)
+                whole = re.sub(r"(\N{REPLACEMENT CHARACTER}+|\\\d*)\Z", "", stops.sure(whole))
             if len(whole) > len(shown):
                 yield whole[len(shown) :]
                 shown = whole
+            if ended:
+                return
 
     def _write(
         self,
@@ -266,6 +325,7 @@ class LanguageModel(Predictor):
         choice: Choice,
         counted: Counted = "nothing",
         *,
+        bans: Bans | None = None,
         piece: int = UNLIMITED,
     ) -> Iterator[Written]:
         """Goes on until each row has ended or has `until` tokens. A full window slides on.
@@ -277,13 +337,14 @@ class LanguageModel(Predictor):
           until: int32 [rows], prompts included.
           choice: how tokens are drawn.
           counted: which tokens count in the scores.
+          bans: what may not be chosen.
           piece: yield after this many tokens.
         """
         window, keep = self.window, self.window // 2
         gone = np.zeros((len(until), 0), np.int32)
         while True:
             goal = min(position + piece, int(until.max()), window)
-            state = self._advance(state, keys, np.minimum(until, goal), choice, counted)
+            state = self._advance(state, keys, np.minimum(until, goal), choice, counted, bans)
             position, scores = goal, self.checked(state.scores)
             tokens = np.asarray(state.tokens)[:, :position]
             last = position == until.max() or bool(np.all(state.done))
@@ -293,8 +354,9 @@ class LanguageModel(Predictor):
             if position == window:
                 gone = np.concatenate([gone, tokens[:, : window - keep]], axis=1)
                 kept = tokens[:, window - keep :]
+                given = state.given - np.int32(window - keep)
                 state = _slide(
-                    self.module, self.variables, kept, state.done, state.scores, room=window
+                    self.module, self.variables, kept, given, state.done, state.scores, room=window
                 )
                 until, position = until - np.int32(window - keep), keep
                 keys = following_keys(keys)  # the places of the new window have been drawn for
@@ -360,6 +422,7 @@ class LanguageModel(Predictor):
         until: Array,
         choice: Choice,
         counted: Counted = "nothing",
+        bans: Bans | None = None,
     ) -> Sampled:
         """Goes on until each row has `until` tokens, int32 [rows]; `state` is donated."""
         following: Sampled = _advance(
@@ -369,6 +432,7 @@ class LanguageModel(Predictor):
             keys,
             until,
             choice,
+            bans,
             eos_id=self._eos,
             counted=counted,
         )
@@ -414,6 +478,7 @@ def _slide(
     module: nn.Module,
     variables: Any,
     kept: jax.Array,
+    given: jax.Array,
     done: jax.Array,
     scores: jax.Array,
     *,
@@ -425,7 +490,7 @@ def _slide(
     prefix = Prefix(kept, jnp.full((rows,), count, jnp.int32)) if count else None
     step = generation.step(module, variables)
     state = decoding.begin(step, cache, rows, room, prefix=prefix)
-    return state._replace(done=done, scores=scores)
+    return state._replace(given=given, done=done, scores=scores)
 
 
 @functools.partial(
@@ -438,10 +503,13 @@ def _advance(
     keys: jax.Array,
     until: jax.Array,
     choice: Choice,
+    bans: Bans | None,
     *,
     eos_id: int,
     counted: Counted,
 ) -> Sampled:
     step = generation.step(module, variables)
     keys = jax_keys(keys)
-    return decoding.sample(step, state, keys, choice, eos_id=eos_id, until=until, counted=counted)
+    return decoding.sample(
+        step, state, keys, choice, eos_id=eos_id, until=until, counted=counted, bans=bans
+    )

@@ -12,6 +12,7 @@ from flax import linen as nn
 
 from zoo import decoding
 from zoo.config import ConfigError, TypeMistake, ValueMistake
+from zoo.controls import Bans, Controls
 from zoo.decoding import Beam, Choice, Counted, Prefix, Sampled, Sampling
 from zoo.predictors import generation, samples
 from zoo.predictors.base import UNLIMITED, Predictor
@@ -49,6 +50,10 @@ class Search(TypedDict, total=False):
     max_new_tokens: int | None
     prefix: str | list[str] | None
     split: bool
+    suppress: Sequence[int | str]
+    repetition_penalty: float
+    no_repeat_ngram: int | None
+    min_new_tokens: int
 
 
 class Translator(Predictor):
@@ -92,6 +97,10 @@ class Translator(Predictor):
         prefix: str | list[str] | None = None,
         scores: bool = False,
         split: bool = False,
+        suppress: Sequence[int | str] = (),
+        repetition_penalty: float = 1.0,
+        no_repeat_ngram: int | None = None,
+        min_new_tokens: int = 0,
     ) -> Any:
         """The translation of a sentence, or of each sentence of a list.
 
@@ -115,6 +124,10 @@ class Translator(Predictor):
             read as English ones. They are translated one by one; line breaks and the space between
             sentences are kept. Takes neither num_return, prefix nor scores. `max_new_tokens` is
             that of a sentence.
+          suppress, repetition_penalty, no_repeat_ngram, min_new_tokens: what may not be written,
+            see `controls.Controls`. Of `suppress` a string is one token. They see the translation
+            with its prefix, not the source. In beam search a penalty applies to log-probabilities
+            and counts in the score.
 
         Raises:
           ValueError: a sentence is longer than the model's `max_len`, a prefix leaves no room in
@@ -138,9 +151,19 @@ class Translator(Predictor):
                 top_p=top_p,
                 seed=seed,
                 max_new_tokens=max_new_tokens,
+                suppress=suppress,
+                repetition_penalty=repetition_penalty,
+                no_repeat_ngram=no_repeat_ngram,
+                min_new_tokens=min_new_tokens,
             )
             whole = by_sentence(texts, translate)
             return whole[0] if isinstance(sources, str) else whole
+        controls = Controls(
+            suppress=self.token_ids(suppress),
+            repetition_penalty=repetition_penalty,
+            no_repeat_ngram=no_repeat_ngram,
+            min_new_tokens=min_new_tokens,
+        )
         starts = prefix if isinstance(prefix, list) else [prefix] * len(texts)
         if len(starts) != len(texts):
             raise ValueMistake(
@@ -154,6 +177,7 @@ class Translator(Predictor):
             seed,
             max_new_tokens,
             "all" if scores or num_return is not None else "nothing",
+            controls.bans(self.module.config.output_size) if controls else None,
         )
         decode = self._text_tokenizer.decode
         scored = [[Scored(decode(ids), score) for ids, score in each] for each in answers]
@@ -214,6 +238,7 @@ class Translator(Predictor):
         seed: int,
         most: int | None,
         counted: Counted,
+        bans: Bans | None,
     ) -> list[list[tuple[Ids, float]]]:
         """For each source the tokens and scores of its translations.
 
@@ -225,6 +250,7 @@ class Translator(Predictor):
           seed: of the draw.
           most: the most tokens of a translation; None: it depends on the source.
           counted: which tokens count in the scores; beam search counts all.
+          bans: what may not be chosen.
         """
         if most is not None and most < 1:
             raise ValueMistake(f"max_new_tokens is {most}; it must be 1 or more")
@@ -236,16 +262,22 @@ class Translator(Predictor):
             answers = [[([], score)] * repeats for _ in sources]
         sources, starts = [sources[index] for index in filled], [starts[index] for index in filled]
         if isinstance(method, Beam):
-            found = self._search(sources, starts, method, repeats, most)
+            found = self._search(sources, starts, method, repeats, most, bans)
         else:
             keys = draw_keys(seed, [pairs[index] for index in filled], repeats)
-            found = self._draw(sources, starts, method.choice(), repeats, keys, most, counted)
+            found = self._draw(sources, starts, method.choice(), repeats, keys, most, counted, bans)
         for index, answer in zip(filled, found, strict=True):
             answers[index] = answer
         return answers
 
     def _search(
-        self, sources: list[Ids], starts: list[Ids], beam: Beam, repeats: int, most: int | None
+        self,
+        sources: list[Ids],
+        starts: list[Ids],
+        beam: Beam,
+        repeats: int,
+        most: int | None,
+        bans: Bans | None,
     ) -> list[list[tuple[Ids, float]]]:
         """The `repeats` best translations of each source, by beam search."""
         answers: list[list[tuple[Ids, float]]] = [[] for _ in sources]
@@ -261,6 +293,7 @@ class Translator(Predictor):
                 prefixes(given, batch.rows, room),
                 float(beam.length_penalty),
                 until,
+                bans,
                 size=beam.size,
                 room=room,
             )
@@ -279,6 +312,7 @@ class Translator(Predictor):
         keys: Array,
         most: int | None,
         counted: Counted,
+        bans: Bans | None,
     ) -> list[list[tuple[Ids, float]]]:
         """`repeats` translations of each source, drawn by `keys`, or greedy."""
         answers: list[tuple[Ids, float]] = [([], 0.0)] * (len(sources) * repeats)
@@ -302,6 +336,7 @@ class Translator(Predictor):
                 batch.fill(keys),
                 until,
                 choice,
+                bans,
                 room=room,
                 counted=counted,
             )
@@ -432,6 +467,7 @@ def _sample(
     keys: jax.Array,
     until: jax.Array,
     choice: Choice,
+    bans: Bans | None,
     *,
     room: int,
     counted: Counted,
@@ -442,7 +478,9 @@ def _sample(
     if rows is not None:
         state = state.rows(rows)
     keys = jax_keys(keys)
-    return decoding.sample(step, state, keys, choice, eos_id=EOS, until=until, counted=counted)
+    return decoding.sample(
+        step, state, keys, choice, eos_id=EOS, until=until, counted=counted, bans=bans
+    )
 
 
 @functools.partial(jax.jit, static_argnames=("module", "size", "room"))
@@ -453,6 +491,7 @@ def _beam(
     prefix: Prefix | None,
     length_penalty: jax.Array,
     until: jax.Array,
+    bans: Bans | None,
     *,
     size: int,
     room: int,
@@ -468,4 +507,5 @@ def _beam(
         eos_id=EOS,
         until=until,
         prefix=prefix,
+        bans=bans,
     )
