@@ -387,7 +387,7 @@ def beam_search(
                 jnp.repeat(given, n),
                 eos_id,
             )
-            inside = (state.position < given)[:, None, None]
+            inside = (state.position < given)[:, None, None, None]
             allowed = allowed.reshape(logits.shape) + normaliser
             logits = jnp.where(inside, logits, allowed)
         if prefix is not None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+import jax.numpy as jnp
+import numpy as np
 import pytest
 from helpers import SIZES, toy_predictor
 
@@ -85,6 +87,22 @@ def test_a_text_ends_before_a_stop_string(model):
         scored = model.generate(prompt, num_return=2, stop=stop, **OPTIONS)
         assert scored[0].text == text
     assert scored[0].score > model.generate(prompts[1], scores=True, **OPTIONS).score
+
+
+@pytest.mark.parametrize("beam_size", [1, 3])
+def test_controls_that_change_nothing_leave_answers_and_scores(translator, beam_size):
+    logits = translator.variables["params"]["logits"]
+    bias = np.random.default_rng(0).normal(size=logits["bias"].shape)
+    logits["bias"] = jnp.asarray(bias, jnp.float32)  # which XLA added twice for some shapes
+    options = {"beam_size": beam_size, "max_new_tokens": 8, "scores": True}
+    free = translator(["abc", "a longer one"], **options)
+    unused = int(bias.argmin())
+    for controls in ({"suppress": [unused]}, {"no_repeat_ngram": 8}, {"min_new_tokens": 1}):
+        for one, other in zip(
+            free, translator(["abc", "a longer one"], **controls, **options), strict=True
+        ):
+            assert other.text == one.text
+            assert other.score == pytest.approx(one.score, abs=1e-4)
 
 
 @pytest.mark.parametrize("beam_size", [1, 3])
