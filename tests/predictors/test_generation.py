@@ -40,6 +40,25 @@ def test_beams_are_the_same_alone_and_in_a_batch_and_their_scores_are_those_of_s
     assert translator("abc", beam_size=3, max_new_tokens=5) == best.text
 
 
+@pytest.mark.parametrize("options", [{"beam_size": 1}, {"beam_size": 3}, {"temperature": 1.0}])
+def test_an_answer_that_does_not_end_has_as_many_tokens_as_asked_for(
+    translator, language_model, options
+):
+    from zoo.tokenizers import IdTokenizer
+
+    params = {**translator.variables["params"]}
+    bias = params["logits"]["bias"].at[1].set(-1e9)  # the end is never chosen
+    params["logits"] = {**params["logits"], "bias": bias}
+    endless = dataclasses.replace(
+        translator, variables={"params": params}, tokenizer=IdTokenizer(258)
+    )
+    for asked in (5, 8, 9):  # room is made in powers of two
+        assert len(endless("3 4 5", max_new_tokens=asked, **options).split()) == asked
+    if "beam_size" not in options:
+        numbers = dataclasses.replace(language_model, tokenizer=IdTokenizer(258))
+        assert len(numbers.generate("3 4 5", max_new_tokens=5, **options).split()) == 5
+
+
 def test_a_score_is_the_sum_of_the_log_probabilities_end_included(translator):
     source, target = "abc", "de"
     ids = translator.tokenizer.encode(target)

@@ -297,7 +297,7 @@ class Translator(Predictor):
                 size=beam.size,
                 room=room,
             )
-            tokens, totals = np.asarray(tokens), self.checked(totals)
+            tokens, totals = np.asarray(tokens)[..., :until], self.checked(totals)
             for row, (index, start) in enumerate(zip(batch.indices, given, strict=True)):
                 ids = [_answer(each, start) for each in tokens[row, :repeats]]
                 answers[index] = list(zip(ids, totals[row, :repeats].tolist(), strict=True))
@@ -340,7 +340,7 @@ class Translator(Predictor):
                 room=room,
                 counted=counted,
             )
-            tokens, scores = np.asarray(state.tokens), self.checked(state.scores)
+            tokens, scores = np.asarray(state.tokens)[:, :until], self.checked(state.scores)
             for row, index in enumerate(batch.indices):
                 answers[index] = _answer(tokens[row], starts[each[index]]), float(scores[row])
         return [answers[first : first + repeats] for first in range(0, len(answers), repeats)]
