@@ -43,8 +43,7 @@ TABLE = {
     "preprocessing": Row("config", "numpy PIL"),
     "xla": Row("", "jax numpy jaxtyping"),
     "models": Row("config registry xla", "jax flax numpy jaxtyping"),
-    "controls": Row("config", "jax jaxtyping numpy"),
-    "decoding": Row("config controls xla", "jax jaxtyping"),
+    "decoding": Row("config xla", "jax jaxtyping numpy"),
     "storage": Row(
         "config",
         "flax jax numpy orbax safetensors",
@@ -59,7 +58,7 @@ TABLE = {
         "tensorflow tensorflow_datasets",
     ),
     "predictors": Row(
-        "config controls decoding models preprocessing tokenizers",
+        "config decoding models preprocessing tokenizers",
         "jax flax numpy",
         "storage",
         "PIL pysbd",

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from helpers import SIZES, toy_predictor
 
-from zoo.controls import Controls
-from zoo.decoding import Beam, Sampling
+from zoo.decoding import Beam, Controls, Sampling
 
 
 @pytest.fixture
@@ -53,11 +52,11 @@ def test_a_penalty_makes_repetitions_rare_and_compiles_once(model):
     assert model.generate("2 3", repetition_penalty=1.0, **greedy) == free
     few = {*ids(model.generate("2 3", repetition_penalty=50.0, **greedy))}
     assert len(few) > len({*ids(free)})
-    from zoo.predictors import language_model
+    from zoo.predictors import windows
 
-    size = language_model._advance._cache_size()
+    size = windows._advance._cache_size()
     model.generate("2 3", repetition_penalty=1.7, **greedy)
-    assert language_model._advance._cache_size() == size
+    assert windows._advance._cache_size() == size
 
 
 def test_a_text_does_not_end_early(model):

@@ -85,8 +85,8 @@ def test_seeds_may_be_any_whole_number(language_model):
 
 
 def test_rows_are_bounded_and_a_source_is_read_once(translator, language_model, monkeypatch):
-    from zoo.predictors import language_model as texts
     from zoo.predictors import translator as translating
+    from zoo.predictors import windows as texts
 
     seen = collections.defaultdict(list)
 

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias, TypedDict, Unpack, overload
+from typing import Any, ClassVar, Literal, TypeAlias, TypedDict, Unpack, overload
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from flax import linen as nn
 
-from zoo import decoding
 from zoo.config import ValueMistake
-from zoo.controls import Bans, Controls
-from zoo.decoding import Choice, Counted, Prefix, Sampled, Sampling
+from zoo.decoding import Bans, Choice, Controls, Counted, Sampling
 from zoo.predictors import generation, samples
 from zoo.predictors.base import UNLIMITED, Predictor
 from zoo.predictors.batching import FEW_ROWS, Array, batches, power_of_two
@@ -26,12 +20,10 @@ from zoo.predictors.generation import (
     Scored,
     Stops,
     draw_keys,
-    following_keys,
-    jax_keys,
-    prefixes,
     sources_of,
     until_end,
 )
+from zoo.predictors.windows import Windows, Writer
 from zoo.tokenizers import ByteTokenizer
 
 Texts: TypeAlias = list[str] | tuple[str, ...]
@@ -59,17 +51,6 @@ class Drawing(TypedDict, total=False):
     no_repeat_ngram: int | None
     min_new_tokens: int
     stop: Sequence[str]
-
-
-class Written(NamedTuple):
-    """What several rows have so far."""
-
-    tokens: Array
-    """int32 [rows, T]: those of the prompt, of its last window, and the new ones."""
-    scores: Array
-    """float32 [rows]."""
-    last: bool
-    """Whether nothing will follow."""
 
 
 class LanguageModel(Predictor):
@@ -147,7 +128,7 @@ class LanguageModel(Predictor):
             prompts of one call get continuations of their own, of which the first is the one that
             the prompt gets by itself.
           suppress, repetition_penalty, no_repeat_ngram, min_new_tokens: what may not be written,
-            see `controls.Controls`. Of `suppress` a string is one token. They see the prompt and
+            see `decoding.Controls`. Of `suppress` a string is one token. They see the prompt and
             the continuation as far as the window goes.
           stop: strings; the continuation ends before the first of them that it has. A score counts
             the tokens up to the one that completes the string.
@@ -263,26 +244,28 @@ class LanguageModel(Predictor):
           stops: strings at which a continuation ends; it may be longer than that.
         """
         answers: list[tuple[Ids, float]] = [([], 0.0)] * (len(prompts) * repeats)
-        begun = [self._last_window(ids) for ids in prompts]
+        writer = self._writer
+        begun = [writer.windows.last(ids) for ids in prompts]
         lengths = [len(ids) for ids in begun for _ in range(repeats)]
         few = FEW_ROWS if repeats == 1 else 1
         for batch in batches(lengths, self.window, begun=lengths, spread=new, few=few):
             items, rows = sources_of([index // repeats for index in batch.indices], batch.rows)
             starts = [begun[item] for item in items]
             number = batch.rows if rows is None else power_of_two(len(items))
-            state = self._begin(starts, number, rows, max(map(len, starts)) + new)
+            state = writer.begin(starts, number, rows, max(map(len, starts)) + new)
             until = batch.fill(np.array(lengths, np.int32)) + np.int32(new)
             own = batch.fill(keys)
             # A score is that of the tokens up to the string, so every token is looked at.
             piece = UNLIMITED if not stops else PIECE if counted == "nothing" else 1
             waiting = dict(enumerate(batch.indices))
-            for written in self._write(
+            for written in writer.write(
                 state, min(map(len, starts)), own, until, choice, counted, bans=bans, piece=piece
             ):
+                totals = self.checked(written.scores)
                 for row, index in list(waiting.items()):
                     first = lengths[index]
                     ids = self._cut(written.tokens[row, first : first + new])
-                    answers[index] = ids, float(written.scores[row])
+                    answers[index] = ids, float(totals[row])
                     text = self._continuation(prompts[index // repeats], ids) if stops else ""
                     if stops.found(text):
                         del waiting[row]
@@ -299,10 +282,12 @@ class LanguageModel(Predictor):
         bans: Bans | None,
         stops: Stops,
     ) -> Iterator[str]:
-        begun, shown = self._last_window(prompt), ""
+        writer, shown = self._writer, ""
+        begun = writer.windows.last(prompt)
         first, until = len(begun), np.array([len(begun) + new], np.int32)
-        state, keys = self._begin([begun], 1, None, first + new), draw_keys(seed, [prompt], 1)
-        for written in self._write(state, first, keys, until, choice, bans=bans, piece=PIECE):
+        state, keys = writer.begin([begun], 1, None, first + new), draw_keys(seed, [prompt], 1)
+        for written in writer.write(state, first, keys, until, choice, bans=bans, piece=PIECE):
+            self.checked(written.scores)
             # After the end of the sequence there are zeros; `_cut` ends before it.
             whole = self._continuation(prompt, self._cut(written.tokens[0, first:]))
             ended = written.last or stops.found(whole)
@@ -316,55 +301,10 @@ class LanguageModel(Predictor):
             if ended:
                 return
 
-    def _write(
-        self,
-        state: Sampled,
-        position: int,
-        keys: Array,
-        until: Array,
-        choice: Choice,
-        counted: Counted = "nothing",
-        *,
-        bans: Bans | None = None,
-        piece: int = UNLIMITED,
-    ) -> Iterator[Written]:
-        """Goes on until each row has ended or has `until` tokens. A full window slides on.
-
-        Args:
-          state: of `_begin`.
-          position: the number of tokens that it has read or chosen.
-          keys: of the rows.
-          until: int32 [rows], prompts included.
-          choice: how tokens are drawn.
-          counted: which tokens count in the scores.
-          bans: what may not be chosen.
-          piece: yield after this many tokens.
-        """
-        window, keep = self.window, self.window // 2
-        gone = np.zeros((len(until), 0), np.int32)
-        while True:
-            goal = min(position + piece, int(until.max()), window)
-            state = self._advance(state, keys, np.minimum(until, goal), choice, counted, bans)
-            position, scores = goal, self.checked(state.scores)
-            tokens = np.asarray(state.tokens)[:, :position]
-            last = position == until.max() or bool(np.all(state.done))
-            yield Written(np.concatenate([gone, tokens], axis=1), scores, last)
-            if last:
-                return
-            if position == window:
-                gone = np.concatenate([gone, tokens[:, : window - keep]], axis=1)
-                kept = tokens[:, window - keep :]
-                given = state.given - np.int32(window - keep)
-                state = _slide(
-                    self.module, self.variables, kept, given, state.done, state.scores, room=window
-                )
-                until, position = until - np.int32(window - keep), keep
-                keys = following_keys(keys)  # the places of the new window have been drawn for
-
     def _score(self, texts: list[Ids]) -> list[float]:
         scores = [0.0] * len(texts)
         exact = self.card.config.exact_lengths
-        owners, pieces, firsts = self._windows(texts)
+        owners, pieces, firsts = Windows(self.window).of(texts)
         for batch in batches([len(ids) for ids in pieces], self.window, exact=exact):
             arguments = (batch.pad(pieces, self.card.config.padding),)
             sizes, first = batch.lengths(pieces), batch.fill(np.array(firsts, np.int32))
@@ -373,70 +313,9 @@ class LanguageModel(Predictor):
                 scores[owners[index]] += float(value)
         return scores
 
-    def _windows(self, texts: list[Ids]) -> tuple[list[int], list[Ids], list[int]]:
-        """The texts in windows, as `_write` slides them.
-
-        Returns:
-          For each window: the number of its text, its tokens, and how many of them are context.
-        """
-        owners, pieces, firsts = [], [], []
-        window, stride = self.window, self.window - self.window // 2
-        for owner, ids in enumerate(texts):
-            for start in range(0, max(len(ids) - window, 0) + stride, stride):
-                owners.append(owner)
-                pieces.append(ids[start : start + window])
-                firsts.append(window - stride if start else 0)
-        return owners, pieces, firsts
-
-    def _last_window(self, prompt: Ids) -> Ids:
-        """The part of a prompt that is read: where `_write` would have slid the window to."""
-        stride = self.window - self.window // 2
-        beyond = len(prompt) - self.window
-        return prompt if beyond < 0 else prompt[(beyond // stride + 1) * stride :]
-
-    def _begin(
-        self,
-        starts: list[Ids],
-        number: int,
-        rows: Array | None,
-        until: int,
-    ) -> Sampled:
-        """The state after the prompts, see `decoding.begin`.
-
-        Args:
-          starts: the prompts.
-          number: of rows that read them.
-          rows: which of these rows each row of the state continues; None: the state has the same.
-          until: the most tokens, prompts included.
-        """
-        # Room in a few sizes only, so that few programs are compiled.
-        room = min(max(power_of_two(until), 64), self.window)
-        prefix = prefixes(starts, number, room)
-        state: Sampled = _begin(self.module, self.variables, prefix, rows, number=number, room=room)
-        return state
-
-    def _advance(
-        self,
-        state: Sampled,
-        keys: Array,
-        until: Array,
-        choice: Choice,
-        counted: Counted = "nothing",
-        bans: Bans | None = None,
-    ) -> Sampled:
-        """Goes on until each row has `until` tokens, int32 [rows]; `state` is donated."""
-        following: Sampled = _advance(
-            self.module,
-            self.variables,
-            state,
-            keys,
-            until,
-            choice,
-            bans,
-            eos_id=self._eos,
-            counted=counted,
-        )
-        return following
+    @property
+    def _writer(self) -> Writer:
+        return Writer(self.module, self.variables, Windows(self.window), self._eos)
 
     @property
     def _eos(self) -> int:
@@ -455,61 +334,3 @@ class LanguageModel(Predictor):
         before, whole = decode(prompt), decode(prompt + answer)
         # If the prompt ends inside a character or an escape, the answer changes the text before it.
         return whole[len(before) :] if whole.startswith(before) else decode(answer)
-
-
-@functools.partial(jax.jit, static_argnames=("module", "number", "room"))
-def _begin(
-    module: nn.Module,
-    variables: Any,
-    prefix: Prefix | None,
-    rows: jax.Array | None,
-    *,
-    number: int,
-    room: int,
-) -> Sampled:
-    cache = module.apply(variables, number, room, method="start")
-    step = generation.step(module, variables)
-    state = decoding.begin(step, cache, number, room, prefix=prefix)
-    return state if rows is None else state.rows(rows)
-
-
-@functools.partial(jax.jit, static_argnames=("module", "room"))
-def _slide(
-    module: nn.Module,
-    variables: Any,
-    kept: jax.Array,
-    given: jax.Array,
-    done: jax.Array,
-    scores: jax.Array,
-    *,
-    room: int,
-) -> Sampled:
-    """The state of a new window, which begins with the tokens `kept`, int32 [rows, K]."""
-    rows, count = kept.shape
-    cache = module.apply(variables, rows, room, method="start")
-    prefix = Prefix(kept, jnp.full((rows,), count, jnp.int32)) if count else None
-    step = generation.step(module, variables)
-    state = decoding.begin(step, cache, rows, room, prefix=prefix)
-    return state._replace(given=given, done=done, scores=scores)
-
-
-@functools.partial(
-    jax.jit, static_argnames=("module", "eos_id", "counted"), donate_argnames="state"
-)
-def _advance(
-    module: nn.Module,
-    variables: Any,
-    state: Sampled,
-    keys: jax.Array,
-    until: jax.Array,
-    choice: Choice,
-    bans: Bans | None,
-    *,
-    eos_id: int,
-    counted: Counted,
-) -> Sampled:
-    step = generation.step(module, variables)
-    keys = jax_keys(keys)
-    return decoding.sample(
-        step, state, keys, choice, eos_id=eos_id, until=until, counted=counted, bans=bans
-    )

@@ -12,8 +12,7 @@ from flax import linen as nn
 
 from zoo import decoding
 from zoo.config import ConfigError, TypeMistake, ValueMistake
-from zoo.controls import Bans, Controls
-from zoo.decoding import Beam, Choice, Counted, Prefix, Sampled, Sampling
+from zoo.decoding import Bans, Beam, Choice, Controls, Counted, Prefix, Sampled, Sampling
 from zoo.predictors import generation, samples
 from zoo.predictors.base import UNLIMITED, Predictor
 from zoo.predictors.batching import FEW_ROWS, SHORTEST, Array, Batch, batches, padded, power_of_two
@@ -125,7 +124,7 @@ class Translator(Predictor):
             sentences are kept. Takes neither num_return, prefix nor scores. `max_new_tokens` is
             that of a sentence.
           suppress, repetition_penalty, no_repeat_ngram, min_new_tokens: what may not be written,
-            see `controls.Controls`. Of `suppress` a string is one token. They see the translation
+            see `decoding.Controls`. Of `suppress` a string is one token. They see the translation
             with its prefix, not the source. In beam search a penalty applies to log-probabilities
             and counts in the score.
 
