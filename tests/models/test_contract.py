@@ -41,6 +41,7 @@ COUNTS = {
     "resnet34": 21_279_939,
     "resnet50": 23_507_907,
     "resnet56_cifar": 852_275,
+    "sru_lm": 1_587_211,
     "transformer_base": 46_248_971,
     "transformer_big": 180_578_315,
     "transformer_decoder_base": 19_969_536,

@@ -16,7 +16,7 @@ from zoo.config import ConfigError
 from zoo.decoding import Choice
 from zoo.models import dense
 from zoo.models.lstm import LSTMClassifierConfig, LSTMTaggerConfig
-from zoo.models.recurrent import CELLS, RecurrentLayer, RecurrentLMConfig
+from zoo.models.recurrent import RecurrentLayer, RecurrentLMConfig, SRULayer
 from zoo.models.seq2seq import LSTMSeq2SeqConfig
 from zoo.models.trax.lstm import LSTMSeq2SeqQuirks
 from zoo.storage import weights
@@ -82,14 +82,34 @@ def test_a_layer_computes_its_equations_in_either_direction(cell):
             np.testing.assert_allclose(part, own, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_simple_recurrent_units_compute_trax_s_equations_in_either_direction():
+    layer = SRULayer(3)
+    x, state = RANDOM.normal(size=(5, 2, 3)), RANDOM.normal(size=(2, 3))
+    inputs = jnp.asarray(x, jnp.float32), (jnp.asarray(state, jnp.float32),)
+    p = layer.init(jax.random.key(0), *inputs)["params"]["gates"]
+    p = {name: np.asarray(leaf) + 0.1 * RANDOM.normal(size=leaf.shape) for name, leaf in p.items()}
+    for reverse in (False, True):
+        expected, now = np.zeros((5, 2, 3)), state
+        for t in reversed(range(5)) if reverse else range(5):
+            r, f, y = np.split(x[t] @ p["kernel"] + p["bias"], 3, axis=1)
+            r, f = sigmoid(r), sigmoid(f)
+            now = f * now + (1 - f) * y
+            expected[t] = r * now + (1 - r) * x[t] * 3**0.5
+        found, (last,) = layer.apply({"params": {"gates": p}}, *inputs, reverse=reverse)
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(last, now, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "sru"])
 def test_gradients_are_those_of_the_plain_loop(cell):
-    layer = RecurrentLayer(cell, 3)
-    x = jnp.asarray(RANDOM.normal(size=(6, 2, 4)), jnp.float32)
+    layer, units = (SRULayer(3), 3) if cell == "sru" else (RecurrentLayer(cell, 3), 4)
+    x = jnp.asarray(RANDOM.normal(size=(6, 2, units)), jnp.float32)
     real = jnp.asarray([[True, True]] * 4 + [[True, False]] * 2)
-    zeros = (jnp.zeros((2, 3)),) * CELLS[cell].states
+    zeros = (jnp.zeros((2, 3)),) * (2 if cell == "lstm" else 1)
     variables = layer.init(jax.random.key(0), x, zeros)
     direction = jnp.asarray(RANDOM.normal(size=(6, 2, 3)), jnp.float32)
+    if cell == "sru":  # what it gives at padding is not its state
+        direction *= real[..., None]
 
     def whole(variables, x):
         outputs, last = layer.apply(variables, x, zeros, real)
@@ -98,11 +118,12 @@ def test_gradients_are_those_of_the_plain_loop(cell):
     def by_steps(variables, x):
         state, total = zeros, 0.0
         for t in range(6):
-            _, new = layer.apply(variables, x[t][None], state)
+            (output,), new = layer.apply(variables, x[t][None], state)
             state = tuple(
                 jnp.where(real[t][:, None], a, b) for a, b in zip(new, state, strict=True)
             )
-            total += jnp.sum(state[-1] * direction[t])
+            output = output if cell == "sru" else state[-1]
+            total += jnp.sum(output * direction[t])
         return total + jnp.sum(state[0] * 0.7)
 
     found = jax.jit(jax.grad(whole, argnums=(0, 1)))(variables, x)
@@ -111,12 +132,12 @@ def test_gradients_are_those_of_the_plain_loop(cell):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("cell", ["lstm", "gru"])
+@pytest.mark.parametrize("cell", ["lstm", "gru", "sru"])
 def test_a_language_model_sees_no_future_and_goes_on_where_it_was(cell):
     module, variables = variables_of(dataclasses.replace(LM, cell=cell))
     tokens = tokens_of(2, 8)
-    logits = jax.jit(module.apply)(variables, tokens)
-    changed = module.apply(variables, tokens.at[:, 5].add(1))
+    apply = jax.jit(module.apply)
+    logits, changed = apply(variables, tokens), apply(variables, tokens.at[:, 5].add(1))
     np.testing.assert_array_equal(logits[:, :6], changed[:, :6])
     assert (logits[:, 6:] != changed[:, 6:]).any()
 
@@ -128,11 +149,11 @@ def test_a_language_model_sees_no_future_and_goes_on_where_it_was(cell):
     np.testing.assert_allclose(jnp.concatenate(pieces, axis=1), logits, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("config", [LM, SEQ2SEQ])
+@pytest.mark.parametrize("config", [LM, dataclasses.replace(LM, cell="sru"), SEQ2SEQ])
 def test_steps_with_a_cache_equal_the_whole_sequence(config):
     module, variables = variables_of(config)
     tokens = tokens_of(2, 5)
-    if config is LM:
+    if config is not SEQ2SEQ:
         cache = module.apply(variables, 2, 5, method="start")
         logits = module.apply(variables, tokens)
     else:
@@ -265,7 +286,7 @@ def test_heads_that_do_not_divide_the_width_are_refused():
         LSTMSeq2SeqConfig(d_model=6, num_heads=4)
 
 
-@pytest.mark.parametrize("cell", ["lstm", "gru"])
+@pytest.mark.parametrize("cell", ["lstm", "gru", "sru"])
 def test_forward_mode_differentiation_agrees_with_the_gradient(cell):
     """A tangent, and by forward over reverse a product with the Hessian, beside a difference."""
     module, variables = variables_of(dataclasses.replace(LM, cell=cell))

@@ -28,6 +28,16 @@ KeysValues = tuple[Float[Array, "B H K _"], Float[Array, "B H _ K"]]
 """Keys [B, H, K, S] and values [B, H, S, K] of any one sequence."""
 
 
+def attention_weights(
+    queries: Float[Array, "B H T K"],
+    keys: Float[Array, "B H K S"],
+    mask: Bool[Array, "#B 1 #T S"],
+) -> Float[Array, "B H T S"]:
+    """For each query how much each key counts: the softmax of their scores."""
+    scores = jnp.einsum("bhtk,bhks->bhts", queries, keys) / math.sqrt(queries.shape[-1])
+    return jax.nn.softmax(jnp.where(mask, scores, HIDDEN), axis=-1)
+
+
 def attend(
     queries: Float[Array, "B H T K"],
     keys: Float[Array, "B H K S"],
@@ -35,9 +45,8 @@ def attend(
     mask: Bool[Array, "#B 1 #T S"],
     drop: Callable[[Array], Array] = lambda weights: weights,
 ) -> Float[Array, "B H T K"]:
-    """For each query the mean of the values, weighted by the softmax of its scores."""
-    scores = jnp.einsum("bhtk,bhks->bhts", queries, keys) / math.sqrt(queries.shape[-1])
-    weights = drop(jax.nn.softmax(jnp.where(mask, scores, HIDDEN), axis=-1))
+    """For each query the weighted mean of the values."""
+    weights = drop(attention_weights(queries, keys, mask))
     return jnp.einsum("bhts,bhsk->bhtk", weights, values)
 
 
@@ -91,6 +100,15 @@ class Attention(nn.Module):
             context = attend(queries, keys, values, mask, drop)
         context = jnp.where(mask.any(axis=-1)[..., None], context, 0.0)
         return self.out(context.swapaxes(1, 2).reshape(x.shape))
+
+    def weights(
+        self,
+        x: Float[Array, "B T D"],
+        keys: Float[Array, "B H K S"],
+        mask: Bool[Array, "#B 1 #T S"],
+    ) -> Float[Array, "B H T S"]:
+        """How much each key counts for each position of `x`, in each head."""
+        return attention_weights(self._heads(self.query(x)), keys, mask)
 
     def _heads(self, x: Float[Array, "B T D"]) -> Float[Array, "B H T K"]:
         batch, length, width = x.shape

@@ -1,8 +1,9 @@
-"""Recurrent networks: LSTM and GRU layers, and the language model made of them.
+"""Recurrent networks: LSTM, GRU and SRU layers, and the language model made of them.
 
 `lstm.py` has a classifier and a tagger, `seq2seq.py` translation; `base.py` explains how models
 decode and carry their state. The inputs of all steps are multiplied before the loop over time,
-which only multiplies the state. It takes steps from the first axis, so here time comes first.
+which only multiplies the state; an SRU's state is multiplied with no kernel, and needs no loop. The
+loop takes steps from the first axis, so here time comes first.
 
 Shapes: `T` steps, `B` batch, `I` inputs, `D` units of a layer, `V` vocabulary; in decoding `N` and
 `M` beams.
@@ -11,6 +12,7 @@ Shapes: `T` steps, `B` batch, `I` inputs, `D` units of a layer, `V` vocabulary; 
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple, TypeVar
@@ -26,10 +28,10 @@ from zoo.models.base import TokenConfig
 from zoo.models.dense import Precision, Weights, multiply
 from zoo.models.layers import Dropout, dense, embedding
 
-CellName = Literal["lstm", "gru"]
+CellName = Literal["lstm", "gru", "sru"]
 
 State = tuple[Float[Array, "B D"], ...]
-"""The memory of a layer: (c, h) of an LSTM, (h,) of a GRU. The last part is the output."""
+"""The memory of a layer: (c, h) of an LSTM and (h,) of a GRU, whose output is h; (c,) of an SRU."""
 
 Arrays = tuple[Array, ...]
 Kernels = tuple[Weights, ...]
@@ -68,18 +70,16 @@ class Cell(NamedTuple):
 
     step: Callable[[Precision, Kernels, Arrays, State], tuple[State, Arrays]]
     projections: dict[str, int]
-    states: int
-    """Number of arrays of the state."""
 
 
 CELLS: dict[CellName, Cell] = {
-    "lstm": Cell(lstm, {"gates": 4}, 2),
-    "gru": Cell(gru, {"gates": 2, "candidate": 1}, 1),
+    "lstm": Cell(lstm, {"gates": 4}),
+    "gru": Cell(gru, {"gates": 2, "candidate": 1}),
 }
 
 
 class RecurrentLayer(nn.Module):
-    """A layer of `features` units, D.
+    """A layer of `features` units, D, of LSTM or GRU cells.
 
     Parameters: for each projection of the cell `input_NAME` (`kernel` [I, O], `bias` [O]) and
     `recurrent_NAME` (`kernel` [D, O]), float32; in int8 kernels are as in `dense`.
@@ -139,6 +139,50 @@ class RecurrentKernel(nn.Module):
         return (self.param("kernel", init, (width, self.features), jnp.float32),)
 
 
+class SRULayer(nn.Module):
+    """A layer of D simple recurrent units (Lei et al. 2018, section 3), called as `RecurrentLayer`.
+
+    r, f, y = x W + b
+    c' = sigmoid(f) c + (1 - sigmoid(f)) y
+    h = sigmoid(r) c' + sqrt(3) (1 - sigmoid(r)) x
+
+    The gates do not depend on c, so the states of all steps are one associative scan of c' = f c +
+    z. As in trax, they see no c at all (the paper adds v c to them), and sqrt(3) scales the input,
+    which is as wide as the output.
+
+    Parameters: `gates` (`kernel` [D, 3 D], `bias` [3 D]).
+    """
+
+    features: int
+    dtype: Precision = "float32"
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "T B D"],
+        state: State,
+        real: Bool[Array, "T B"] | None = None,
+        *,
+        reverse: bool = False,
+    ) -> tuple[Float[Array, "T B D"], State]:
+        """The output of each step, and the state after the last one; float32."""
+        gates = dense(3 * self.features, self.dtype, name="gates")(x)
+        r, f, y = jnp.split(gates, 3, axis=-1)
+        r, kept = nn.sigmoid(r), nn.sigmoid(f)
+        added = (1 - kept) * y
+        if real is not None:
+            kept = jnp.where(real[..., None], kept, 1.0)
+            added = jnp.where(real[..., None], added, 0.0)
+
+        def joined(before: Arrays, after: Arrays) -> Arrays:
+            return before[0] * after[0], after[0] * before[1] + after[1]
+
+        kept, added = jax.lax.associative_scan(joined, (kept, added), reverse=reverse)
+        cells = kept * state[0][None] + added
+        end = cells[0 if reverse else -1] if len(x) else state[0]
+        return r * cells + math.sqrt(3) * (1 - r) * x, (end,)
+
+
 def _forget_bias(key: Any, shape: tuple[int], dtype: Any = jnp.float32) -> Float[Array, "O"]:
     """1 for the forget gate, so that memory lasts at first (Jozefowicz et al. 2015); else 0."""
     return jnp.zeros((4, shape[0] // 4), dtype).at[2].set(1.0).reshape(shape)
@@ -182,22 +226,27 @@ class Layers(nn.Module):
         rng `dropout`.
         """
         dropout = Dropout(self.config.dropout_rate)
-        sizes = self.cell, self.config.d_model, self.config.dtype
         ends = []
         for i, state in enumerate(states or self.zeros(x.shape[1])):
-            outputs, end = RecurrentLayer(*sizes, name=f"layer_{i}")(x, state, real)
+            outputs, end = self.layer(f"layer_{i}")(x, state, real)
             if self.bidirectional:
-                layer = RecurrentLayer(*sizes, name=f"backward_{i}")
-                backward, _ = layer(x, state, real, reverse=True)
+                backward, _ = self.layer(f"backward_{i}")(x, state, real, reverse=True)
                 outputs = jnp.concatenate([outputs, backward], axis=-1)
             x = dropout(outputs, train=train)
             ends.append(end)
         return x, tuple(ends)
 
+    def layer(self, name: str) -> RecurrentLayer | SRULayer:
+        """A new layer."""
+        sizes = self.config.d_model, self.config.dtype
+        if self.cell == "sru":
+            return SRULayer(*sizes, name=name)
+        return RecurrentLayer(self.cell, *sizes, name=name)
+
     def zeros(self, rows: int) -> tuple[State, ...]:
         """The states before anything was read, for `rows` rows."""
         part = jnp.zeros((rows, self.config.d_model), jnp.float32)
-        return ((part,) * CELLS[self.cell].states,) * self.number
+        return ((part, part) if self.cell == "lstm" else (part,),) * self.number
 
 
 # Decoding, in which the beams of all texts are rows.
@@ -330,3 +379,9 @@ def lstm_lm_tiny() -> RecurrentLMConfig:
 def gru_lm() -> RecurrentLMConfig:
     """trax's defaults of `GRULM`."""
     return RecurrentLMConfig(cell="gru", num_layers=1, dropout_rate=0.0)
+
+
+@registry.models.register
+def sru_lm() -> RecurrentLMConfig:
+    """Two layers of simple recurrent units, which train without a loop over time."""
+    return RecurrentLMConfig(cell="sru")

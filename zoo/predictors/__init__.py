@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from zoo.config import ValueMistake
+from zoo.predictors.alignment import Alignment
 from zoo.predictors.anything import AnyPredictor
 from zoo.predictors.base import PREDICTORS, NoAnswerError, Predictor
 from zoo.predictors.classifiers import ImageClassifier, Prediction, TextClassifier
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PREDICTORS",
+    "Alignment",
     "AnyPredictor",
     "ImageClassifier",
     "LanguageModel",

@@ -14,6 +14,7 @@ from zoo import decoding
 from zoo.config import ConfigError, TypeMistake, ValueMistake
 from zoo.decoding import Bans, Beam, Choice, Controls, Counted, Prefix, Sampled, Sampling
 from zoo.predictors import generation, samples
+from zoo.predictors.alignment import Alignment, source_weights
 from zoo.predictors.base import UNLIMITED, Predictor
 from zoo.predictors.batching import FEW_ROWS, SHORTEST, Array, Batch, batches, padded, power_of_two
 from zoo.predictors.generation import (
@@ -32,6 +33,9 @@ Texts: TypeAlias = list[str] | tuple[str, ...]
 
 BEAM_SIZE = 4
 """Default number of beams."""
+
+END = "<end>"
+"""What an alignment shows for the end of a translation."""
 
 CHECKED = 32
 """Most new tokens in the answers to sample inputs."""
@@ -200,18 +204,57 @@ class Translator(Predictor):
           TypeError: one argument is a string and the other a list.
           ValueError: the lists have different lengths, or a sentence is too long.
         """
-        if isinstance(sources, str) != isinstance(targets, str):
-            raise TypeMistake("score takes two strings or two lists of strings, not one of each")
-        if isinstance(sources, str) and isinstance(targets, str):
-            return self._score([self._limited(sources, 0)], [[*self._limited(targets, 1), EOS]])[0]
-        if len(sources) != len(targets):
-            raise ValueMistake(
-                f"{len(sources)} sources and {len(targets)} targets; give one target for each"
-            )
-        return self._score(
-            [self._limited(text, 0) for text in sources],
-            [[*self._limited(text, 1), EOS] for text in targets],
-        )
+        pairs = self._pairs("score", sources, targets)
+        scores = self._score(pairs[0], [[*ids, EOS] for ids in pairs[1]])
+        return scores[0] if isinstance(sources, str) else scores
+
+    @overload
+    def align(self, source: str, target: str, *, layer: int | None = None) -> Alignment: ...
+    @overload
+    def align(
+        self, source: Texts, target: Texts, *, layer: int | None = None
+    ) -> list[Alignment]: ...
+    def align(
+        self, source: str | Texts, target: str | Texts, *, layer: int | None = None
+    ) -> Alignment | list[Alignment]:
+        """How much each token of a sentence counts for each of a given translation, or of pairs.
+
+        Args:
+          source: a sentence, or a list.
+          target: its translation, or one for each sentence of the list.
+          layer: the decoder layer whose attention is taken, from 0, negative from the last; None:
+            the mean of all.
+
+        Raises:
+          TypeError: one argument is a string and the other a list.
+          ValueError: the lists have different lengths, a sentence is too long, there is no such
+            layer, or the model has no attention to the source (Reformers compute theirs in a loop
+            that shows none).
+        """
+        sources, targets = self._pairs("align", source, target)
+        found: list[Alignment | None] = [None] * len(sources)
+        ends = [[*ids, EOS] for ids in targets]
+        for batch, *arguments in self._scoring(sources, ends):
+            weights = np.asarray(source_weights(self.module, self.variables, *arguments))
+            layers = range(len(weights))
+            if not layers:
+                raise ValueMistake(
+                    f"{self.card.name!r} shows no attention to the source; the Transformer and the "
+                    "LSTM with attention do"
+                )
+            if layer is not None and layer not in range(-len(layers), len(layers)):
+                raise ValueMistake(
+                    f"layer is {layer}; {self.card.name!r} has the layers 0 to {layers[-1]}"
+                )
+            mean = weights.mean(axis=0) if layer is None else weights[layer]
+            for row, index in enumerate(batch.indices):
+                ids = sources[index]
+                found[index] = Alignment(
+                    tuple(self._shown(id_) for id_ in ids),
+                    tuple(self._shown(id_) for id_ in ends[index]),
+                    mean[row, : len(ends[index]), : len(ids)],
+                )
+        return found[0] if isinstance(source, str) else found  # type: ignore[return-value]
 
     def printed(self, items: Sequence[str], *, top_k: int | None = None) -> Iterator[str]:
         yield from self(list(items))
@@ -346,19 +389,46 @@ class Translator(Predictor):
 
     def _score(self, sources: list[Ids], targets: list[Ids]) -> list[float]:
         scores = [0.0] * len(sources)
+        for batch, *arguments in self._scoring(sources, targets):
+            sizes = batch.lengths(targets)
+            values = generation.scores(self.module, self.variables, tuple(arguments), sizes)
+            for index, value in zip(batch.indices, self.checked(values), strict=False):
+                scores[index] = float(value)
+        return scores
+
+    def _pairs(
+        self, method: str, sources: str | Texts, targets: str | Texts
+    ) -> tuple[list[Ids], list[Ids]]:
+        """The ids of sentences and of their translations, given as two strings or two lists."""
+        if isinstance(sources, str) != isinstance(targets, str):
+            raise TypeMistake(
+                f"{method} takes two strings or two lists of strings, not one of each"
+            )
+        sources = [sources] if isinstance(sources, str) else sources
+        targets = [targets] if isinstance(targets, str) else targets
+        if len(sources) != len(targets):
+            raise ValueMistake(
+                f"{len(sources)} sources and {len(targets)} targets; give one target for each"
+            )
+        return [self._limited(text, 0) for text in sources], [
+            self._limited(text, 1) for text in targets
+        ]
+
+    def _scoring(
+        self, sources: list[Ids], targets: list[Ids]
+    ) -> Iterator[tuple[Batch, Array, Array]]:
+        """Batches of pairs, with what the module is called with: int32 [rows, S] and [rows, T]."""
         exact, padding = self.card.config.exact_lengths, self.card.config.padding
         for batch in self._batches(sources, targets, spread=0 if exact else UNLIMITED):
             own = [targets[index] for index in batch.indices]
             length = len(own[0]) if exact else batch.length
-            arguments = (
-                self._inputs([sources[index] for index in batch.indices], batch.rows, batch.length),
-                padded(own, batch.rows, length, padding),
+            inputs = self._inputs(
+                [sources[index] for index in batch.indices], batch.rows, batch.length
             )
-            sizes = batch.lengths(targets)
-            values = generation.scores(self.module, self.variables, arguments, sizes)
-            for index, value in zip(batch.indices, self.checked(values), strict=False):
-                scores[index] = float(value)
-        return scores
+            yield batch, inputs, padded(own, batch.rows, length, padding)
+
+    def _shown(self, id_: int) -> str:
+        return END if id_ == EOS else self._text_tokenizer.decode([id_])
 
     def _batches(
         self,
