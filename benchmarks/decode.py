@@ -139,7 +139,7 @@ def main() -> None:
     }
     for batch in options.batch:
         measure(ours | peers, options.peers, batch, 1, rounds)
-    # Beam search has a target for float32 alone.
+    # Beam search has a target only for float32.
     narrow = ("zoo bfloat16", "zoo int8", "ctranslate2-int8")
     wide = {name: system for name, system in (ours | peers).items() if name not in narrow}
     for batch in options.beam_batch:

@@ -27,7 +27,7 @@ SHARED = Path(__file__).resolve().parents[2] / "shared/golden/open/vocab/ende_32
 
 
 def write_model(folder: Path, vocab: Path) -> None:
-    """What `zoo.export` would write of a trained model of base size."""
+    """Writes a folder as `zoo.export` does, of base size."""
     from decode import random_variables
 
     from zoo import hub, tokenizers
@@ -42,7 +42,7 @@ def write_model(folder: Path, vocab: Path) -> None:
 
 
 def translate(folder: str, dtype: Any) -> dict[str, float]:
-    """What a new process sees: seconds and resident memory."""
+    """Seconds and resident memory in a new process."""
     start = time.perf_counter()
     import zoo
 

@@ -1,4 +1,4 @@
-"""What the Reformer's memory and time grow with, beside full attention and beside Hugging Face's.
+"""Growth of the Reformer's memory and time, beside full attention and beside Hugging Face's.
 
     pip install -e '.[bench,train]' -c constraints.txt
     python benchmarks/reformer.py lengths
@@ -40,7 +40,7 @@ SIZES: dict[str, Any] = {
     "num_heads": HEADS,
     "activation": "gelu_tanh",
 }
-"""What our two models share."""
+"""The sizes that our two models share."""
 
 LENGTHS = tuple(2**n for n in range(10, 17))
 LAYERS = (2, 6, 12, 24)

@@ -58,7 +58,7 @@ class Benchmark:
     columns: tuple[str, ...]
     """The texts of these, one after the other, are the text."""
     pattern: str
-    """What is a word for fastText; the text is lower case and without <br />."""
+    """The words that fastText sees; the text is lower case and without <br />."""
     settings: Mapping[str, float]
 
 
@@ -169,11 +169,11 @@ SOONER = {
     },
     "ag_news_subset": {},
 }
-"""What gets the recipe to fastText's accuracy sooner, and ends lower (IMDB: 90.3 %)."""
+"""With these the recipe gets to fastText's accuracy sooner, and ends lower (IMDB: 90.3 %)."""
 
 
 def measure_zoo(name: str, recipe_name: str, target: float) -> list[Row]:
-    """What the recipe reaches, and the seconds in which it first gets as far as `target`.
+    """The accuracy of the recipe, and the seconds in which it first gets as far as `target`.
 
     A first run evaluates on the test split as it goes and finds the step; a second one does not
     evaluate, and is timed from the call of `zoo.fit` (reading, the vocabulary, tokenizing and

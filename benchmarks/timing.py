@@ -1,4 +1,4 @@
-"""What the benchmarks of speed share: systems timed in turns, and the table of their medians."""
+"""Common to the benchmarks of speed: systems timed in turns, and the table of their medians."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class System:
     def __init__(self, make: Callable[[], Callable[..., Any]]) -> None:
         """
         Args:
-          make: called in the new process, gives what is to be timed. It is sent there: a function
-            of a module, or a `functools.partial` of one.
+          make: called in the new process, gives the function that is timed. It is sent there: a
+            function of a module, or a `functools.partial` of one.
         """
         context = multiprocessing.get_context("spawn")
         self._pipe, far = context.Pipe()

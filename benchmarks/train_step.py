@@ -46,7 +46,7 @@ PEERS = tuple(
 
 @dataclass(frozen=True)
 class Case:
-    """What is trained, and on what."""
+    """A model and the data it is trained on."""
 
     config: Any
     task: Any
@@ -54,7 +54,7 @@ class Case:
     batch: Callable[[int], dict[str, Any]]
     """The synthetic batch of a step."""
     items: int
-    """What a batch has of `unit`."""
+    """The number of `unit`s in a batch."""
     unit: str
     flops: float
     """Of the products of one step, forward and backward."""
@@ -208,7 +208,7 @@ def compare_losses(case: Case, steps: int) -> None:
 
 
 def case_of(model: str, sizes: dict[str, int]) -> Case:
-    """What is trained under that name."""
+    """The case of that name."""
     return CASES[model](model, **sizes)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 def steps(
     case: Any, batch: dict[str, Any], mode: str, dtype: str, device: str, threads: int
 ) -> Callable[[int], float]:
-    """PyTorch's steps on a batch: so many; returns the last loss.
+    """Makes a number of PyTorch's steps on a batch; returns the last loss.
 
     Args:
       case: what is trained, see `train_step.Case`.

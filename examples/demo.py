@@ -1,4 +1,4 @@
-"""What `make demo` runs: the zoo's animals in turn, then one that is raised on the spot.
+"""`make demo`: the zoo's animals in turn, then one that is raised on the spot.
 
     python examples/demo.py [FOLDER]
 

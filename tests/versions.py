@@ -31,7 +31,7 @@ class Environment:
     packages: str
     """How they are chosen."""
     options: tuple[str, ...]
-    """What that is for uv."""
+    """The same as options of uv."""
     pytest: tuple[str, ...] = ()
     """Further arguments of pytest."""
 

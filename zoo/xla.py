@@ -1,4 +1,4 @@
-"""What is written oddly because XLA compiles the plain form badly.
+"""Code that is written oddly because XLA compiles the plain form badly.
 
 Everywhere else the code says what it computes in the plainest way. Where XLA's CPU backend takes
 much longer for that than it must, the plain way is replaced by a call into this module. Each

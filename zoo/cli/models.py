@@ -29,13 +29,13 @@ class Export(NamesCheckpoint):
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Of the weights in the file."""
     description: str = ""
-    """What the model is, for the card."""
+    """A description of the model, for the card."""
     licence: str = ""
     """Of the weights."""
     data: str = ""
-    """What it was trained on, with the data's licence."""
+    """The training data with its licence."""
     limitations: str = ""
-    """What it is not good for."""
+    """Uses for which it is not good enough."""
     samples: tuple[str, ...] = ()
     """Inputs to list in the card with their answers."""
 

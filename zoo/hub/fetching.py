@@ -282,7 +282,7 @@ def _receive(url: str, file: File, part: Path) -> None:
 
 @contextlib.contextmanager
 def _progress(file: File, received: int) -> Iterator[Callable[[int], None]]:
-    """A progress bar where someone sees it: what is to be called with the number of new bytes."""
+    """A progress bar where someone sees it: a function to call with the number of new bytes."""
     from rich.console import Console
     from rich.progress import DownloadColumn, Progress, TimeRemainingColumn
 

@@ -50,7 +50,7 @@ PREDICTORS: Mapping[type[ModelConfig], type[Predictor]] = {
     ResNetConfig: ImageClassifier,
     WideResNetConfig: ImageClassifier,
 }
-"""What a model of each config becomes."""
+"""The predictor of each kind of config."""
 
 UNKNOWN = ("UNK", "<UNK>", "<unk>", "[UNK]")
 """The entry for unknown words, as files of words write it."""

@@ -1,4 +1,4 @@
-"""What `zoo verify` proves without data: a model's files, its check values and its answers."""
+"""Proofs of `zoo verify` that need no data: a model's files, its check values and its answers."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class Proof:
     """The result of one check."""
 
     what: str
-    """What was checked, such as `check values`."""
+    """The property that was checked, such as `check values`."""
     holds: bool | None
     """None: it could not be checked."""
     detail: str
-    """What was found."""
+    """The values that were found."""
 
     def __str__(self) -> str:
         word = {True: "ok", False: "FAILED", None: "skipped"}[self.holds]

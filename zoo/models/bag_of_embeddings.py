@@ -40,7 +40,7 @@ class BagOfEmbeddingsConfig(TokenConfig):
     unique: bool = False
     """Count each n-gram once a text: a set, not a list."""
     pooling: Literal["mean", "sqrt"] = "mean"
-    """What the sum of n vectors is divided by: n, or √n, with which long texts have larger sums."""
+    """The divisor of a sum of n vectors: n, or √n, with which long texts have larger sums."""
     dropout_rate: float = 0.0
     """Share of a text's n-grams that is dropped in training."""
     pad_id: int = 0

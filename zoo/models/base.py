@@ -1,4 +1,4 @@
-"""What the model families have in common: the config that builds a module, and how models decode.
+"""The base of the model families: the config that builds a module, and how models decode.
 
 A family is one config class and one Linen module for each form that it has. The config holds every
 number that the module depends on; the module takes the config and nothing else. Whether a call
@@ -231,7 +231,7 @@ class SourceTargetConfig(TokenConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class TraxQuirks(abc.ABC):
-    """What trax computed differently in one family, so that its weights give its answers.
+    """The differences of trax in one family, so that its weights give its answers.
 
     Each family that needs it has a subclass in `models/trax/`. Its fields are off by default; only
     `zoo.interop.trax.config` and the cards of imported models set them.

@@ -17,7 +17,7 @@ Inputs = tuple[tuple[tuple[int, ...], str], ...]
 """For each argument of a call, the shape of one example and the dtype."""
 
 TOKENS: Inputs = (((16,), "int32"),)
-"""What a module of unknown inputs is initialised with: token ids."""
+"""The inputs that initialise a module of unknown inputs: token ids."""
 
 
 @dataclass(frozen=True, kw_only=True)

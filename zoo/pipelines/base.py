@@ -33,7 +33,7 @@ class LabelError(ConfigError):
 
 @dataclass(frozen=True, kw_only=True)
 class Fingerprint:
-    """What tells the rows of a split from others."""
+    """A digest that tells the rows of a split from others."""
 
     number: int
     """Number of rows."""

@@ -61,7 +61,7 @@ def of_sequences(predictor: Predictor, sequences: Sequence[Sequence[int]]) -> li
 
 
 class _Classifier(Predictor):
-    """What classifiers share: from probabilities to predictions by the names of the classes."""
+    """The base of classifiers: from probabilities to predictions by the names of the classes."""
 
     def printed(self, items: Sequence[str], *, top_k: int | None = None) -> Iterator[str]:
         for prediction in self._predict(list(items), top_k or 1):

@@ -82,7 +82,7 @@ def until_end(tokens: Array) -> Ids:
 
 
 def prefixes(sequences: Sequence[Sequence[int]], rows: int, longest: int) -> Prefix | None:
-    """What each of `rows` answers must begin with.
+    """The tokens with which each of `rows` answers must begin.
 
     Args:
       sequences: the beginnings. Rows beyond them repeat the first.

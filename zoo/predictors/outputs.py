@@ -23,7 +23,7 @@ CHECKED = 5
 """Values of each output in a card's check values."""
 
 RAMP = "ramp: ((7 · i) mod 256) / 255 over all values"
-"""What a card says of the first sample input."""
+"""The first sample input, as a card describes it."""
 
 Item = tuple[Array, ...]
 """One item: an array for each argument of the module."""

@@ -20,7 +20,7 @@ IDS = ((3, 4, 5), (), (2,), (2, 3, 4, 5, 6, 7, 8, 9, 10, 9, 8, 7, 6, 5, 4, 3, 2)
 """For a model whose text is ids."""
 
 RAMP = "ramp: (7 · i) mod 256 over all bytes"
-"""What a card says of the first of `images`."""
+"""The first of `images`, as a card describes it."""
 
 
 def texts(tokenizer: Tokenizer, max_len: int) -> dict[str, str]:

@@ -35,7 +35,7 @@ BEAM_SIZE = 4
 """Default number of beams."""
 
 END = "<end>"
-"""What an alignment shows for the end of a translation."""
+"""The end of a translation, as an alignment shows it."""
 
 CHECKED = 32
 """Most new tokens in the answers to sample inputs."""

@@ -58,7 +58,7 @@ class Windows:
 
 
 class Written(NamedTuple):
-    """What several rows have so far."""
+    """The tokens and scores of several rows so far."""
 
     tokens: Array
     """int32 [rows, T]: those of the prompt, of its last window, and the new ones."""

@@ -72,9 +72,9 @@ class Card:
     licence: str = ""
     """Of the weights."""
     data: str = ""
-    """What it was trained on, with the data's licence; of a run OWN_ROWS or nothing."""
+    """The training data with its licence; of a run OWN_ROWS or nothing."""
     limitations: str = ""
-    """What it is not good for."""
+    """Uses for which it is not good enough."""
     labels: tuple[str, ...] = ()
     """Names of the classes, in the order of the logits."""
     tokenizer: Mapping[str, Any] = field(default_factory=dict)

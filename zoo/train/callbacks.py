@@ -12,7 +12,7 @@ from zoo.train.state import TrainState
 
 
 class Report:
-    """What a callback sees after each report of training metrics and after each evaluation."""
+    """The metrics of a report of training, or of an evaluation, as callbacks get them."""
 
     step: int
     """Number of updates so far."""

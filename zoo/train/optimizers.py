@@ -59,7 +59,7 @@ Params: TypeAlias = Any
 
 @dataclass(frozen=True, kw_only=True)
 class Optimizer(ABC):
-    """What all optimizers share: clipping, then the optimizer's own rule, then weight decay.
+    """The steps of all optimizers: clipping, then the optimizer's own rule, then weight decay.
 
     A subclass implements `rule`, or `build` as a whole. Patterns are regular expressions for the
     whole slash path of a parameter, such as `".*/bias"` or `"embedding/.*"`. One that matches no

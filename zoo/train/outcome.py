@@ -41,7 +41,7 @@ class OtherProcessError(OSError):
 
 @dataclass(frozen=True)
 class Result:
-    """What `zoo.fit` returns."""
+    """The result of `zoo.fit`."""
 
     metrics: Mapping[str, float]
     """`test/…` of the weights that `zoo.load` takes, and `validation/…` of the best evaluation."""

@@ -1,4 +1,4 @@
-"""What the processes of one job do together. With a single process everything here is trivial.
+"""Agreement between the processes of one job. With a single process everything here is trivial.
 
 The processes of a run speak through the service that `jax.distributed` started. No message waits
 for a device, so a process that fails can tell the others whatever these are waiting for.

@@ -1,4 +1,4 @@
-"""What a run says while it trains: event files, `metrics.jsonl`, `train.log`, lines on the
+"""The reports of a run while it trains: event files, `metrics.jsonl`, `train.log`, lines on the
 terminal.
 
 CLU's writer and profiler are used only here. They need TensorFlow: without it a run has no event

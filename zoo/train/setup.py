@@ -1,4 +1,4 @@
-"""What training, evaluation and the estimate of memory begin with: data, mesh and module."""
+"""The start of training, of evaluation and of the estimate of memory: data, mesh and module."""
 
 from __future__ import annotations
 

@@ -29,13 +29,13 @@ class TrainState:
     step: jax.Array
     """Number of updates so far, int32 []."""
     variables: dict[str, Any]
-    """What the module is applied to: `params`, and collections such as `batch_stats`."""
+    """The variables of the module: `params`, and collections such as `batch_stats`."""
     optimizer: Any
     """The state of the optimizer."""
     key: jax.Array
     """The run's key; a step folds its number in."""
     carry: Any = ()
-    """What the task hands on from step to step."""
+    """Arrays that the task hands on from step to step."""
 
     @property
     def params(self) -> Any:
@@ -55,7 +55,7 @@ class Progress:
     """The metrics of the best evaluation so far."""
     evaluations_since_best: int = 0
     stopped: Literal["", "patience", "callback"] = ""
-    """What ended the run before its last step; empty if nothing did."""
+    """The reason why the run ended before its last step; empty if it did not."""
     sums: tuple[Any, ...] = ()
     """At a checkpoint: the metrics' sums since the last report, as lists of numbers."""
 

@@ -1,4 +1,4 @@
-"""What `zoo verify` proves with data: that a model reaches the metric that its card states."""
+"""The proof of `zoo verify` that needs data: a model reaches the metric that its card states."""
 
 from __future__ import annotations
 

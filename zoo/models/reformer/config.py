@@ -62,7 +62,7 @@ class ReformerStackConfig(TokenConfig):
     a source and in a text to be tagged. A decoder masks only the future; but where attention is by
     hashes, padding at the end of a text gets a bucket of its own, lest it move the other chunks."""
     trax: TraxQuirks | None = None
-    """What trax computed differently; None: nothing."""
+    """The differences of trax; None: none."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -104,7 +104,7 @@ class ReformerStackConfig(TokenConfig):
 
     @property
     def heads(self) -> HeadConfig:
-        """What all attention layers have in common."""
+        """The sizes that all attention layers have in common."""
         return HeadConfig(
             d_model=self.d_model,
             num_heads=self.num_heads,

@@ -198,7 +198,7 @@ def combine_rounds(
 
 @struct.dataclass
 class HashedCache(LayerCache):
-    """What an attention layer that hashes keeps of the tokens read so far."""
+    """The cache of an attention layer that hashes."""
 
     buckets: Int[Array, "B N H R L"]
 

@@ -1,4 +1,4 @@
-"""What every kind of attention in a Reformer is made of: heads, scores, chunks and a cache.
+"""The parts of every kind of attention in a Reformer: heads, scores, chunks and a cache.
 
 Each head has weights of its own, and the heads' outputs are added up.
 
@@ -41,7 +41,7 @@ NOWHERE = -1
 
 @dataclass(frozen=True, kw_only=True)
 class HeadConfig:
-    """What all attention layers of a model have in common."""
+    """The sizes that all attention layers of a model have in common."""
 
     d_model: int
     num_heads: int
@@ -237,7 +237,7 @@ C = TypeVar("C", bound="LayerCache")
 
 @struct.dataclass
 class LayerCache:
-    """What an attention layer keeps of the tokens read so far."""
+    """The cache of an attention layer."""
 
     keys: Float[Array, "B N H L K"]
     """Scaled."""

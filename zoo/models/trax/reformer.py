@@ -1,4 +1,4 @@
-"""What trax's Reformers compute differently (see `zoo.models.base`).
+"""The differences of trax's Reformers (see `zoo.models.base`).
 
 Shapes: as in `zoo.models.reformer.attention` and `hashing`.
 """

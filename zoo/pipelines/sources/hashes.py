@@ -68,7 +68,7 @@ def _mixed(values: Array) -> Array:
 
 
 def _content(value: Any) -> bytes:
-    """What a value of a column of objects is, as bytes."""
+    """A value of a column of objects, as bytes."""
     if isinstance(value, FilePath):
         return _of_file(value)
     if isinstance(value, list | tuple):  # the words of a sentence

@@ -107,7 +107,7 @@ LITTER = ("__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lo
 
 
 def visible(folder: Path) -> list[Path]:
-    """What the user put into a folder, by name: not `._1.jpg`, `.ipynb_checkpoints`, `__MACOSX`."""
+    """A folder's entries by name, without `._1.jpg`, `.ipynb_checkpoints`, `__MACOSX` and such."""
     return sorted(
         path
         for path in folder.iterdir()

@@ -1,4 +1,4 @@
-"""What every task says. Models and data meet only here, in a batch of fixed keys.
+"""The interface of a task. Models and data meet only here, in a batch of fixed keys.
 
 A batch is a dict of arrays: `inputs`, `targets` and `weights` (float32, 0 at padding). A task of
 your own needs a loss and the class of its predictor; everything else has a default:
@@ -31,12 +31,12 @@ from zoo.train.losses import Sums
 from zoo.train.metrics import Batch, Metric, MetricFunction
 
 Variables: TypeAlias = Mapping[str, Any]
-"""What a Linen module is applied to: `params`, and collections such as `batch_stats`."""
+"""The variables of a Linen module: `params`, and collections such as `batch_stats`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Task(abc.ABC):
-    """What is learnt and how it is judged."""
+    """The loss of a batch, the metrics of an evaluation, and the predictor that results."""
 
     predictor: ClassVar[type[Predictor]]
     """The class that `zoo.load` makes of the trained model."""
