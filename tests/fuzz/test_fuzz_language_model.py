@@ -55,7 +55,9 @@ def same(one, other):
         assert one.score <= 1e-4 and not math.isnan(one.score)
 
 
-@holds(few=12, prompts=st.lists(long_texts, max_size=3, unique=True), options=OPTIONS, more=CONTROLS)
+@holds(
+    few=12, prompts=st.lists(long_texts, max_size=3, unique=True), options=OPTIONS, more=CONTROLS
+)
 def test_a_language_model_continues_any_text_alike_alone_and_in_a_batch(
     model, prompts, options, more
 ):

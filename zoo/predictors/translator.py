@@ -135,7 +135,7 @@ class Translator(Predictor):
         """
         repeats = 1 if num_return is None else num_return
         method = _method(beam_size, length_penalty, repeats, temperature, top_k, top_p)
-        texts = [sources] if isinstance(sources, str) else list(sources)
+        texts = [sources] if isinstance(sources, str) else self.several(sources)
         if split:
             if num_return is not None or prefix is not None or scores:
                 raise ValueMistake("split=True takes neither num_return, prefix nor scores")
@@ -204,6 +204,7 @@ class Translator(Predictor):
             raise TypeMistake("score takes two strings or two lists of strings, not one of each")
         if isinstance(sources, str) and isinstance(targets, str):
             return self._score([self._limited(sources, 0)], [[*self._limited(targets, 1), EOS]])[0]
+        sources, targets = self.several(sources), self.several(targets)
         if len(sources) != len(targets):
             raise ValueMistake(
                 f"{len(sources)} sources and {len(targets)} targets; give one target for each"
