@@ -131,6 +131,13 @@ def test_the_rotation_that_a_camera_notes_is_applied(tmp_path):
     np.testing.assert_array_equal(result, np.rot90(RGB, -1))
 
 
+def test_a_note_of_the_camera_that_cannot_be_read_rotates_nothing():
+    image = Image.fromarray(RGB)
+    for note in (3, b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0junk"):
+        image.info["exif"] = note
+        np.testing.assert_array_equal(np.asarray(read(image)), RGB)
+
+
 def errors(image) -> str:
     with pytest.raises((ValueError, TypeError, FileNotFoundError)) as error:
         plain()(image)
@@ -157,6 +164,12 @@ def test_a_broken_image_is_named(tmp_path):
 
 def test_what_pillow_cannot_convert_or_decompress_is_named(tmp_path, monkeypatch):
     assert errors(Image.new("La", (2, 2))).startswith("the image cannot be read as an image: ")
+
+    for size in ((0, 0), (0, 3), (3, 0)):
+        assert "it has no pixels" in errors(Image.new("RGB", size))
+    marked = Image.new("RGB", (2, 2))
+    marked.info["transparency"] = b"\0"
+    assert errors(marked).startswith("the image cannot be read as an image: ")
 
     from PIL import PngImagePlugin
 

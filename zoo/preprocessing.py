@@ -178,14 +178,16 @@ def _named(what: str) -> Iterator[None]:
         raise ValueMistake(f"{what} is not an image of a format that Pillow knows") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ValueMistake(f"{what} is too large: {error}") from error
-    except (OSError, SyntaxError, ValueError) as error:
-        # Pillow reports a broken PNG as a SyntaxError, a mode it cannot convert as a ValueError.
+    except Exception as error:  # Pillow's readers raise whatever the broken bytes lead to
         raise ValueMistake(f"{what} cannot be read as an image: {error}") from error
 
 
 def _plain(image: Image.Image) -> Image.Image:
     """The image in mode L or RGB, with white for transparent parts."""
-    image = ImageOps.exif_transpose(image)
+    if 0 in image.size:
+        raise ValueMistake(f"it has no pixels: its size is {image.width} x {image.height}")
+    image.load()
+    image = _upright(image)
     if image.mode.startswith("I;16"):
         values = np.asarray(image)
         grey = (values >> 8).astype(np.uint8)
@@ -200,6 +202,14 @@ def _plain(image: Image.Image) -> Image.Image:
     if image.mode in ("L", "RGB"):
         return image
     return image.convert("L" if image.mode == "1" else "RGB")
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """The image as its camera was held, or as it is if the note of that cannot be read."""
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # Pillow's reader raises whatever the broken bytes lead to
+        return image
 
 
 def _from_array(array: Array) -> Image.Image:

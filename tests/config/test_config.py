@@ -132,5 +132,11 @@ def test_diff_lists_the_leaves_that_differ():
     assert diff(new, new) == {}
 
 
+def test_json_that_python_refuses_is_one_line():
+    for text in ("[" * 100_000, "9" * 5000, "{"):
+        with pytest.raises(ConfigError, match="not a JSON configuration of Plan"):
+            from_json(Plan, text)
+
+
 def test_flatten_joins_names_with_dots():
     assert flatten({"a": {"b": 1, "c": {}}, "d": 2}) == {"a.b": 1, "a.c": {}, "d": 2}

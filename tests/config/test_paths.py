@@ -30,6 +30,21 @@ def test_messages_about_a_url_of_a_file_and_a_missing_home_say_what_to_write():
         local("~nobody-here/x")
 
 
+def test_what_is_no_name_of_a_file_is_refused():
+    import zoo
+
+    for name in ("a" * 300, "~" + "a" * 300, "\0", "a\0.toml", "\ud800", "~\ud800/x"):
+        with pytest.raises(Mistake, match=r"is not the name of a file: ") as error:
+            local(name)
+        assert len(str(error.value)) < 200
+        for find in (zoo.load, zoo.card):
+            with pytest.raises(Mistake, match=r"is not the name of a file: "):
+                find(name)
+    for name in (None, 3, b"a", ["a"]):
+        with pytest.raises(TypeError, match="a name or a path is a string"):
+            local(name)
+
+
 def _fit(path):
     import zoo
 

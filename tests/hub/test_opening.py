@@ -20,6 +20,9 @@ def test_a_folder_that_is_no_model_is_refused(tmp_path):
         match=r"neither a run nor an exported model: it should hold one card .* found none",
     ):
         zoo.load(tmp_path)
+    (tmp_path / "card.toml").mkdir()
+    with pytest.raises(FileNotFoundError, match="found none"):
+        zoo.load(tmp_path)
     for name in "ab":
         (tmp_path / f"{name}.toml").write_text("")
     with pytest.raises(FileNotFoundError, match=r"found a\.toml, b\.toml"):

@@ -204,6 +204,8 @@ MISTAKES = {
     "[MLP()]": "'[MLP()]' is not a call such as",
     "": "'' is not a call in Python: invalid syntax",
     "MLP(": "'MLP(' is not a call in Python: '(' was never closed",
+    "MLP(x=" + "-" * 9000 + "1)": "--- is not a call in Python: ",
+    "MLP({[]: 1})": "'{[]: 1}' is neither a literal nor the name of a layer",
     "import os; MLP()": "is not a call in Python: invalid syntax",
 }
 

@@ -95,6 +95,17 @@ def test_arrays_of_an_npz_file_or_of_the_user_are_taken_as_they_are(tmp_path):
     assert splits.facts.num_examples == {"train": 10, "validation": 10, "test": 10}
 
 
+@pytest.mark.parametrize("content", [b"", b"\0", b"PK\3\4junk", b"\x93NUMPY\1\0"])
+def test_a_broken_npz_file_is_named(tmp_path, content):
+    from zoo.config import ValueMistake
+    from zoo.pipelines.arrays import arrays
+
+    path = tmp_path / "a.npz"
+    path.write_bytes(content)
+    with pytest.raises(ValueMistake, match=r"a\.npz is not an NPZ file of numbers"):
+        arrays(str(path)).open()
+
+
 def test_a_function_of_the_user_s_reads_another_format_for_every_pipeline(tmp_path, monkeypatch):
     from zoo.pipelines import TextClassificationData, file_format
     from zoo.pipelines.arrays import arrays

@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from zoo.config import TypeMistake
+
 
 @pytest.fixture
 def classifier(key):
@@ -42,6 +44,12 @@ def test_predictors_are_compared_by_identity_and_cards_by_value(classifier):
     card = dataclasses.replace(classifier.card)
     assert card == classifier.card and hash(card) == hash(classifier.card)
     assert dataclasses.replace(card, labels=("x",)) != card
+
+
+@pytest.mark.parametrize("texts", [None, 3, b"a text", {"text": "a"}, [None], [b"a"], ["a", 3]])
+def test_what_is_neither_a_text_nor_a_list_of_texts_is_refused(classifier, texts):
+    with pytest.raises(TypeMistake, match="takes"):
+        classifier(texts)
 
 
 def test_both_ways_to_write_a_character_have_one_answer(classifier):

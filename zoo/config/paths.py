@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from pathlib import Path
 
-from zoo.config.messages import ValueMistake
+from zoo.config.messages import TypeMistake, ValueMistake
 
 SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+")
 """Begins a URL, which `Path` gives one slash. One letter before the colon is a drive of Windows."""
@@ -21,9 +22,15 @@ def local(path: str | os.PathLike[str]) -> Path:
     """The path, with the home folder for `~`. Every path of the user's passes here.
 
     Raises:
-      ValueMistake: it is a URL, or there is no such home folder.
+      TypeMistake: it is neither a string nor a path.
+      ValueMistake: it is a URL, nothing can have such a name, or there is no such home folder.
     """
-    text = os.fspath(path)
+    if not isinstance(path, str | os.PathLike):
+        raise TypeMistake(
+            f"a name or a path is a string or a pathlib.Path; got {type(path).__name__} "
+            f"({path!r:.60})"
+        )
+    text = _possible(os.fspath(path))
     if match := SCHEME.match(text):
         url = f"{match[1]}://{text[match.end() :]}"
         if match[1].lower() == "file":
@@ -39,3 +46,16 @@ def local(path: str | os.PathLike[str]) -> Path:
         raise ValueMistake(
             f"{text}: there is no home folder {home}; write the whole path"
         ) from None
+
+
+def _possible(text: str) -> str:
+    """A path that a file may have. The system refuses others by errors of several classes."""
+    try:
+        os.lstat(text)
+    except (ValueError, OSError) as error:  # UnicodeEncodeError is a ValueError
+        if isinstance(error, ValueError) or error.errno == errno.ENAMETOOLONG:
+            raise ValueMistake(
+                f"{text!r:.60} is not the name of a file: "
+                + ("it is too long" if isinstance(error, OSError) else str(error))
+            ) from None
+    return text

@@ -124,7 +124,7 @@ def from_json(cls: type[C], text: str) -> C:
     """The configuration that `to_json` wrote."""
     try:
         data = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:  # numbers of thousands of digits, too
         raise ConfigError(f"not a JSON configuration of {cls.__name__}: {error}") from error
     return from_dict(cls, data)
 

@@ -56,7 +56,11 @@ def find(source: str | Path) -> Path:
     if path.is_file() and path.suffix == ".toml":
         return path
     if path.is_dir():
-        cards = [path / RUN_CARD] if (path / RUN_CARD).is_file() else sorted(path.glob("*.toml"))
+        cards = (
+            [path / RUN_CARD]
+            if (path / RUN_CARD).is_file()
+            else sorted(filter(Path.is_file, path.glob("*.toml")))
+        )
         if len(cards) == 1:
             if published:
                 _say_once(

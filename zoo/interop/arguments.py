@@ -56,8 +56,8 @@ def expression(text: str) -> ast.expr:
     """
     try:
         return ast.parse(text.strip(), mode="eval").body
-    except (SyntaxError, ValueError) as error:
-        raise ConfigError(f"{text!r} is not a call in Python: {error}") from error
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise ConfigError(f"{text!r:.200} is not a call in Python: {error}") from error
 
 
 def evaluate(node: ast.expr, text: str) -> Any:
@@ -71,7 +71,7 @@ def evaluate(node: ast.expr, text: str) -> Any:
         return name
     if isinstance(node, ast.List):
         return [evaluate(item, text) for item in node.elts]
-    if isinstance(node, ast.Dict) and None not in node.keys:
+    if isinstance(node, ast.Dict) and all(isinstance(key, ast.Constant) for key in node.keys):
         keys = [evaluate(key, text) for key in node.keys if key is not None]
         return dict(zip(keys, (evaluate(item, text) for item in node.values), strict=True))
     if isinstance(node, ast.Call) and last_name(node.func) == "partial" and len(node.args) == 1:
@@ -80,10 +80,10 @@ def evaluate(node: ast.expr, text: str) -> Any:
         return {"type": evaluate(node.args[0], text), **arguments}
     try:
         return ast.literal_eval(node)
-    except ValueError:
+    except (ValueError, TypeError):  # a TypeError: a list as the key of a dict
         raise ConfigError(
-            f"{text!r}: {ast.unparse(node)!r} is neither a literal nor the name of a layer; write "
-            "its value"
+            f"{text!r:.200}: {ast.unparse(node)!r:.200} is neither a literal nor the name of a "
+            "layer; write its value"
         ) from None
 
 

@@ -302,7 +302,9 @@ def parse_call(text: str) -> ModelConfig:
     call = expression(text)
     name = last_name(call.func) if isinstance(call, ast.Call) else None
     if not isinstance(call, ast.Call) or name is None:
-        raise ConfigError(f"{text!r} is not a call such as Transformer(input_vocab_size=33300)")
+        raise ConfigError(
+            f"{text!r:.200} is not a call such as Transformer(input_vocab_size=33300)"
+        )
     kwargs = {}
     for keyword in call.keywords:
         if keyword.arg is None:

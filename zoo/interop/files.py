@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from zoo.config import ValueMistake
+from zoo.config import FileMistake, ValueMistake
 
 UNPACKED = 512 * 2**20
 """Bytes to which any gzip file may unpack; larger ones may unpack to `RATIO` times their size."""
@@ -95,6 +95,8 @@ def opened(path: Path) -> Iterator[Stream]:
       FileNotFoundError: there is no such file.
       CheckpointError: it cannot be read.
     """
+    if not path.is_file():
+        raise FileMistake(f"there is no file {path}")
     with path.open("rb") as file:
         try:
             yield Stream(file)

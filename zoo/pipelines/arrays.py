@@ -120,7 +120,11 @@ class ArrayData(FileData):
         if self.train is None:
             raise ConfigError("data.train is not set; name a file of training rows, or pass data=")
         named = {"train": self.train, "validation": self.validation, "test": self.test}
-        return {split: _arrays(self._read(path), path) for split, path in named.items() if path}
+        return {
+            split: _arrays(self._read(path), path)
+            for split, path in named.items()
+            if path is not None
+        }
 
     def _read(self, path: str) -> Columns:
         return read_columns(locations.find_file(path, self.data_dir), self.file_options)
@@ -265,8 +269,11 @@ def read_columns(path: Path, options: Options = formats.DEFAULTS) -> Columns:
       ValueError: it is broken, or of another kind.
     """
     if path.suffix.lower() == ".npz":
-        with np.load(path, allow_pickle=False) as stored:
-            return dict(stored)
+        try:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+                return dict(stored)
+        except Exception as error:  # zipfile's, zlib's and NumPy's own
+            raise ValueMistake(f"{path} is not an NPZ file of numbers: {error}") from error
     return {name: _parsed(values) for name, values in formats.read(path, options=options).items()}
 
 

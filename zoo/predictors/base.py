@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -28,18 +28,6 @@ class NoAnswerError(Mistake, FloatingPointError):
 
 PREDICTORS: dict[str, type[Predictor]] = {}
 """Task -> predictor. A subclass of Predictor that names its task is entered when it is defined."""
-
-
-def unicode(text: str) -> str:
-    """The text. Raises ValueMistake if it is not Unicode, as bytes that were not UTF-8 become."""
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise ValueMistake(
-            f"{text!r:.60} is not Unicode text: character {error.start + 1} is half of a pair, or "
-            "a byte that was not UTF-8"
-        ) from error
-    return text
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -103,6 +91,19 @@ class Predictor(abc.ABC):
         """The most tokens that the model takes."""
         return self.card.config.max_positions or UNLIMITED
 
+    def several(self, items: Any) -> list[Any]:
+        """The items of a list, or of any other iterable.
+
+        Raises:
+          TypeError: it is something else, such as bytes or a mapping.
+        """
+        if isinstance(items, bytes | Mapping) or not isinstance(items, Iterable):
+            raise TypeMistake(
+                f"{type(self).__name__} takes one item or a list of items; "
+                f"got {type(items).__name__} ({items!r:.60})"
+            )
+        return list(items)
+
     def encode(self, text: str) -> list[int]:
         """The ids of a text, which is brought to Unicode's NFC as training data is.
 
@@ -113,9 +114,9 @@ class Predictor(abc.ABC):
         if not isinstance(text, str):
             raise TypeMistake(
                 "this model takes a string or a list of strings; "
-                f"got {type(text).__name__} ({text!r})"
+                f"got {type(text).__name__} ({text!r:.60})"
             )
-        return self._text_tokenizer.encode(nfc(unicode(text)))
+        return self._text_tokenizer.encode(nfc(text))
 
     def token_ids(self, tokens: Sequence[int | str]) -> tuple[int, ...]:
         """The ids of tokens, of which a string must be one token.

@@ -116,7 +116,7 @@ class TextClassifier(_Classifier):
         """
         if isinstance(texts, str):
             return self._predict([texts], top_k)[0]
-        return self._predict(texts, top_k)
+        return self._predict(self.several(texts), top_k)
 
     def sample_inputs(self) -> dict[str, Any]:
         return dict(samples.texts(self._text_tokenizer, self.max_len))

@@ -164,7 +164,7 @@ class LanguageModel(Predictor):
             return self._stream(
                 self.encode(prompt), sampling.choice(), max_new_tokens, seed, bans, stops
             )
-        texts = [prompt] if isinstance(prompt, str) else list(prompt)
+        texts = [prompt] if isinstance(prompt, str) else self.several(prompt)
         prompts = [self.encode(text) for text in texts]
         counted: Counted = "new" if scores or num_return is not None else "nothing"
         keys = draw_keys(seed, prompts, repeats)
@@ -191,7 +191,7 @@ class LanguageModel(Predictor):
         The end of the text counts if the model knows one (`card.preprocessing`: `eos`). A text that
         is longer than the model's `window` is read in windows, as `generate` writes it.
         """
-        several = [texts] if isinstance(texts, str) else list(texts)
+        several = [texts] if isinstance(texts, str) else self.several(texts)
         scores = self._score([self._ended(self.encode(text)) for text in several])
         return scores[0] if isinstance(texts, str) else scores
 

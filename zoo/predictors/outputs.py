@@ -156,7 +156,7 @@ class Outputs(Predictor):
         numbers = text if "[" in text else f"[{','.join(text.replace(',', ' ').split())}]"
         try:
             values = json.loads(numbers)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             raise ValueMistake(
                 f"{text!r:.60} is not an input of this model; give numbers between commas or "
                 "spaces, nested lists of numbers, or the path of a .npy file"

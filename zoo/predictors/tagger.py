@@ -8,7 +8,7 @@ from typing import Any, ClassVar, TypeAlias, overload
 
 from zoo.config import TypeMistake, ValueMistake
 from zoo.predictors import samples
-from zoo.predictors.base import Predictor, unicode
+from zoo.predictors.base import Predictor
 from zoo.predictors.batching import Array
 from zoo.predictors.classifiers import of_sequences
 from zoo.tokenizers import IdTokenizer, WordTokenizer
@@ -56,7 +56,7 @@ class Tagger(Predictor):
         """
         if isinstance(sentences, str):
             return self._tags([self._words(sentences)])[0]
-        return self._tags([self._words(sentence) for sentence in sentences])
+        return self._tags([self._words(sentence) for sentence in self.several(sentences)])
 
     def printed(self, items: Sequence[str], *, top_k: int | None = None) -> Iterator[str]:
         if top_k is not None:
@@ -84,7 +84,7 @@ class Tagger(Predictor):
 
     def _words(self, sentence: Any) -> list[str]:
         if isinstance(sentence, str):
-            return self._vocabulary.words(unicode(sentence))
+            return self._vocabulary.words(sentence)
         if isinstance(sentence, list | tuple) and all(isinstance(word, str) for word in sentence):
             return list(sentence)
         raise TypeMistake(

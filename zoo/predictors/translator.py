@@ -139,7 +139,7 @@ class Translator(Predictor):
         """
         repeats = 1 if num_return is None else num_return
         method = _method(beam_size, length_penalty, repeats, temperature, top_k, top_p)
-        texts = [sources] if isinstance(sources, str) else list(sources)
+        texts = [sources] if isinstance(sources, str) else self.several(sources)
         if split:
             if num_return is not None or prefix is not None or scores:
                 raise ValueMistake("split=True takes neither num_return, prefix nor scores")
@@ -404,8 +404,8 @@ class Translator(Predictor):
             raise TypeMistake(
                 f"{method} takes two strings or two lists of strings, not one of each"
             )
-        sources = [sources] if isinstance(sources, str) else sources
-        targets = [targets] if isinstance(targets, str) else targets
+        sources = [sources] if isinstance(sources, str) else self.several(sources)
+        targets = [targets] if isinstance(targets, str) else self.several(targets)
         if len(sources) != len(targets):
             raise ValueMistake(
                 f"{len(sources)} sources and {len(targets)} targets; give one target for each"

@@ -31,7 +31,8 @@ class Tokenizer(Protocol):
 
         Raises:
           TypeError: it is no string.
-          ValueError: the vocabulary lacks a word, and has no id for unknown words.
+          ValueError: it is not Unicode, or the vocabulary lacks a word and has no id for unknown
+            words.
         """
 
     def decode(self, ids: Iterable[int]) -> str:
@@ -56,8 +57,8 @@ class Ids(dict[str, int]):
     def __missing__(self, entry: str) -> int:
         if self.unknown is None:
             raise ValueMistake(
-                f"{entry!r} is not in the vocabulary, which has no entry for unknown ones; name "
-                "one, as with unknown='UNK'"
+                f"{entry!r:.60} is not in the vocabulary, which has no entry for unknown ones; "
+                "name one, as with unknown='UNK'"
             )
         return self.unknown
 
@@ -91,9 +92,20 @@ def at_least(least: int, name: str, value: int) -> int:
 
 
 def check_text(text: str) -> str:
-    """The text. Raises TypeError if it is no string."""
+    """The text. Raises TypeError if it is no string, and ValueError if it is not Unicode.
+
+    A string that is not Unicode comes from bytes that were not UTF-8.
+    """
     if not isinstance(text, str):
         raise TypeMistake(f"a text must be a string, not {type(text).__name__}: {text!r:.60}")
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise ValueMistake(
+                f"{text!r:.60} is not Unicode text: character {error.start + 1} is half of a pair, "
+                "or a byte that was not UTF-8"
+            ) from error
     return text
 
 
@@ -123,9 +135,10 @@ def write_option(path: PathLike, kind: Kind, name: str, value: int) -> None:
 
 def read_option(path: PathLike, kind: Kind, name: str) -> int:
     """The number in a file that `write_option` wrote."""
+    text = "\n".join(read_lines([path]))
     try:
-        data = json.loads("\n".join(read_lines([path])))
-    except json.JSONDecodeError:
+        data = json.loads(text)
+    except (ValueError, RecursionError):
         data = None
     if not isinstance(data, dict) or data.get("kind") != kind or type(data.get(name)) is not int:
         raise ValueMistake(f'{path}: expected {{"kind": "{kind}", "{name}": NUMBER}}')

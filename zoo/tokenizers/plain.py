@@ -85,7 +85,8 @@ class IdTokenizer:
     def _id(self, word: str) -> int:
         if not re.fullmatch("-?[0-9]{1,18}", word):
             raise ValueMistake(
-                f"{word!r} is not an integer; the text must be integers between spaces, as '3 7 5'"
+                f"{word!r:.60} is not an integer; the text must be integers between spaces, as "
+                "'3 7 5'"
             )
         if not 0 <= int(word) < self._vocab_size:
             raise ValueMistake(f"the id {word} is not among 0 to {self._vocab_size - 1}")

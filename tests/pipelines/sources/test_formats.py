@@ -205,6 +205,7 @@ def test_a_quote_without_end_is_named_with_its_line(write):
     ("line", "what"),
     [
         ('{"text": "a"', "not JSON: "),
+        (f'{{"text": {"9" * 5000}}}', "not JSON: "),
         ('["a"]', '["a"] is not a JSON object'),
         ('{"text": null}', "column 'text' is null; it must be a string or a number"),
         ('{"text": ["a", "b"]}', 'column \'text\' is ["a", "b"]; it must be a string or a number'),

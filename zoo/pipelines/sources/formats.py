@@ -214,7 +214,7 @@ def _read_jsonl(path: Path, columns: Sequence[str] | None, options: Options) -> 
             continue
         try:
             row = json.loads(line, object_pairs_hook=made)
-        except (json.JSONDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:  # numbers of thousands of digits, too
             raise ValueMistake(f"{path}, line {number}: not JSON: {error}") from error
         if not isinstance(row, dict):
             raise ValueMistake(f"{path}, line {number}: {line.strip():.40} is not a JSON object")

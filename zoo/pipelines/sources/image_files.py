@@ -47,7 +47,7 @@ def packed(image: ImageLike) -> bytes:
       ValueError, TypeError: as `preprocessing.read`; a file is not opened.
     """
     if isinstance(image, str | os.PathLike):
-        return FilePath(os.fsencode(image))
+        return FilePath(os.fsencode(local(image)))
     if isinstance(image, bytes):
         return bytes(image)
     # From the pixels: Pillow would also write metadata of the image, such as a colour profile.
