@@ -451,9 +451,11 @@ def test_an_unknown_word_without_a_word_for_it_is_an_error() -> None:
 
 def test_a_word_with_a_line_break_cannot_be_saved(tmp_path: Path) -> None:
     with pytest.raises(
-        ValueError, match=r"^a file with one word on each line cannot hold 'a\\nb'$"
+        ValueError, match=r"^a file with one entry on each line cannot hold 'a\\nb'$"
     ):
         WordTokenizer(["a\nb"]).save(tmp_path / "file")
+    with pytest.raises(ValueError, match="cannot hold"):
+        SubwordTokenizer(["a", "b\n"]).save(tmp_path / "file")
 
 
 def test_training_without_words_or_with_a_size_too_small_is_an_error() -> None:

@@ -210,6 +210,22 @@ def test_numbers_may_be_objects_and_text_and_gaps_are_named():
             data.open(columns)
 
 
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ({"target": [0, 1, 2]}, "there is no column besides the target 'target'"),
+        ([{"target": 1, None: 2}], "the data has a column named None; a name is a string"),
+        ([{None: None}], "the data has a column named None; a name is a string"),
+    ],
+)
+def test_columns_without_a_name_or_an_input_are_refused(rows, message):
+    from zoo.pipelines.arrays import arrays
+    from zoo.pipelines.base import ColumnError
+
+    with pytest.raises(ColumnError, match=f"^{message}"):
+        arrays().open(rows)
+
+
 def test_columns_of_different_lengths_are_refused():
     from zoo.pipelines.arrays import arrays
 

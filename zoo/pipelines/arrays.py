@@ -165,7 +165,10 @@ class ArrayData(FileData):
                     f"there is no column {name!r}{did_you_mean(name, columns)}; the columns are "
                     f"{quoted(tuple(columns))}"
                 )
-        return self.inputs or tuple(name for name in columns if name not in self.target)
+        names = self.inputs or tuple(name for name in columns if name not in self.target)
+        if not names:
+            raise ColumnError(f"there is no column besides the target {quoted(self.target)}")
+        return names
 
     def _table(
         self, split: str, columns: Columns, names: tuple[str, ...], labels: tuple[str, ...]

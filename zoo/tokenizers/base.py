@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal, Protocol, Self
 
 from zoo.config import TypeMistake, ValueMistake, local
-from zoo.tokenizers.reading import PathLike, read_lines
+from zoo.tokenizers.reading import PathLike, read_lines, split_lines
 
 SPECIALS = ("<pad>", "<eos>", "<unk>")
 """The first three lines of the vocabularies that WordTokenizer and CharTokenizer train."""
@@ -124,7 +124,15 @@ def target(path: PathLike) -> Path:
 
 
 def write_lines(path: PathLike, lines: Iterable[str]) -> None:
-    """Writes a file in UTF-8 with a line feed after each line, on every system."""
+    """Writes a file in UTF-8 with a line feed after each line, on every system.
+
+    Raises:
+      ValueError: a line would be read as something else.
+    """
+    lines = list(lines)
+    for line in lines:
+        if split_lines(f"{line}\n") != [line]:
+            raise ValueMistake(f"a file with one entry on each line cannot hold {line!r:.60}")
     target(path).write_bytes("".join(f"{line}\n" for line in lines).encode())
 
 

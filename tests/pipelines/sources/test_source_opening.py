@@ -160,8 +160,11 @@ def test_columns_given_as_a_pair_are_refused_with_what_to_write():
     assert opening.from_user([["a"], ["b"]], ("text",)).num_rows == 2
     one = {"text": "abc", "label": "xyz"}
     assert message(TypeError, opening.from_user, one, ("text", "label")) == (
-        "the data: column 'text' is the text 'abc'; give a list, a value for each row"
+        "the data: column 'text' is 'abc'; give a list, a value for each row"
     )
+    for value in (None, 3, np.array(3)):
+        said = message(TypeError, opening.from_user, one | {"text": value}, ("text", "label"))
+        assert said.endswith("; give a list, a value for each row")
 
 
 class NAType:  # as pandas calls it

@@ -162,9 +162,18 @@ def user_columns(rows: Any, names: Sequence[str]) -> Mapping[str, Any]:
 
     Raises:
       TypeMistake: it is something else.
-      ColumnError: one row is a mapping without a column that the first one has.
+      ColumnError: one row is a mapping without a column that the first one has; or the name of a
+        column is no string.
       ValueMistake: a tuple has another number of values, or what looks like rows may be columns.
     """
+    columns = _user_columns(rows, names)
+    for name in columns:
+        if not isinstance(name, str):
+            raise ColumnError(f"{USER_ROWS} has a column named {name!r:.60}; a name is a string")
+    return columns
+
+
+def _user_columns(rows: Any, names: Sequence[str]) -> Mapping[str, Any]:
     if isinstance(rows, Mapping):
         return rows
     if hasattr(rows, "columns") and hasattr(rows, "to_dict"):  # pandas, polars
@@ -245,15 +254,22 @@ def _values_by_name(row: Any, names: Sequence[str], number: int) -> Sequence[Any
     return [row[name] for name in names]
 
 
+def check_column(values: Any, origin: str) -> None:
+    """Raises TypeMistake if a column is one value, such as one text."""
+    if isinstance(values, np.ndarray) and values.ndim > 0:
+        return
+    if isinstance(values, str | bytes | np.ndarray) or not isinstance(values, Iterable):
+        raise TypeMistake(f"{origin} is {values!r:.40}; give a list, a value for each row")
+
+
 def _column(values: Any, origin: str) -> Array:
     """A column as an array: text as bytes objects, truth values as numbers.
 
     Raises:
-      TypeMistake: it is one text.
+      TypeMistake: as `check_column`.
       ValueMistake: the values have several shapes, or one is missing.
     """
-    if isinstance(values, str | bytes):
-        raise TypeMistake(f"{origin} is the text {values!r:.40}; give a list, a value for each row")
+    check_column(values, origin)
     if not isinstance(values, np.ndarray):
         values = list(values)
         missing.check(values, origin)

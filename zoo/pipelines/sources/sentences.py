@@ -252,7 +252,8 @@ def handed_over(rows: Any) -> Source:
             raise ColumnError(
                 f"{origin} has no column {name!r}; its columns are {quoted(list(columns))}"
             )
-    words, tags = (columns[name] for name in names)
+        opening.check_column(columns[name], f"{origin}: column {name!r}")
+    words, tags = (list(columns[name]) for name in names)
     if len(words) != len(tags):
         raise ValueMistake(f"{origin}: {len(words)} rows of words, but {len(tags)} of tags")
     checked = _checked(zip(words, tags, strict=True), origin)
