@@ -19,7 +19,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from zoo.config import ConfigError, FileMistake, TypeMistake, ValueMistake, local
+from zoo.config import ConfigError, FileMistake, TypeMistake, ValueMistake, local, shown
 
 Array: TypeAlias = np.ndarray[Any, Any]
 ImageLike: TypeAlias = str | os.PathLike[str] | bytes | Image.Image | Array
@@ -143,7 +143,8 @@ def read(image: ImageLike) -> Image.Image:
     if isinstance(image, np.ndarray):
         return _from_array(image)
     raise TypeMistake(
-        f"an image is a path, a Pillow image or an array; got {type(image).__name__}: {image!r:.40}"
+        "an image is a path, a Pillow image or an array; got "
+        f"{type(image).__name__}: {shown(image)}"
     )
 
 

@@ -6,6 +6,7 @@ import ast
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from zoo import config
@@ -17,6 +18,11 @@ BUILT_IN = {"ValueError", "TypeError", "LookupError", "FileNotFoundError", "Impo
 
 OTHERS = {"interop/unpickling.py", "models/layers.py"}
 """They raise for another part of the zoo, which turns it into a mistake, or for its authors."""
+
+
+def test_a_value_is_shown_in_one_line():
+    assert config.shown(np.zeros((2, 2))) == "array([[0., 0.], [0., 0.]])"
+    assert config.shown("a" * 100) == "'" + "a" * 59
 
 
 def test_what_the_zoo_refuses_is_a_mistake():

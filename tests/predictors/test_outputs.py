@@ -132,3 +132,29 @@ def test_check_values_and_sample_inputs_are_answers_of_the_module(make, shapes, 
     samples = list(model.sample_inputs().values())
     assert model.plain_answers(samples)[0] == model.plain_answers(samples[:1])[0]
     assert dataclasses.replace(model).plain_answers(samples) == model.plain_answers(samples)
+
+
+@pytest.mark.parametrize(
+    "given", [b"a", np.array(["1", "2", "3"]), np.zeros(3, complex), [1, 2, 10**400], [1e300, 0, 0]]
+)
+def test_what_are_no_numbers_is_refused(make, given):
+    from zoo.config import ValueMistake
+
+    with pytest.raises(ValueMistake, match="is no input of this model, which takes numbers that"):
+        make((3,))(given)
+
+
+@pytest.mark.parametrize("given", [[1.5, 0, 0], [float("nan"), 0, 0], [2**40, 0, 0]])
+def test_ids_are_whole_numbers(make, given):
+    from zoo.config import ValueMistake
+
+    with pytest.raises(ValueMistake, match="which takes numbers that int32 holds"):
+        make((3,), dtype="int32")(given)
+    assert make((3,), dtype="int32")([1.0, 2, 3]) == 7
+
+
+def test_a_missing_file_of_an_array_is_refused(make):
+    from zoo.config import FileMistake
+
+    with pytest.raises(FileMistake, match=r"there is no file missing\.npy"):
+        list(make((3,)).printed(["missing.npy"]))

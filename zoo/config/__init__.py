@@ -10,6 +10,7 @@ from zoo.config.messages import (
     ValueMistake,
     is_watched,
     say,
+    shown,
 )
 from zoo.config.paths import is_url, local
 from zoo.config.stored import (
@@ -66,6 +67,7 @@ __all__ = [
     "resolve",
     "running",
     "say",
+    "shown",
     "source_of",
     "to_dict",
     "to_json",

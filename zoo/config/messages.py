@@ -36,6 +36,11 @@ class PackageMistake(Mistake, ImportError):
     """A package is needed that is not installed, or that cannot be imported."""
 
 
+def shown(value: object, most: int = 60) -> str:
+    """The beginning of a value's repr in one line, for a message: that of an array has several."""
+    return " ".join(repr(value).split())[:most]
+
+
 def is_watched(stream: TextIO | None) -> bool:
     """Whether somebody sees a stream as it is written, so that a bar may move there.
 

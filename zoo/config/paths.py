@@ -7,7 +7,7 @@ import os
 import re
 from pathlib import Path
 
-from zoo.config.messages import TypeMistake, ValueMistake
+from zoo.config.messages import TypeMistake, ValueMistake, shown
 
 SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+")
 """Begins a URL, which `Path` gives one slash. One letter before the colon is a drive of Windows."""
@@ -28,7 +28,7 @@ def local(path: str | os.PathLike[str]) -> Path:
     if not isinstance(path, str | os.PathLike):
         raise TypeMistake(
             f"a name or a path is a string or a pathlib.Path; got {type(path).__name__} "
-            f"({path!r:.60})"
+            f"({shown(path)})"
         )
     text = _possible(os.fspath(path))
     if match := SCHEME.match(text):

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from flax import linen as nn
 
-from zoo.config import Mistake, TypeMistake, ValueMistake, reference
+from zoo.config import Mistake, TypeMistake, ValueMistake, reference, shown
 from zoo.predictors.batching import Array
 from zoo.tokenizers import Tokenizer, nfc
 
@@ -100,7 +100,7 @@ class Predictor(abc.ABC):
         if isinstance(items, bytes | Mapping) or not isinstance(items, Iterable):
             raise TypeMistake(
                 f"{type(self).__name__} takes one item or a list of items; "
-                f"got {type(items).__name__} ({items!r:.60})"
+                f"got {type(items).__name__} ({shown(items)})"
             )
         return list(items)
 
@@ -114,7 +114,7 @@ class Predictor(abc.ABC):
         if not isinstance(text, str):
             raise TypeMistake(
                 "this model takes a string or a list of strings; "
-                f"got {type(text).__name__} ({text!r:.60})"
+                f"got {type(text).__name__} ({shown(text)})"
             )
         return self._text_tokenizer.encode(nfc(text))
 

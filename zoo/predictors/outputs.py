@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import operator
@@ -14,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from zoo.config import ValueMistake, local
+from zoo.config import FileMistake, ValueMistake, local, shown
 from zoo.predictors.base import Predictor
 from zoo.predictors.batching import Array, stacks
 from zoo.preprocessing import ArrayPreprocessing
@@ -104,7 +105,7 @@ class Outputs(Predictor):
             return [self._ids(value)], True
         if isinstance(value, list | tuple) and value and isinstance(value[0], str):
             return [self._ids(text) for text in value], False
-        array, axes = np.asarray(self._by_column(value), argument.dtype), len(argument.shape)
+        array, axes = _numbers(self._by_column(value), argument.dtype), len(argument.shape)
         if array.ndim in (axes, axes + 1) and array.shape[array.ndim - axes :] == argument.shape:
             array = self._prepare.scale(array) if self._prepare.mean else array
             return ([array], True) if array.ndim == axes else (list(array), False)
@@ -146,9 +147,12 @@ class Outputs(Predictor):
     def _read(self, text: str) -> Item:
         """The item that a text on the command line means."""
         if Path(text).suffix == ".npy":
+            path = local(text)
+            if not path.is_file():
+                raise FileMistake(f"there is no file {text}")
             try:
-                array = np.load(local(text))
-            except (ValueError, EOFError) as error:
+                array = np.load(path)
+            except Exception as error:  # zipfile's, zlib's and NumPy's own
                 raise ValueMistake(f"{text} is not an array of NumPy: {error}") from error
             return self._items([array])[0][0]
         if self.tokenizer is not None:
@@ -175,6 +179,27 @@ class Outputs(Predictor):
             return numbers.astype(argument.dtype).reshape(argument.shape)
 
         return tuple(map(values, self._arguments))
+
+
+def _numbers(value: Any, dtype: Any) -> Array:
+    """A value as an array of a dtype.
+
+    Raises:
+      ValueMistake: it is not numbers, or the dtype cannot hold them.
+    """
+    array: Array | None = None
+    with contextlib.suppress(ValueError, TypeError, OverflowError, FloatingPointError):
+        given = np.asarray(value)
+        if given.dtype.kind not in "cSUmM":
+            with np.errstate(over="raise", invalid="raise"):
+                array = given.astype(dtype)
+            if array.dtype.kind in "iu" and not np.array_equal(array, given):
+                array = None
+    if array is None:
+        raise ValueMistake(
+            f"{shown(value)} is no input of this model, which takes numbers that {dtype} holds"
+        )
+    return array
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeAlias, overload
 
-from zoo.config import TypeMistake, ValueMistake
+from zoo.config import TypeMistake, ValueMistake, shown
 from zoo.predictors import samples
 from zoo.predictors.base import Predictor
 from zoo.predictors.batching import Array
@@ -89,7 +89,7 @@ class Tagger(Predictor):
             return list(sentence)
         raise TypeMistake(
             "a tagger takes a string, or a list whose items are strings or lists of words; got "
-            f"{type(sentence).__name__} ({sentence!r:.60})"
+            f"{type(sentence).__name__} ({shown(sentence)})"
         )
 
     def _tags(self, sentences: Sequence[list[str]]) -> list[list[Tag]]:

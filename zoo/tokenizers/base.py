@@ -9,7 +9,7 @@ from itertools import count
 from pathlib import Path
 from typing import Literal, Protocol, Self
 
-from zoo.config import TypeMistake, ValueMistake, local
+from zoo.config import TypeMistake, ValueMistake, local, shown
 from zoo.tokenizers.reading import PathLike, read_lines, split_lines
 
 SPECIALS = ("<pad>", "<eos>", "<unk>")
@@ -97,7 +97,7 @@ def check_text(text: str) -> str:
     A string that is not Unicode comes from bytes that were not UTF-8.
     """
     if not isinstance(text, str):
-        raise TypeMistake(f"a text must be a string, not {type(text).__name__}: {text!r:.60}")
+        raise TypeMistake(f"a text must be a string, not {type(text).__name__}: {shown(text)}")
     if not text.isascii():
         try:
             text.encode()

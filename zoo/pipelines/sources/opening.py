@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from zoo.config import TypeMistake, ValueMistake
+from zoo.config import TypeMistake, ValueMistake, shown
 from zoo.pipelines.base import Array, ColumnError, quoted
 from zoo.pipelines.sources import formats, locations, missing
 from zoo.pipelines.sources.formats import Options
@@ -180,7 +180,7 @@ def _user_columns(rows: Any, names: Sequence[str]) -> Mapping[str, Any]:
         return _columns_of_table(rows, names)
     if isinstance(rows, str | bytes) or not isinstance(rows, Iterable):
         raise TypeMistake(
-            f"data is {rows!r:.60}; it must be an iterable of tuples ({', '.join(names)}), a "
+            f"data is {shown(rows)}; it must be an iterable of tuples ({', '.join(names)}), a "
             "mapping of columns, a DataFrame or a tf.data.Dataset"
         )
     _refuse_columns_as_rows(rows, names)
@@ -259,7 +259,7 @@ def check_column(values: Any, origin: str) -> None:
     if isinstance(values, np.ndarray) and values.ndim > 0:
         return
     if isinstance(values, str | bytes | np.ndarray) or not isinstance(values, Iterable):
-        raise TypeMistake(f"{origin} is {values!r:.40}; give a list, a value for each row")
+        raise TypeMistake(f"{origin} is {shown(values)}; give a list, a value for each row")
 
 
 def _column(values: Any, origin: str) -> Array:
@@ -291,7 +291,7 @@ def _bytes(value: Any, origin: str, row: int) -> bytes:
         return value
     value = value.item() if isinstance(value, np.generic) else value
     if not isinstance(value, str | int | float):
-        raise ValueMistake(f"{origin}, row {row}: {value!r:.40} is neither text nor a number")
+        raise ValueMistake(f"{origin}, row {row}: {shown(value)} is neither text nor a number")
     try:
         return str(value).encode()
     except UnicodeEncodeError as error:

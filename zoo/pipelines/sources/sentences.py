@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from zoo.config import TypeMistake, ValueMistake, did_you_mean
+from zoo.config import TypeMistake, ValueMistake, did_you_mean, shown
 from zoo.pipelines.base import ColumnError, quoted
 from zoo.pipelines.sources import formats, missing, opening
 from zoo.pipelines.sources.formats import Options
@@ -267,7 +267,7 @@ def _checked(
         for values, what in ((words, WORDS), (tags, TAGS)):
             if isinstance(values, str | bytes) or not isinstance(values, Iterable):
                 raise TypeMistake(
-                    f"{origin}, sentence {number}: {what} is {values!r:.40}; it must be a list, "
+                    f"{origin}, sentence {number}: {what} is {shown(values)}; it must be a list, "
                     "one for each word"
                 )
         sentence = Sentence(
