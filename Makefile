@@ -22,7 +22,7 @@ help:
 	@echo "make test        the tests, in minutes (one file: .venv/bin/python -m pytest FILE)"
 	@echo "make test-slow   the slow tests too (under 40 minutes)"
 	@echo "make gpu         the tests for accelerators, on an NVIDIA GPU (ACCELERATOR=tpu: on a TPU)"
-	@echo "make soak        random faults, again and again: before a release"
+	@echo "make soak        random faults and inputs, for hours: before a release"
 	@echo "make versions    the tests with the oldest and the newest packages: before a release"
 	@echo "make lint        formatting, lint, types (make format: mend the formatting)"
 	@echo "make bench       speed and accuracy beside fastText"

@@ -1,7 +1,8 @@
 """Properties that hold for random inputs, each with two budgets.
 
 In `make test` a property gets a few examples, the same ones in every run. In `make soak` it gets
-new ones for ten minutes (`ZOO_FUZZ_SECONDS`); what fails is made small and printed with its seed.
+new ones for ten minutes (`ZOO_FUZZ_SECONDS`). What fails is made small and printed with its seed,
+with which `ZOO_FUZZ_SEED` begins again.
 """
 
 from __future__ import annotations
@@ -71,9 +72,14 @@ def holds(few: int = 20, seconds: float = 30, **strategies: Any) -> Callable[...
                 return
             many = hypothesis.settings(common, max_examples=ROUND)
             end = time.monotonic() + SECONDS
+            seed = int(os.environ.get("ZOO_FUZZ_SEED", random.SystemRandom().getrandbits(32)))
             while time.monotonic() < end:
-                seed = random.SystemRandom().getrandbits(32)
-                hypothesis.seed(seed)(many(hypothesis.given(**strategies)(example)))()
+                try:
+                    hypothesis.seed(seed)(many(hypothesis.given(**strategies)(example)))()
+                except BaseException as error:
+                    error.add_note(f"ZOO_FUZZ_SEED={seed}")
+                    raise
+                seed += 1
             with capsys.disabled():
                 print(f"{check.__name__}: {number} examples")
 

@@ -147,7 +147,7 @@ def test_any_image_is_read_as_grey_or_colours(image):
 
 
 @holds(few=15, content=files)
-def test_a_file_that_is_whole_is_read(tmp_path, content):
+def test_a_file_and_its_content_are_one_image(tmp_path, content):
     from zoo import preprocessing
 
     path = tmp_path / "image"
@@ -156,7 +156,9 @@ def test_a_file_that_is_whole_is_read(tmp_path, content):
         warnings.filterwarnings("ignore", module="PIL")
         assert isinstance(preprocessing.is_whole(path), bool)
         from_path, from_bytes = asked(preprocessing.read, path), asked(preprocessing.read, content)
-    assert isinstance(from_path, Image.Image) == isinstance(from_bytes, Image.Image)
+    # Pillow's readers may tell a file that ends too early from such bytes.
+    if isinstance(from_path, Image.Image) and isinstance(from_bytes, Image.Image):
+        assert from_path.tobytes() == from_bytes.tobytes()
 
 
 @holds(few=20, items=st.lists(images, min_size=1, max_size=3))
