@@ -42,6 +42,25 @@ def test_what_changes_no_parameter_may_change(run):
     assert not Card.read(goes_on.workdir / "card.toml").changes
 
 
+def test_the_same_rows_may_lie_in_another_file_and_others_may_not(tmp_path):
+    lines = [f"a {word} film,{label}" for word, label in (("dull", "neg"), ("fine", "pos"))] * 4
+    (tmp_path / "a.csv").write_text("\n".join(["text,label", *lines]) + "\n")
+    (tmp_path / "b.csv").write_text("\r\n".join(["text,label", *lines]), encoding="utf-16")
+    (tmp_path / "c.csv").write_text("\n".join(["text,label", *lines[1:]]) + "\n")
+
+    def train(name, steps):
+        recipe = zoo.override(
+            zoo.recipe("bag_of_embeddings_file"),
+            {"data.train": (str(tmp_path / name),), "steps": steps, "batch_size": 2},
+        )
+        return zoo.fit(recipe, tmp_path / "run", quiet=True)
+
+    train("a.csv", 1)
+    assert train("b.csv", 2).state.step == 2
+    with pytest.raises(ConfigError, match=r"began with other rows: train had"):
+        train("c.csv", 3)
+
+
 def test_another_field_changes_where_the_user_says_so_and_the_card_notes_it(run, recipe, rows):
     workdir = run(steps=2).workdir
     other = recipe(steps=4, optimizer__learning_rate=0.1, optimizer__clip_norm=1.0, seed=3)

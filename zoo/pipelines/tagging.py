@@ -44,8 +44,9 @@ class TaggingData(PairedData):
     """
 
     test_share: float = 0.1
-    """Share of the training sentences, the last ones, that becomes the test split if there is none;
-    0: no test. Rows that are handed over are all for training."""
+    """Share of the training sentences that becomes the test split if there is none: about that
+    many, chosen by a hash of their content; 0: no test. Rows that are handed over are all for
+    training."""
     word_column: int | str | None = None
     """Column of the words: by number, from 0, in CoNLL files (None: 0), by name in tables (None:
     `Word`) and TFDS (None: `tokens`)."""
@@ -95,8 +96,8 @@ class TaggingData(PairedData):
           ConfigError: the tokenizer gives a word several ids, or there is only one tag.
         """
         splits = self.read_splits(rows)
-        if "test" not in splits and rows is None:
-            splits |= self._tested(splits["train"])
+        if rows is None:
+            splits = holdout.with_test(splits, self.test_share)
         labels = labels or self.labels or splits["train"].class_names.get(TAGS) or _labels(splits)
         for split, source in splits.items():
             _check_labels(source, labels, f"the {split} split")
@@ -145,14 +146,6 @@ class TaggingData(PairedData):
         word_column = 0 if self.word_column is None else int(self.word_column)
         tag_column = -1 if self.tag_column is None else int(self.tag_column)
         return sentences.read_conll(found, word_column, tag_column, self.file_options)
-
-    def _tested(self, training: Source) -> dict[str, Source]:
-        """Training sentences without the last ones, which are the test split."""
-        number = round(training.count() * self.test_share)
-        if not 0 < number < training.count():
-            return {}
-        last = np.arange(training.count()) >= training.count() - number
-        return {"train": training.where(~last), "test": training.where(last)}
 
 
 class TaggedSentences(OpenedPairs[TaggingData]):
