@@ -213,6 +213,11 @@ def test_an_unknown_split_lists_the_known_ones():
         assert message(LookupError, read, "test") == "the data has no split 'test'; it has 'train'"
 
 
+def test_a_tag_has_one_name_however_its_characters_are_composed():
+    rows = [(["a", "b"], ["O", "B-pa\u00eds"]), (["c"], ["B-pai\u0301s"])]
+    assert data().open(rows).facts.labels == ("B-pa\u00eds", "O")
+
+
 def test_a_tag_that_only_the_test_has_is_one_of_the_labels(write):
     config = write({"a.txt": "a O\nb B\n", "b.txt": "c I\n"}, train=("a.txt",), test=("b.txt",))
     assert config.open().facts.labels == ("B", "I", "O")

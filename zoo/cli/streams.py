@@ -61,9 +61,12 @@ def finish(code: int) -> int:
 
 
 def takes_output() -> bool:
-    """Whether standard output takes what is still buffered."""
+    """Whether standard output takes what is still buffered; unbuffered, whether it takes more."""
     try:
         sys.stdout.flush()
+        os.write(sys.stdout.fileno(), b"")
+    except ValueError:  # a stream in memory has no number
+        return True
     except OSError:
         return False
     return True

@@ -20,7 +20,7 @@ from zoo.pipelines.base import Batch, Facts, LabelError, quoted
 from zoo.pipelines.delivery import GlobalBatch, generator
 from zoo.pipelines.sequences import EncodedPairs, OpenedPairs, PackedSequences, PairedData
 from zoo.pipelines.sources import holdout, locations, sentences
-from zoo.pipelines.sources.labels import sorted_names
+from zoo.pipelines.sources.labels import normalised, sorted_names
 from zoo.pipelines.sources.sentences import TAGS, WORDS, Sentence
 from zoo.pipelines.sources.source import Source
 from zoo.pipelines.sources.tfds import Prepared
@@ -98,7 +98,8 @@ class TaggingData(PairedData):
         splits = self.read_splits(rows)
         if rows is None:
             splits = holdout.with_test(splits, self.test_share)
-        labels = labels or self.labels or splits["train"].class_names.get(TAGS) or _labels(splits)
+        named = labels or self.labels or splits["train"].class_names.get(TAGS)
+        labels = normalised(named) if named else _labels(splits)
         for split, source in splits.items():
             _check_labels(source, labels, f"the {split} split")
         splits, fingerprints = holdout.with_validation(splits, self.holdout)
