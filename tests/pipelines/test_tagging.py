@@ -213,6 +213,14 @@ def test_an_unknown_split_lists_the_known_ones():
         assert message(LookupError, read, "test") == "the data has no split 'test'; it has 'train'"
 
 
+def test_padding_is_the_models_own():
+    (batch,) = (
+        data().open([(["a"], ["O"]), (["b", "a"], ["B", "O"])], pad_id=9).evaluate("train", 2)
+    )
+    assert (batch["inputs"] == 9).sum(axis=1).tolist() == [7, 6]
+    assert batch["targets"].max() == 1 and batch["weights"].sum() == 3
+
+
 def test_a_tag_has_one_name_however_its_characters_are_composed():
     rows = [(["a", "b"], ["O", "B-pa\u00eds"]), (["c"], ["B-pai\u0301s"])]
     assert data().open(rows).facts.labels == ("B-pa\u00eds", "O")

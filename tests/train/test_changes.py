@@ -15,6 +15,7 @@ from zoo.models.mlp import MLPConfig
 from zoo.pipelines.base import Facts
 from zoo.storage.cards import Card
 from zoo.train import Linear, NonFiniteError, start
+from zoo.train.setup import set_up
 
 
 def records_of(result, name):
@@ -311,3 +312,11 @@ def test_an_evaluation_of_other_rows_than_recorded_says_so(recipe, rows, tmp_pat
     assert caplog.messages == [
         "run is evaluated on other rows than it records: test had 4 rows and has 6 rows now"
     ]
+
+
+def test_the_data_is_padded_as_the_model_reads_it():
+    recipe = zoo.override(zoo.recipe("bag_of_embeddings_file"), {"model.pad_id": 9})
+    rows = [("a dull film", "neg"), ("fine", "pos")]
+    data = set_up(recipe, {"train": rows, "validation": rows}).data
+    (batch,) = data.evaluate("validation", 2)
+    assert sorted((batch["inputs"] != 9).sum(axis=1)) == [1, 3]

@@ -76,6 +76,7 @@ class ArrayData(FileData):
         *,
         tokenizer: Tokenizer | None = None,
         labels: tuple[str, ...] | None = None,
+        pad_id: int = 0,
     ) -> Arrays:
         """See `DataConfig.open`. Tuples are (input, target); a mapping has the columns by name."""
         splits = self._files() if rows is None else self._given(rows)

@@ -1,7 +1,7 @@
 """Sentences with a tag for each word, as in the recognition of named entities.
 
 Shapes: B sentences in a batch, L their padded length. A batch has `inputs` int32 [B, L], the ids of
-the words, padded with 0; `targets` int32 [B, L], the numbers of their tags; and `weights` float32
+the words, padded; `targets` int32 [B, L], the numbers of their tags; and `weights` float32
 [B, L], 1 at words and 0 at padding.
 """
 
@@ -88,6 +88,7 @@ class TaggingData(PairedData):
         *,
         tokenizer: Tokenizer | None = None,
         labels: tuple[str, ...] | None = None,
+        pad_id: int = 0,
     ) -> TaggedSentences:
         """See `DataConfig.open`. Tuples are (words, tags); a mapping has columns of these names.
 
@@ -117,7 +118,7 @@ class TaggingData(PairedData):
             num_examples={split: source.count() for split, source in splits.items()},
             fingerprints=fingerprints,
         )
-        return TaggedSentences(self, facts, splits, tokenizer)
+        return TaggedSentences(self, facts, splits, tokenizer, pad_id)
 
     def read_rows(self, rows: Any) -> Source:
         """See `StoredData.read_rows`."""
@@ -158,9 +159,10 @@ class TaggedSentences(OpenedPairs[TaggingData]):
         facts: Facts,
         splits: Mapping[str, Source],
         tokenizer: WordTokenizer | IdTokenizer,
+        pad_id: int,
     ) -> None:
         super().__init__(config, facts, splits)
-        self._tokenizer = tokenizer
+        self._tokenizer, self._pad_id = tokenizer, pad_id
 
     def sentences(self, split: str) -> list[Sentence]:
         """The sentences of a split as they were read.
@@ -176,7 +178,7 @@ class TaggedSentences(OpenedPairs[TaggingData]):
         numbers = {label: number for number, label in enumerate(self.facts.labels)}
         found = list(_sentences(source))
         return EncodedPairs(
-            PackedSequences(encode(sentence.words) for sentence in found),
+            PackedSequences((encode(sentence.words) for sentence in found), self._pad_id),
             PackedSequences([numbers[tag] for tag in sentence.tags] for sentence in found),
         )
 
