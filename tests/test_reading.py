@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import pytest
 
-from zoo.config import ConfigError
-from zoo.tokenizers import Lines, read_lines, reading
+from zoo.config import ConfigError, ValueMistake
+from zoo.tokenizers import LineReader, read_lines, reading
 
 ODD = "one\r\ntwo \r still\n\nfour\x85\u2028\x0b\x0c\x1c same\r\r\nfive\r"
 LINES = ["one", "two \r still", "", "four\x85\u2028\x0b\x0c\x1c same\r", "five\r"]
@@ -27,7 +26,8 @@ def test_all_readers_of_a_file_count_the_same_lines(encoding: str, tmp_path: Pat
     assert reading.split_lines(ODD) == LINES
     assert list(read_lines([path])) == LINES
     assert reading.split_lines(reading.read_text(path)) == LINES
-    assert list(Lines(io.BytesIO(ODD.encode(encoding)))) == LINES
+    for size in (1, 3, 1000):
+        assert fed(ODD.encode(encoding), size) == LINES
 
 
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
@@ -61,9 +61,29 @@ def test_the_message_on_other_bytes_names_the_encoding_where_it_can_be_known() -
     )
 
 
-def test_a_line_that_is_not_utf8_is_named_and_the_next_one_can_be_read() -> None:
-    lines = Lines(io.BytesIO(b"A dog.\nA \xff cat.\nA cow.\n"))
-    assert next(lines) == "A dog."
-    assert message(ValueError, next, lines) == "standard input, line 2: byte 0xff is not UTF-8"
-    assert (list(lines), lines.number) == (["A cow."], 3)
-    assert list(Lines(io.BytesIO(b""))) == list(Lines(io.BytesIO(b"\xef\xbb\xbf"))) == []
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16-le", "utf-16-be"])
+def test_a_line_that_is_no_text_is_named_and_the_next_one_can_be_read(encoding: str) -> None:
+    bad = {"utf-8": b"\xff", "utf-16-le": b"\x00\xdc", "utf-16-be": b"\xdc\x00"}[encoding]
+    dog, a, cow = (text.encode(encoding) for text in ("\ufeffA dog.\n", "A ", "\nA cow.\n"))
+    first, second, third = fed(dog + a + bad + cow, 1000)
+    byte = f"0x{bad[0]:02x}"
+    assert (first, third) == ("A dog.", "A cow.")
+    assert str(second) == f"byte {len(a) + 1} is {byte}, which is not {encoding.upper()}"
+
+
+def test_a_line_is_read_as_soon_as_it_has_ended() -> None:
+    for encoding in ("utf-8", "utf-8-sig", "utf-16", "utf-32-be"):
+        mark = "\ufeff" if encoding == "utf-32-be" else ""
+        assert LineReader("x").feed(f"{mark}\n".encode(encoding)) == [""]
+    assert LineReader("x").feed(b"a\nb\r\nc\r") == ["a", "b"]
+    assert fed(b"", 1) == fed(b"\xef\xbb\xbf", 1) == fed(b"\xff\xfe", 1) == []
+    assert "zero after nearly every byte: it is utf-16-le" in message(
+        ValueError, fed, "a line\n".encode("utf-16-le"), 5
+    )
+
+
+def fed(data: bytes, size: int) -> list[str | ValueMistake]:
+    """The lines of bytes that come in pieces of some size."""
+    reader = LineReader("standard input")
+    pieces = [data[place : place + size] for place in range(0, len(data), size)]
+    return [line for piece in [*pieces, b""] for line in reader.feed(piece)]

@@ -186,7 +186,9 @@ def test_a_missing_or_empty_file_is_an_error(kind: str, tmp_path: Path) -> None:
 def test_a_vocabulary_that_is_not_utf8_is_an_error(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "vocabulary"
     path.write_bytes(b"'<pad>'\n'na\xefve_'\n")
-    with pytest.raises(ValueError, match=r"vocabulary, line 2: byte 0xef is not UTF-8$"):
+    with pytest.raises(
+        ValueError, match=r"vocabulary, line 2: byte 4 is 0xef, which is not UTF-8$"
+    ):
         load(kind, path)
 
 
@@ -755,7 +757,7 @@ def test_files_that_cannot_be_trained_on_are_named(tmp_path: Path) -> None:
         train("missing")
     with pytest.raises(ValueError, match=r"empty is empty$"):
         train("empty")
-    with pytest.raises(ValueError, match=r"latin, line 2: byte 0xef is not UTF-8$"):
+    with pytest.raises(ValueError, match=r"latin, line 2: byte 3 is 0xef, which is not UTF-8$"):
         train("latin")
 
 

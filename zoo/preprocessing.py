@@ -19,7 +19,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from zoo.config import ConfigError, FileMistake, TypeMistake, ValueMistake, local, shown
+from zoo.config import ConfigError, FileMistake, Mistake, TypeMistake, ValueMistake, local, shown
 
 Array: TypeAlias = np.ndarray[Any, Any]
 ImageLike: TypeAlias = str | os.PathLike[str] | bytes | Image.Image | Array
@@ -30,6 +30,10 @@ Box: TypeAlias = tuple[float, float, float, float]
 
 MODES = {1: "L", 3: "RGB"}
 """Pillow's mode of an image, by its number of channels."""
+
+
+class DamagedImage(ValueMistake):
+    """A file can be read, but what it holds is no image or not a whole one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,11 +180,13 @@ def _named(what: str) -> Iterator[None]:
     except FileNotFoundError:
         raise FileMistake(f"there is no image {what!r}") from None
     except UnidentifiedImageError as error:
-        raise ValueMistake(f"{what} is not an image of a format that Pillow knows") from error
+        raise DamagedImage(f"{what} is not an image of a format that Pillow knows") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ValueMistake(f"{what} is too large: {error}") from error
     except Exception as error:  # Pillow's readers raise whatever the broken bytes lead to
-        raise ValueMistake(f"{what} cannot be read as an image: {error}") from error
+        known = isinstance(error, Mistake) or getattr(error, "errno", None) is not None
+        kind = ValueMistake if known else DamagedImage
+        raise kind(f"{what} cannot be read as an image: {error}") from error
 
 
 def _plain(image: Image.Image) -> Image.Image:

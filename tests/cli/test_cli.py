@@ -204,6 +204,14 @@ def test_a_translator_translates_lines_and_is_judged_on_files(zoo_command, monke
     several = ("--num-return", "2", "--beam-size", "2", "--max-new-tokens", "3")
     code, out, _ = zoo_command("translate", run, *several)
     assert [float(line.split("\t")[0]) for line in out.splitlines()] < [0, 0]
+    monkeypatch.setattr("sys.stdin", io.StringIO("3 4 5\n"))
+    controls = "--suppress 9 7 --repetition-penalty 1.5 --no-repeat-ngram 1 --min-new-tokens 3"
+    code, out, _ = zoo_command("translate", run, *options, *controls.split())
+    written = out.split()
+    assert code == 0 and len(written) == len(set(written)) == 3
+    assert not {"7", "9"} & set(written)
+    for control in ("--repetition-penalty 0", "--no-repeat-ngram 0", "--suppress nine"):
+        assert zoo_command("translate", run, *options, *control.split())[0] == 2
     for name, text in (("a", "3 4\n5 6\n"), ("b", "3 4\n5 6\n"), ("c", "3 4\n")):
         (tmp_path / name).write_text(text)
     files = ("--source", tmp_path / "a", "--reference", tmp_path / "b")
@@ -224,7 +232,9 @@ def test_a_translator_translates_lines_and_is_judged_on_files(zoo_command, monke
     assert err.endswith("is a model of translation; ask it with `zoo translate`\n")
 
 
-def test_a_language_model_of_one_s_own_text_goes_on_with_a_prompt(zoo_command, tmp_path):
+def test_a_language_model_of_one_s_own_text_goes_on_with_a_prompt(
+    zoo_command, monkeypatch, tmp_path
+):
     text = tmp_path / "my.txt"
     text.write_text("the ship sails, the plane flies. " * 40)
     sizes = "--model.d-model 8 --model.d-ff 8 --model.num-layers 1 --model.num-heads 2"
@@ -240,6 +250,20 @@ def test_a_language_model_of_one_s_own_text_goes_on_with_a_prompt(zoo_command, t
     assert code == 0
     assert out.startswith("the ") and len(out) <= len("the ") + 9 + 1  # ids without text are silent
     assert zoo_command("generate", tmp_path / "lm", *options)[1] == out
+    # Each flag of a control reaches the predictor, with its type.
+    asked = {}
+
+    def generate(self, prompt, **given):
+        asked.update(given)
+        return iter(["rest"])
+
+    monkeypatch.setattr("zoo.predictors.LanguageModel.generate", generate)
+    controls = "--suppress a b --repetition-penalty 1.5 --no-repeat-ngram 2 --min-new-tokens 3"
+    words = (*options, *controls.split(), "--stop", "\n", "end")
+    assert zoo_command("generate", tmp_path / "lm", *words)[1] == "the rest\n"
+    assert asked["suppress"] == ("a", "b") and asked["stop"] == ("\n", "end")
+    numbers = ("repetition_penalty", "no_repeat_ngram", "min_new_tokens", "max_new_tokens")
+    assert [asked[name] for name in numbers] == [1.5, 2, 3, 9]
 
 
 def test_a_vocabulary_is_trained_from_text(zoo_command, tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from zoo.cli import failures, main
-from zoo.config import load_file
+from zoo.config import ValueMistake, load_file
 
 OWN = """
 import jax
@@ -70,7 +70,7 @@ def test_devices_that_are_not_there_are_one_line(monkeypatch, capsys):
     monkeypatch.setattr(jax, "devices", devices)
     monkeypatch.setenv("JAX_PLATFORMS", "cuda")
     assert failures.missing_devices().startswith("JAX_PLATFORMS is 'cuda', and JAX has no such")
-    assert main(["doctor"]) == 0
+    assert main(["doctor"]) == 1
     out = capsys.readouterr().out
     assert "devices:   JAX_PLATFORMS is 'cuda'" in out
     for line in ("packages:", "cache:", "tensorflow:", "data:", "published:"):
@@ -95,10 +95,38 @@ def test_doctor_says_what_is_broken_and_everything_else(monkeypatch, capsys, err
     monkeypatch.setattr(importlib, "import_module", fail)
     tfdata.tensorflow.cache_clear()
     try:
-        assert main(["doctor"]) == 0
+        assert main(["doctor"]) == 1
     finally:
         tfdata.tensorflow.cache_clear()
     out = capsys.readouterr().out.splitlines()
     (line,) = [line for line in out if line.startswith("tensorflow: ")]
     assert "TensorFlow is installed and cannot be imported" in line
     assert {"devices:", "data:", "published:"} <= {line.split()[0] for line in out}
+
+
+def test_doctor_tells_what_is_needed_from_what_may_be_absent(monkeypatch, capsys):
+    from zoo.cli import doctor
+
+    def fails_with(error):
+        def facts():
+            yield "a line"
+            raise error
+
+        return facts
+
+    for head, error, code in [
+        ("cache:    ", ValueMistake("no home"), 0),
+        ("published:", ValueMistake("a broken card"), 1),
+        ("data:     ", RuntimeError("a broken\ndisk"), 1),
+    ]:
+        monkeypatch.setattr(doctor, "FACTS", {head: fails_with(error), "end": lambda: ["there"]})
+        assert main(["doctor"]) == code
+        assert capsys.readouterr().out.splitlines()[-1] == "end there"
+    version = doctor._version
+    monkeypatch.setattr(doctor, "_version", lambda n: "absent" if n == "optax" else version(n))
+    monkeypatch.setattr(doctor, "FACTS", {"packages: ": doctor._packages})
+    assert main(["doctor"]) == 1
+    assert "optax absent, and needed" in capsys.readouterr().out
+    monkeypatch.setattr(doctor, "_version", lambda n: "absent" if n in doctor.TRAINING else "1")
+    monkeypatch.setattr(doctor, "FACTS", {"training: ": doctor._training})
+    assert main(["doctor"]) == 0

@@ -214,7 +214,7 @@ def test_of_a_batch_to_be_cropped_one_file_is_decoded_at_a_time(tmp_path, held):
         {"image": paths, "label": [0, 1, 0, 1]}
     )
     packed = np.array(list(map(image_files.packed, paths)), object)
-    found = opened._cropped(packed, [generator(0, row) for row in range(len(paths))])
+    found, _ = opened._cropped(packed, [generator(0, row) for row in range(len(paths))])
     assert max(held) <= 1
     prepare = ImagePreprocessing(**opened.facts.preprocessing)
     expected = [

@@ -177,16 +177,27 @@ def test_evaluation_sees_every_sentence_once_however_long(batch_size):
 # Splits and labels
 
 
-def test_the_last_tenth_is_the_test_where_a_file_has_none(write):
-    content = "".join(f"w{n} {'B' if n % 2 else 'O'}\n\n" for n in range(45))
-    opened = write({"a.txt": content}, train=("a.txt",), test_share=0.1, holdout=0.25).open()
-    assert opened.facts.num_examples == {"train": 30, "test": 4, "validation": 11}
-    assert [s.words for s in opened.sentences("test")] == [[f"w{n}"] for n in range(41, 45)]
-    words = [s.words[0] for s in opened.sentences("train") + opened.sentences("validation")]
-    assert sorted(words) == sorted(f"w{n}" for n in range(41))
+def test_a_tenth_is_the_test_where_a_file_has_none(write):
+    lines = [f"w{n} {'B' if n % 2 else 'O'}\n\n" for n in range(200)]
+    fields = {"train": ("a.txt",), "test_share": 0.1, "holdout": 0.25}
+
+    def split(lines):
+        opened = write({"a.txt": "".join(lines)}, **fields).open()
+        words = {
+            name: [s.words[0] for s in opened.sentences(name)] for name in opened.facts.num_examples
+        }
+        return opened, words
+
+    opened, words = split(lines)
+    assert sorted(itertools.chain(*words.values())) == sorted(f"w{n}" for n in range(200))
+    assert 10 <= len(words["test"]) <= 30 and 30 <= len(words["validation"]) <= 60
+    # Equal sentences fall on one side, wherever they are, and others change nothing.
+    _, again = split([*lines[::-1], *lines[:150]])
+    assert {name: set(found) for name, found in again.items()} == {
+        name: set(found) for name, found in words.items()
+    }
     # What is evaluated has no part in the vocabulary.
-    assert opened.facts.tokenizer.encode_words(["w41", opened.sentences("validation")[0].words[0]])
-    assert opened.facts.decides["vocab_size"] == 3 + 30
+    assert opened.facts.decides["vocab_size"] == 3 + len(words["train"])
 
 
 def test_rows_that_are_handed_over_have_no_test():
@@ -200,6 +211,19 @@ def test_an_unknown_split_lists_the_known_ones():
     opened = data().open(ROWS)
     for read in (opened.sentences, lambda split: opened.evaluate(split, 8)):
         assert message(LookupError, read, "test") == "the data has no split 'test'; it has 'train'"
+
+
+def test_padding_is_the_models_own():
+    (batch,) = (
+        data().open([(["a"], ["O"]), (["b", "a"], ["B", "O"])], pad_id=9).evaluate("train", 2)
+    )
+    assert (batch["inputs"] == 9).sum(axis=1).tolist() == [7, 6]
+    assert batch["targets"].max() == 1 and batch["weights"].sum() == 3
+
+
+def test_a_tag_has_one_name_however_its_characters_are_composed():
+    rows = [(["a", "b"], ["O", "B-pa\u00eds"]), (["c"], ["B-pai\u0301s"])]
+    assert data().open(rows).facts.labels == ("B-pa\u00eds", "O")
 
 
 def test_a_tag_that_only_the_test_has_is_one_of_the_labels(write):
@@ -583,7 +607,7 @@ def test_the_kaggle_corpus_is_read_as_it_is(shared):
     )
     opened = config.open()
     examples = opened.facts.num_examples
-    assert examples["test"] == 4796
+    assert examples["test"] == 4841
     assert sum(examples.values()) == 47_959
     assert opened.facts.decides["num_classes"] == 17
     found = [s for split in examples for s in opened.sentences(split)]

@@ -499,3 +499,22 @@ next(training), next(evaluation)
 """
     for _ in range(3):
         subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
+
+
+@pytest.mark.parametrize("cache", [True, False])
+def test_padding_is_the_models_own(cache):
+    config = TextClassificationData(holdout=0.0, cache=cache, boundaries=(8,))
+    rows = {"text": ["a b c d", "a"], "label": ["x", "y"]}
+    if not cache:
+        rows = tensorflow().data.Dataset.from_tensor_slices(rows)
+    ids = {}
+    for pad_id in (0, 9):
+        opened = config.open(rows, pad_id=pad_id)
+        for batches in (opened.evaluate("train", 2), opened.train(2, seed=0)):
+            batch = next(iter(batches))
+            lengths = (batch["inputs"] != pad_id).sum(axis=1)
+            assert sorted(lengths) == [1, 4] and batch["inputs"].dtype == np.int32
+            words = {
+                tuple(row[:n].tolist()) for row, n in zip(batch["inputs"], lengths, strict=True)
+            }
+            assert ids.setdefault("words", words) == words

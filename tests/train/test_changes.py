@@ -15,6 +15,7 @@ from zoo.models.mlp import MLPConfig
 from zoo.pipelines.base import Facts
 from zoo.storage.cards import Card
 from zoo.train import Linear, NonFiniteError, start
+from zoo.train.setup import set_up
 
 
 def records_of(result, name):
@@ -40,6 +41,25 @@ def test_what_changes_no_parameter_may_change(run):
     ):
         np.testing.assert_array_equal(a, b)
     assert not Card.read(goes_on.workdir / "card.toml").changes
+
+
+def test_the_same_rows_may_lie_in_another_file_and_others_may_not(tmp_path):
+    lines = [f"a {word} film,{label}" for word, label in (("dull", "neg"), ("fine", "pos"))] * 4
+    (tmp_path / "a.csv").write_text("\n".join(["text,label", *lines]) + "\n")
+    (tmp_path / "b.csv").write_text("\r\n".join(["text,label", *lines]), encoding="utf-16")
+    (tmp_path / "c.csv").write_text("\n".join(["text,label", *lines[1:]]) + "\n")
+
+    def train(name, steps):
+        recipe = zoo.override(
+            zoo.recipe("bag_of_embeddings_file"),
+            {"data.train": (str(tmp_path / name),), "steps": steps, "batch_size": 2},
+        )
+        return zoo.fit(recipe, tmp_path / "run", quiet=True)
+
+    train("a.csv", 1)
+    assert train("b.csv", 2).state.step == 2
+    with pytest.raises(ConfigError, match=r"began with other rows: train had"):
+        train("c.csv", 3)
 
 
 def test_another_field_changes_where_the_user_says_so_and_the_card_notes_it(run, recipe, rows):
@@ -292,3 +312,11 @@ def test_an_evaluation_of_other_rows_than_recorded_says_so(recipe, rows, tmp_pat
     assert caplog.messages == [
         "run is evaluated on other rows than it records: test had 4 rows and has 6 rows now"
     ]
+
+
+def test_the_data_is_padded_as_the_model_reads_it():
+    recipe = zoo.override(zoo.recipe("bag_of_embeddings_file"), {"model.pad_id": 9})
+    rows = [("a dull film", "neg"), ("fine", "pos")]
+    data = set_up(recipe, {"train": rows, "validation": rows}).data
+    (batch,) = data.evaluate("validation", 2)
+    assert sorted((batch["inputs"] != 9).sum(axis=1)) == [1, 3]

@@ -20,7 +20,9 @@ def drawn(monkeypatch):
     return folders
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)]
+)
 def test_an_interrupted_run_draws_its_curve_and_says_which_signal_it_was(run, drawn, number, code):
     with pytest.raises(Interrupted) as stopped:
         run(callbacks=[lambda report: os.kill(os.getpid(), number)])
@@ -65,3 +67,30 @@ def test_a_handler_that_is_not_pythons_stays(monkeypatch):
     monkeypatch.setattr(signal, "signal", lambda number, handler: pytest.fail("was replaced"))
     with Signals().noted():
         pass
+
+
+def test_a_hangup_is_noted_and_never_the_signal_that_ends_all():
+    ended = []
+    before = signal.signal(signal.SIGTERM, lambda *_: ended.append("SIGTERM"))
+    try:
+        signals = Signals()
+        with signals.noted():
+            for _ in range(2):  # the system and the shell send one each
+                os.kill(os.getpid(), signal.SIGHUP)
+            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert (signals.received, ended) == (signal.SIGHUP, [])
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert ended == ["SIGTERM"]
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_a_hangup_that_is_ignored_stays_so():
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # nohup
+    try:
+        with Signals().noted():
+            assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)

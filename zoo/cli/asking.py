@@ -187,17 +187,9 @@ def _answer_lines(ask: Ask, refused: str = "") -> int:
     ask([])  # refuses wrong options before the first line is awaited
     code, numbers = 0, itertools.count(1)
     for chunk in streams.lines(LINES):
-        named = [(f"line {next(numbers)}", _decoded(line)) for line in chunk]
+        named = [(f"line {next(numbers)}", line) for line in chunk]
         code = _print(named, ask, refused) or code
     return code
-
-
-def _decoded(line: bytes) -> str | Mistake:
-    try:
-        return line.decode()
-    except UnicodeDecodeError as error:
-        byte, place = line[error.start], error.start + 1
-        return ValueMistake(f"byte {place} is 0x{byte:02x}, which is not UTF-8")
 
 
 def _print(named: Sequence[tuple[str, str | Mistake]], ask: Ask, refused: str) -> int:

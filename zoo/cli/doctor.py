@@ -12,7 +12,7 @@ from pathlib import Path
 
 from zoo.cli import failures
 from zoo.cli.parsing import Command
-from zoo.config import Mistake
+from zoo.config import Mistake, PackageMistake, ValueMistake
 
 PACKAGES = (
     "jax",
@@ -24,6 +24,8 @@ PACKAGES = (
     "sentencepiece",
     "numpy",
 )
+ABSENT = "absent"
+
 TRAINING = (
     "tensorflow-cpu",
     "tensorflow",
@@ -37,23 +39,34 @@ TRAINING = (
 
 @dataclass(frozen=True, kw_only=True)
 class Doctor(Command):
-    """Shows versions, devices, the cache and the data folders."""
+    """Shows versions, devices, the cache and the data folders.
 
-    def run(self) -> None:
+    The exit code is 1 if something that is needed is broken: a package that the zoo requires is
+    absent, JAX has no devices, TensorFlow is installed and cannot be imported, the published cards
+    cannot be read, or anything fails. What is optional and absent is no failure: the extra [train],
+    a cache, data.
+    """
+
+    def run(self) -> int:
+        code = 0
         for head, facts in FACTS.items():
-            for fact in _found(facts):
-                print(head, fact, flush=True)
+            try:
+                for fact in facts():
+                    print(head, fact, flush=True)
+            except (BrokenPipeError, KeyboardInterrupt):
+                raise
+            except Exception as error:  # one broken part hides no other
+                print(head, _reason(error), flush=True)
+                code = 1 if head in NEEDED or not isinstance(error, Mistake) else code
+        return code
 
 
-def _found(facts: Callable[[], Iterator[str]]) -> Iterator[str]:
-    """The facts, or why they are not to be had: one broken part hides no other."""
-    try:
-        yield from facts()
-    except Mistake as error:
-        yield str(error)
-    except Exception as error:  # what a broken installation raises can be anything
-        reason = " ".join(str(error).split())
-        yield f"fails: {type(error).__name__}{reason and f': {reason}'}"
+def _reason(error: Exception) -> str:
+    """An error as one line: what a broken installation raises can be anything."""
+    if isinstance(error, Mistake):
+        return str(error)
+    reason = " ".join(str(error).split())
+    return f"fails: {type(error).__name__}{reason and f': {reason}'}"
 
 
 def _zoo() -> Iterator[str]:
@@ -66,12 +79,15 @@ def _zoo() -> Iterator[str]:
 
 
 def _packages() -> Iterator[str]:
-    yield ", ".join(f"{name} {_version(name)}" for name in PACKAGES)
+    versions = {name: _version(name) for name in PACKAGES}
+    yield ", ".join(f"{name} {version}" for name, version in versions.items())
+    if absent := [name for name, version in versions.items() if version == ABSENT]:
+        raise PackageMistake(f"{', '.join(absent)} absent, and needed: pip install flax-zoo")
 
 
 def _training() -> Iterator[str]:
     versions = {name: _version(name) for name in TRAINING}
-    there = (f"{name} {version}" for name, version in versions.items() if version != "absent")
+    there = (f"{name} {version}" for name, version in versions.items() if version != ABSENT)
     yield ", ".join(there) or "no package of the extra [train]"
 
 
@@ -79,8 +95,7 @@ def _devices() -> Iterator[str]:
     import jax
 
     if missing := failures.missing_devices():
-        yield missing
-        return
+        raise ValueMistake(missing)
     devices = jax.devices()
     yield f"{', '.join(map(str, devices))} ({devices[0].device_kind})"
 
@@ -140,7 +155,7 @@ def _version(name: str) -> str:
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
-        return "absent"
+        return ABSENT
 
 
 FACTS: Mapping[str, Callable[[], Iterator[str]]] = {
@@ -155,3 +170,6 @@ FACTS: Mapping[str, Callable[[], Iterator[str]]] = {
     "published:": _published,
 }
 """What is shown, by the head of its lines; each entry gives one line or several."""
+
+NEEDED = ("zoo", "packages: ", "devices:  ", "tensorflow:", "published:")
+"""Heads of the facts whose mistakes are failures. A cache and data can do without."""

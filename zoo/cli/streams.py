@@ -61,9 +61,12 @@ def finish(code: int) -> int:
 
 
 def takes_output() -> bool:
-    """Whether standard output takes what is still buffered."""
+    """Whether standard output takes what is still buffered; unbuffered, whether it takes more."""
     try:
         sys.stdout.flush()
+        os.write(sys.stdout.fileno(), b"")
+    except ValueError:  # a stream in memory has no number
+        return True
     except OSError:
         return False
     return True
@@ -85,45 +88,32 @@ def _abandon(stream: Any) -> None:
         pass
 
 
-def lines(most: int) -> Iterator[list[bytes]]:
-    """The lines of standard input without their ends: all that are at hand together.
+def lines(most: int) -> Iterator[list[str | ValueMistake]]:
+    """The lines of standard input, as `LineReader` gives them: all that are at hand together.
 
-    It waits only if no line is at hand, so whoever writes a line and waits gets its answer. A line
-    ends with a line feed, and a carriage return before that belongs to the end. A byte order mark
-    at the beginning is left out.
+    It waits only if no line is at hand, so whoever writes a line and waits gets its answer.
 
     Args:
       most: lines that are given together.
 
     Raises:
-      ValueMistake: standard input is closed, or in UTF-16.
+      ValueMistake: standard input is closed, or in UTF-16 without a byte order mark.
     """
     if sys.stdin is None:
         raise ValueMistake("standard input is closed; pass text to it, or name a file with < FILE")
+    from zoo.tokenizers import LineReader
+
     stream = getattr(sys.stdin, "buffer", None) or io.BytesIO(sys.stdin.read().encode())
-    found: list[bytes] = []
-    rest, begins, ended = b"", True, False
+    reader, ended = LineReader("standard input"), False
+    found: list[str | ValueMistake] = []
     while not ended:
         _at_hand(stream, None)  # a pipe that does not block would seem to be at its end
         piece = stream.read1(PIECE)
         ended = not piece
-        *complete, rest = (rest + piece).split(b"\n")
-        found += complete
-        if ended and rest:
-            found.append(rest)
+        found += reader.feed(piece)
         while found and (len(found) >= most or ended or not _at_hand(stream)):
-            if begins:
-                found[0], begins = _without_mark(found[0]), False
-            yield [line.removesuffix(b"\r") for line in found[:most]]
+            yield found[:most]
             found = found[most:]
-
-
-def _without_mark(line: bytes) -> bytes:
-    if line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise ValueMistake(
-            "standard input is in UTF-16; convert it, as with `iconv -f UTF-16 -t UTF-8 FILE | …`"
-        )
-    return line.removeprefix(codecs.BOM_UTF8)
 
 
 def _at_hand(stream: IO[bytes], seconds: float | None = 0) -> bool:

@@ -76,12 +76,13 @@ class ArrayData(FileData):
         *,
         tokenizer: Tokenizer | None = None,
         labels: tuple[str, ...] | None = None,
+        pad_id: int = 0,
     ) -> Arrays:
         """See `DataConfig.open`. Tuples are (input, target); a mapping has the columns by name."""
         splits = self._files() if rows is None else self._given(rows)
         training = splits["train"]
         names = self._input_names(training)
-        labels = labels or self.labels
+        labels = classes.normalised(labels or self.labels or ())
         if _is_text(target := training[self.target[0]]):
             # A column of numbers with a gap in it is text, but holds no classes.
             missing.check_names(target, f"the train rows: column {self.target[0]!r}", "value")

@@ -172,6 +172,7 @@ class DataConfig(abc.ABC):
         *,
         tokenizer: Tokenizer | None = None,
         labels: tuple[str, ...] | None = None,
+        pad_id: int = 0,
     ) -> Data:
         """Finds the data and what must be known of it.
 
@@ -181,6 +182,8 @@ class DataConfig(abc.ABC):
             or dicts; or a mapping of the splits `train`, `validation` and `test` to such rows.
           tokenizer: that of a model that exists already; None: the config's.
           labels: the classes of a model that exists already; None: those of the data.
+          pad_id: the id that texts are padded with: the model's. Sequences that are drawn, and the
+            windows of a language model, which sees nothing beyond their end, are padded with 0.
         """
 
 

@@ -8,6 +8,10 @@ Images that all have one size are bytes in memory, or in a stream. Files (of a f
 data set whose images have several sizes, or the user's) are opened by Pillow, as in a predictor:
 once if `cache` keeps the result, or else in every epoch, batch by batch. `image_files` says how a
 column holds them.
+
+A file of a folder or of TFDS whose pixels are damaged is left out, with a warning that names it:
+before training if `cache` opens all files then, or else where it is met, by a weight of 0. One that
+the user hands over is refused.
 """
 
 from __future__ import annotations
@@ -16,11 +20,12 @@ import dataclasses
 import functools
 import importlib
 import itertools
+import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
@@ -39,6 +44,8 @@ from zoo.pipelines.stored import StoredData
 from zoo.pipelines.tfdata import numpy_function, tensorflow, traced
 from zoo.preprocessing import ImageLike, ImagePreprocessing
 from zoo.tokenizers import Tokenizer
+
+T = TypeVar("T")
 
 DIGITS = "digits"
 """Name of the data set that needs no download: the 8 x 8 digits that come with scikit-learn."""
@@ -102,6 +109,7 @@ class ImageClassificationData(StoredData):
         *,
         tokenizer: Tokenizer | None = None,
         labels: tuple[str, ...] | None = None,
+        pad_id: int = 0,
     ) -> ImageData:
         """See `DataConfig.open`. Tuples are (image, class); a mapping has the columns by name.
 
@@ -111,17 +119,22 @@ class ImageClassificationData(StoredData):
         splits = self.read_splits(rows)
         # Files of a stream, or of what the config names, are taken for colour without a look.
         own = rows is not None and splits["train"].arrays is not None
-        prepare = self._preprocessing(splits["train"], None if own else 3)
+        lenient = rows is None
+        prepare = self._preprocessing(splits["train"], None if own else 3, lenient)
         # Of files the content decides what is held out: their pixels depend on the decoder too.
         files = splits["train"].spec(self.image_column)[0].kind == "O"
         if not files:
-            splits = {split: self._prepared(source, prepare) for split, source in splits.items()}
+            splits = {
+                split: self._prepared(source, prepare, lenient) for split, source in splits.items()
+            }
         if self.cache:
             splits["train"] = splits["train"].cached()
         labels = classes.checked(splits, self.label_column, labels or self.labels)
         splits, fingerprints = holdout.with_validation(splits, self.holdout)
         if files:
-            splits = {split: self._prepared(source, prepare) for split, source in splits.items()}
+            splits = {
+                split: self._prepared(source, prepare, lenient) for split, source in splits.items()
+            }
         facts = Facts(
             labels=labels,
             decides={"num_classes": len(labels), "input_shape": prepare.shape},
@@ -130,7 +143,7 @@ class ImageClassificationData(StoredData):
             fingerprints=fingerprints,
             left_out=splits["train"].left_out,
         )
-        return ImageData(self, facts, prepare, splits)
+        return ImageData(self, facts, prepare, splits, lenient)
 
     def read_splits(self, rows: Any) -> dict[str, Source]:
         """See `StoredData.read_splits`."""
@@ -168,17 +181,22 @@ class ImageClassificationData(StoredData):
     def _columns(self) -> tuple[str, str]:
         return self.image_column, self.label_column
 
-    def _preprocessing(self, source: Source, channels: int | None) -> ImagePreprocessing:
+    def _preprocessing(
+        self, source: Source, channels: int | None, lenient: bool
+    ) -> ImagePreprocessing:
         """The preprocessing; what the config leaves open of the shape is the data's own.
 
         Args:
           source: the training images.
           channels: of files, unless the config says it; None: the files are looked at.
+          lenient: whether damaged files are left out.
         """
         shape: Sequence[int | None]
         dtype, found = source.spec(self.image_column)
         if dtype.kind == "O":
-            shape = self._common(source, [self.height, self.width, self.channels or channels])
+            shape = self._common(
+                source, [self.height, self.width, self.channels or channels], lenient
+            )
         elif found is not None and len(found) in (2, 3):
             own = [*found, 1][:3]
             shape = [self.height or own[0], self.width or own[1], self.channels or own[2]]
@@ -202,20 +220,24 @@ class ImageClassificationData(StoredData):
             resize=self.resize,
         )
 
-    def _common(self, source: Source, shape: Sequence[int | None]) -> Sequence[int | None]:
+    def _common(
+        self, source: Source, shape: Sequence[int | None], lenient: bool
+    ) -> Sequence[int | None]:
         """The shape [H, W, C]; each None is filled in if all files agree on it."""
         if source.arrays is None or None not in shape:
             return shape
         found: set[tuple[int, ...]] = set()
         for value in source.arrays[self.image_column]:
-            image = preprocessing.read(image_files.unpacked(value))
+            image = _or_none(preprocessing.read, lenient)(value)
+            if image is None:
+                continue
             own = (image.height, image.width, len(image.getbands()))
             found.add(tuple(size or its for size, its in zip(shape, own, strict=True)))
             if len(found) > 1:
                 return shape
-        return found.pop()
+        return found.pop() if found else shape
 
-    def _prepared(self, source: Source, prepare: ImagePreprocessing) -> Source:
+    def _prepared(self, source: Source, prepare: ImagePreprocessing, lenient: bool) -> Source:
         """The source with images of one shape, uint8 [H, W, C], or with files to open later."""
         column = self.image_column
         dtype, shape = source.spec(column)
@@ -226,9 +248,16 @@ class ImageClassificationData(StoredData):
                 return source
             source = source.cached()
         if source.arrays is not None:
-            values = map(image_files.unpacked, source.arrays[column])
-            images = np.stack([prepare.pixels(image) for image in values])
-            return dataclasses.replace(source, arrays={**source.arrays, column: images})
+            found = list(map(_or_none(prepare.pixels, lenient), source.arrays[column]))
+            whole = np.array([image is not None for image in found])
+            if not whole.any():
+                raise ConfigError(f"{source.origin}: no image can be read")
+            if damaged := int((~whole).sum()):
+                number = source.left_out.get("broken", 0) + damaged
+                source = dataclasses.replace(source.where(whole), left_out={"broken": number})
+            images = np.stack([image for image in found if image is not None])
+            arrays = {**(source.arrays or {}), column: images}
+            return dataclasses.replace(source, arrays=arrays)
 
         tf = tensorflow()
 
@@ -248,9 +277,10 @@ class ImageData:
         facts: Facts,
         prepare: ImagePreprocessing,
         splits: Mapping[str, Source],
+        lenient: bool,
     ) -> None:
         self.facts = facts
-        self._config, self._prepare = config, prepare
+        self._config, self._prepare, self._lenient = config, prepare, lenient
         self._sources = LazySplits(splits, splits.__getitem__)
         self._rows = LazySplits(splits, self._read)
 
@@ -276,7 +306,8 @@ class ImageData:
         def opened(whole: GlobalBatch) -> GlobalBatch:
             def take(wanted: slice) -> Batch:
                 batch = whole.take(wanted)
-                return self._finished(self._opened(batch["inputs"]), batch["targets"])
+                images, sound = self._opened(batch["inputs"])
+                return self._finished(images, batch["targets"], sound)
 
             return GlobalBatch(whole.size, take)
 
@@ -288,7 +319,8 @@ class ImageData:
         source, config = self._sources[split].head(number), self._config
         images = source.column(config.image_column)
         targets = classes.targets(source, config.label_column, self.facts.labels)
-        batch = self._finished(self._opened(images), targets)
+        opened, whole = self._opened(images)
+        batch = self._finished(opened, targets, whole)
         return [
             Example(
                 raw={
@@ -312,30 +344,34 @@ class ImageData:
         images, targets = (
             np.concatenate([part[key] for part in parts]) for key in ("inputs", "targets")
         )
-        images = self._cropped(
+        images, sound = self._cropped(
             images, (generator(seed, number, CROP, row) for row in places.tolist())
         )
         draws = augment.Draws(generator(seed, number, augment.PURPOSE), whole.size, places)
-        changed = augmentation(images, targets, len(self.facts.labels), draws)
-        return self._finished(*changed)
+        changed, targets = augmentation(images, targets, len(self.facts.labels), draws)
+        if len(sound) > len(changed):  # each is mixed with the one before it
+            sound = sound[1:] & sound[:-1]
+        return self._finished(changed, targets, sound)
 
-    def _finished(self, images: Array, targets: Array) -> Batch:
+    def _finished(self, images: Array, targets: Array, whole: Array) -> Batch:
         # Late, because floats are four times as large as bytes.
         inputs = self._prepare.standardize(images.astype(np.float32))
         return {
             "inputs": inputs,
             "targets": targets,
-            "weights": np.ones(len(targets), np.float32),
+            "weights": whole.astype(np.float32),
         }
 
-    def _opened(self, images: Array) -> Array:
-        """Images of a batch, prepared as in evaluation: uint8 [B, H, W, C]."""
+    def _opened(self, images: Array) -> tuple[Array, Array]:
+        """Images of a batch, prepared as in evaluation, as `_stacked` gives them."""
         if images.dtype == np.uint8:
-            return images
-        return self._stacked(self._prepare.pixels, map(image_files.unpacked, images))
+            return images, np.ones(len(images), bool)
+        return self._stacked(self._prepare.pixels, images)
 
-    def _cropped(self, images: Array, randoms: Iterable[np.random.Generator]) -> Array:
-        """Images of a batch, cropped at random if `crop_area` says so: uint8 [B, H, W, C]."""
+    def _cropped(
+        self, images: Array, randoms: Iterable[np.random.Generator]
+    ) -> tuple[Array, Array]:
+        """Images of a batch, cropped at random if `crop_area` says so, as `_stacked` gives them."""
         area = self._config.augment.crop_area
         if area == 1:
             return self._opened(images)
@@ -344,12 +380,22 @@ class ImageData:
             whole = preprocessing.read(image)
             return self._prepare.cut(whole, augment.random_box(*whole.size, area, random))
 
-        return self._stacked(part, map(image_files.unpacked, images), randoms)
+        return self._stacked(part, images, randoms)
 
-    def _stacked(self, function: Callable[..., Array], *arguments: Iterable[Any]) -> Array:
-        """Images that a function makes, several at a time: uint8 [B, H, W, C]."""
-        images = list(self._pool.map(function, *arguments))
-        return np.stack(images) if images else np.zeros((0, *self._prepare.shape), np.uint8)
+    def _stacked(
+        self, function: Callable[..., Array], images: Array, *others: Iterable[Any]
+    ) -> tuple[Array, Array]:
+        """Images that a function makes, several at a time.
+
+        Returns:
+          uint8 [B, H, W, C], black where a file is damaged; and which are whole, bool [B].
+        """
+        found = list(self._pool.map(_or_none(function, self._lenient), images, *others))
+        stacked = np.zeros((len(found), *self._prepare.shape), np.uint8)
+        for row, image in enumerate(found):
+            if image is not None:
+                stacked[row] = image
+        return stacked, np.array([image is not None for image in found], bool)
 
     @functools.cached_property
     def _pool(self) -> ThreadPoolExecutor:
@@ -373,6 +419,27 @@ class ImageData:
             return {"inputs": images[rows[wanted]], "targets": targets[rows[wanted]]}
 
         return IndexedRows(len(targets), fetch)
+
+
+def _or_none(function: Callable[..., T], lenient: bool) -> Callable[..., T | None]:
+    """A function of a column's value instead of an image; None of a damaged one, if `lenient`."""
+
+    def run(value: Any, *others: Any) -> T | None:
+        try:
+            return function(image_files.unpacked(value), *others)
+        except preprocessing.DamagedImage as error:
+            if not lenient:
+                raise
+            _warn(f"left out: {error}")
+            return None
+
+    return run
+
+
+@functools.lru_cache(maxsize=1024)
+def _warn(text: str) -> None:
+    """Warns once of each file, and not in every epoch."""
+    logging.getLogger(__name__).warning("%s", text)
 
 
 def digits(image: str = "image", label: str = "label") -> dict[str, Source]:

@@ -80,6 +80,7 @@ class LanguageModelingData(StoredData, FileData):
         *,
         tokenizer: Tokenizer | None = None,
         labels: tuple[str, ...] | None = None,
+        pad_id: int = 0,
     ) -> RunningText:
         """See `DataConfig.open`. Rows are texts, each a document; a mapping has a column `text`.
 

@@ -1,7 +1,7 @@
 """Rows of two sequences of ids, padded to few lengths: what pairs and tagged sentences share.
 
 Shapes: B rows in a batch, L their padded length, N rows of a split. A batch has `inputs` int32
-[B, L] and `targets` int32 [B, L], padded with 0, and `weights` float32 [B, L], 1 at the targets and
+[B, L] and `targets` int32 [B, L], padded, and `weights` float32 [B, L], 1 at the targets and
 0 at their padding.
 """
 
@@ -74,7 +74,8 @@ class PairedData(StoredData, FileData):
 class PackedSequences:
     """Sequences of ids in one array. A list for each would take ten times as much memory."""
 
-    def __init__(self, sequences: Iterable[Sequence[int]]) -> None:
+    def __init__(self, sequences: Iterable[Sequence[int]], pad_id: int = 0) -> None:
+        self._pad_id = pad_id
         ids, ends = array.array("i"), array.array("q", [0])
         for sequence in sequences:
             ids.extend(sequence)
@@ -92,10 +93,10 @@ class PackedSequences:
         return ids
 
     def padded(self, rows: Array, length: int) -> tuple[Array, Array]:
-        """Some sequences, padded with 0: int32 [B, length]; and where they have ids: bool."""
+        """Some sequences, padded: int32 [B, length]; and where they have ids: bool."""
         places = np.arange(length)
         real = places < self.lengths[rows, None]
-        ids = np.zeros(real.shape, np.int32)
+        ids = np.full(real.shape, self._pad_id, np.int32)
         ids[real] = self.ids[(self._starts[rows, None] + places)[real]]
         return ids, real
 

@@ -66,6 +66,7 @@ class CopyData(DataConfig):
         *,
         tokenizer: Tokenizer | None = None,
         labels: tuple[str, ...] | None = None,
+        pad_id: int = 0,
     ) -> DrawnSequences:
         """See `DataConfig.open`.
 

@@ -1,7 +1,7 @@
 """Sentences with a tag for each word, as in the recognition of named entities.
 
 Shapes: B sentences in a batch, L their padded length. A batch has `inputs` int32 [B, L], the ids of
-the words, padded with 0; `targets` int32 [B, L], the numbers of their tags; and `weights` float32
+the words, padded; `targets` int32 [B, L], the numbers of their tags; and `weights` float32
 [B, L], 1 at words and 0 at padding.
 """
 
@@ -20,7 +20,7 @@ from zoo.pipelines.base import Batch, Facts, LabelError, quoted
 from zoo.pipelines.delivery import GlobalBatch, generator
 from zoo.pipelines.sequences import EncodedPairs, OpenedPairs, PackedSequences, PairedData
 from zoo.pipelines.sources import holdout, locations, sentences
-from zoo.pipelines.sources.labels import sorted_names
+from zoo.pipelines.sources.labels import normalised, sorted_names
 from zoo.pipelines.sources.sentences import TAGS, WORDS, Sentence
 from zoo.pipelines.sources.source import Source
 from zoo.pipelines.sources.tfds import Prepared
@@ -44,8 +44,9 @@ class TaggingData(PairedData):
     """
 
     test_share: float = 0.1
-    """Share of the training sentences, the last ones, that becomes the test split if there is none;
-    0: no test. Rows that are handed over are all for training."""
+    """Share of the training sentences that becomes the test split if there is none: about that
+    many, chosen by a hash of their content; 0: no test. Rows that are handed over are all for
+    training."""
     word_column: int | str | None = None
     """Column of the words: by number, from 0, in CoNLL files (None: 0), by name in tables (None:
     `Word`) and TFDS (None: `tokens`)."""
@@ -87,6 +88,7 @@ class TaggingData(PairedData):
         *,
         tokenizer: Tokenizer | None = None,
         labels: tuple[str, ...] | None = None,
+        pad_id: int = 0,
     ) -> TaggedSentences:
         """See `DataConfig.open`. Tuples are (words, tags); a mapping has columns of these names.
 
@@ -95,9 +97,10 @@ class TaggingData(PairedData):
           ConfigError: the tokenizer gives a word several ids, or there is only one tag.
         """
         splits = self.read_splits(rows)
-        if "test" not in splits and rows is None:
-            splits |= self._tested(splits["train"])
-        labels = labels or self.labels or splits["train"].class_names.get(TAGS) or _labels(splits)
+        if rows is None:
+            splits = holdout.with_test(splits, self.test_share)
+        named = labels or self.labels or splits["train"].class_names.get(TAGS)
+        labels = normalised(named) if named else _labels(splits)
         for split, source in splits.items():
             _check_labels(source, labels, f"the {split} split")
         splits, fingerprints = holdout.with_validation(splits, self.holdout)
@@ -115,7 +118,7 @@ class TaggingData(PairedData):
             num_examples={split: source.count() for split, source in splits.items()},
             fingerprints=fingerprints,
         )
-        return TaggedSentences(self, facts, splits, tokenizer)
+        return TaggedSentences(self, facts, splits, tokenizer, pad_id)
 
     def read_rows(self, rows: Any) -> Source:
         """See `StoredData.read_rows`."""
@@ -146,14 +149,6 @@ class TaggingData(PairedData):
         tag_column = -1 if self.tag_column is None else int(self.tag_column)
         return sentences.read_conll(found, word_column, tag_column, self.file_options)
 
-    def _tested(self, training: Source) -> dict[str, Source]:
-        """Training sentences without the last ones, which are the test split."""
-        number = round(training.count() * self.test_share)
-        if not 0 < number < training.count():
-            return {}
-        last = np.arange(training.count()) >= training.count() - number
-        return {"train": training.where(~last), "test": training.where(last)}
-
 
 class TaggedSentences(OpenedPairs[TaggingData]):
     """`TaggingData`, opened."""
@@ -164,9 +159,10 @@ class TaggedSentences(OpenedPairs[TaggingData]):
         facts: Facts,
         splits: Mapping[str, Source],
         tokenizer: WordTokenizer | IdTokenizer,
+        pad_id: int,
     ) -> None:
         super().__init__(config, facts, splits)
-        self._tokenizer = tokenizer
+        self._tokenizer, self._pad_id = tokenizer, pad_id
 
     def sentences(self, split: str) -> list[Sentence]:
         """The sentences of a split as they were read.
@@ -182,7 +178,7 @@ class TaggedSentences(OpenedPairs[TaggingData]):
         numbers = {label: number for number, label in enumerate(self.facts.labels)}
         found = list(_sentences(source))
         return EncodedPairs(
-            PackedSequences(encode(sentence.words) for sentence in found),
+            PackedSequences((encode(sentence.words) for sentence in found), self._pad_id),
             PackedSequences([numbers[tag] for tag in sentence.tags] for sentence in found),
         )
 

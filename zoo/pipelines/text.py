@@ -24,6 +24,7 @@ from zoo.pipelines.sources import labels as classes
 from zoo.pipelines.sources.source import Source
 from zoo.pipelines.sources.tfds import Prepared
 from zoo.pipelines.stored import FileData, StoredData
+from zoo.pipelines.tfdata import traced
 from zoo.tokenizers import Tokenizer, TokenizerConfig
 
 TEXT = "text"
@@ -87,6 +88,7 @@ class TextClassificationData(StoredData, FileData):
         *,
         tokenizer: Tokenizer | None = None,
         labels: tuple[str, ...] | None = None,
+        pad_id: int = 0,
     ) -> TextData:
         """See `DataConfig.open`. Tuples are (text, class); a mapping has the columns by name."""
         splits = self.read_splits(rows)
@@ -104,7 +106,7 @@ class TextClassificationData(StoredData, FileData):
             num_examples={split: source.count() for split, source in splits.items()},
             fingerprints=fingerprints,
         )
-        return TextData(self, facts, splits, tokenizer)
+        return TextData(self, facts, splits, tokenizer, pad_id)
 
     def read_rows(self, rows: Any) -> Source:
         """See `StoredData.read_rows`."""
@@ -138,9 +140,10 @@ class TextData:
         facts: Facts,
         splits: Mapping[str, Source],
         tokenizer: Tokenizer,
+        pad_id: int,
     ) -> None:
         self.facts = facts
-        self._config, self._tokenizer = config, tokenizer
+        self._config, self._tokenizer, self._pad_id = config, tokenizer, pad_id
         self._sources = LazySplits(splits, splits.__getitem__)
         self._rows = LazySplits(splits, self._read)
 
@@ -233,9 +236,15 @@ class TextData:
                 ops.tokenize(self._tokenizer),
                 *([] if longest is None else [ops.truncate(inputs=longest)]),
                 ops.add_weights(),
+                _shifted(-self._pad_id),  # tf.data pads with 0
             )
-            pad = ops.pad_to_bucket(self._lengths)
-            return StreamedRows(examples, source.count(), config.shuffle_buffer, pad)
+            to_bucket, back = ops.pad_to_bucket(self._lengths), _shifted(self._pad_id)
+            return StreamedRows(
+                examples,
+                source.count(),
+                config.shuffle_buffer,
+                lambda batches: back(to_bucket(batches)),
+            )
 
         source = source.cached()
         store = _Texts(
@@ -243,9 +252,19 @@ class TextData:
             classes.targets(source, label, labels),
             lambda text: self._encode(split, text),
             self._lengths,
+            self._pad_id,
             keep=config.cache,
         )
         return IndexedRows(source.count(), store.fetch, store.lengths)
+
+
+def _shifted(by: int) -> ops.Step:
+    """Rows or batches with another number for each id."""
+
+    def run(row: dict[str, Any]) -> dict[str, Any]:
+        return {**row, "inputs": row["inputs"] + by}
+
+    return lambda dataset: dataset.map(traced(run)) if by else dataset
 
 
 class _Texts:
@@ -257,6 +276,7 @@ class _Texts:
         targets: Array,
         encode: Callable[[str], Array],
         padded_lengths: Sequence[int],
+        pad_id: int,
         *,
         keep: bool,
     ) -> None:
@@ -266,11 +286,12 @@ class _Texts:
           targets: the class of each: int32 [N].
           encode: a text -> its ids.
           padded_lengths: batches are padded to these, as `ops.pad_to_bucket` does.
+          pad_id: the id of padding.
           keep: hold the ids instead of the text once they are known.
         """
         self._rows: list[str | Array] = list(texts)
         self._targets, self._encode = targets, encode
-        self._padded_lengths, self._keep = padded_lengths, keep
+        self._padded_lengths, self._pad_id, self._keep = padded_lengths, pad_id, keep
 
     def lengths(self, rows: Array) -> Array:
         """The number of tokens of each row."""
@@ -282,7 +303,7 @@ class _Texts:
         longest = max(map(len, examples))
         length = padded_size(longest, boundary_of(longest, self._padded_lengths))
         targets = self._targets[rows[wanted]]
-        inputs = np.zeros((len(targets), length), np.int32)
+        inputs = np.full((len(targets), length), self._pad_id, np.int32)
         for row, ids in zip(inputs, examples[wanted], strict=True):
             row[: len(ids)] = ids
         weights = np.ones(len(targets), np.float32)

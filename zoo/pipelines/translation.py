@@ -1,7 +1,7 @@
 """Pairs of sentences, one the translation of the other.
 
-Shapes: B pairs in a batch, L their padded length. A batch has `inputs` int32 [B, L], padded with 0;
-`targets` int32 [B, L], each ended by 1 (end of sequence) and padded with 0; and `weights` float32
+Shapes: B pairs in a batch, L their padded length. A batch has `inputs` int32 [B, L], padded;
+`targets` int32 [B, L], each ended by 1 (end of sequence) and padded; and `weights` float32
 [B, L], 1 at targets and 0 at their padding.
 """
 
@@ -113,6 +113,7 @@ class TranslationData(PairedData):
         *,
         tokenizer: Tokenizer | None = None,
         labels: tuple[str, ...] | None = None,
+        pad_id: int = 0,
     ) -> ParallelData:
         """See `DataConfig.open`. Tuples are (source, target); a mapping has columns of these names.
 
@@ -135,7 +136,7 @@ class TranslationData(PairedData):
             fingerprints=fingerprints,
             left_out=left_out,
         )
-        return ParallelData(self, facts, splits, tokenizer)
+        return ParallelData(self, facts, splits, tokenizer, pad_id)
 
     def read_rows(self, rows: Any) -> Source:
         """See `StoredData.read_rows`."""
@@ -194,9 +195,10 @@ class ParallelData(OpenedPairs[TranslationData]):
         facts: Facts,
         splits: Mapping[str, Source],
         tokenizer: Tokenizer,
+        pad_id: int,
     ) -> None:
         super().__init__(config, facts, splits)
-        self._tokenizer = tokenizer
+        self._tokenizer, self._pad_id = tokenizer, pad_id
 
     def pairs(self, split: str, limit: int | None = None) -> Texts:
         """The sentences of a split as they were read, the sources and the target of each, in order.
@@ -217,8 +219,10 @@ class ParallelData(OpenedPairs[TranslationData]):
         """See `OpenedPairs.encode`."""
         encode = self._tokenizer.encode
         return EncodedPairs(
-            PackedSequences(map(encode, source.texts(SOURCE))),
-            PackedSequences([*encode(target), EOS] for target in source.texts(TARGET)),
+            PackedSequences(map(encode, source.texts(SOURCE)), self._pad_id),
+            PackedSequences(
+                ([*encode(target), EOS] for target in source.texts(TARGET)), self._pad_id
+            ),
         )
 
     def raw(self, source: Source) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ from zoo.tokenizers.base import SPECIALS, Kind, Tokenizer
 from zoo.tokenizers.config import TokenizerConfig, describe, load, vocabulary_suffix
 from zoo.tokenizers.pieces import SentencePieceTokenizer
 from zoo.tokenizers.plain import ByteTokenizer, CharTokenizer, IdTokenizer
-from zoo.tokenizers.reading import Lines, nfc, read_lines
+from zoo.tokenizers.reading import LineReader, nfc, read_lines
 from zoo.tokenizers.splitting import split_sentence, split_words
 from zoo.tokenizers.subwords import SubwordTokenizer
 from zoo.tokenizers.words import WordTokenizer
@@ -24,7 +24,7 @@ __all__ = [
     "CharTokenizer",
     "IdTokenizer",
     "Kind",
-    "Lines",
+    "LineReader",
     "SentencePieceTokenizer",
     "SubwordTokenizer",
     "Tokenizer",

@@ -10,10 +10,10 @@ user names others.
 from __future__ import annotations
 
 import codecs
+import itertools
 import unicodedata
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 from zoo.config import ConfigError, FileMistake, ValueMistake, local
 
@@ -28,7 +28,6 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-_WIDE = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def nfc(text: str) -> str:
@@ -100,10 +99,7 @@ def decode(data: bytes, name: str, encoding: str = UTF8, option: str = "") -> st
 def _decoded(data: bytes, name: str, encoding: str, option: str, reason: str = "") -> str:
     utf8 = codecs.lookup(encoding).name == UTF8
     if utf8 and (wide := _unmarked_utf16(data)):
-        raise ValueMistake(
-            f"{name} has a zero after nearly every byte: it is {wide} without a byte order mark; "
-            + _advice(wide, option)
-        )
+        raise _unmarked(name, wide, option)
     try:
         return data.decode(encoding)
     except UnicodeDecodeError as error:
@@ -112,6 +108,13 @@ def _decoded(data: bytes, name: str, encoding: str, option: str, reason: str = "
         if not utf8:
             raise ValueMistake(f"{place}{encoding}") from None
         raise ValueMistake(f"{place}UTF-8; {_advice(_guess(data), option)}") from None
+
+
+def _unmarked(name: str, encoding: str, option: str = "") -> ValueMistake:
+    return ValueMistake(
+        f"{name} has a zero after nearly every byte: it is {encoding} without a byte order mark; "
+        + _advice(encoding, option)
+    )
 
 
 def _advice(encoding: str, option: str) -> str:
@@ -154,49 +157,68 @@ def read_text(path: PathLike, encoding: str = UTF8, option: str = "") -> str:
     return decode(existing(path).read_bytes(), str(path), encoding, option)
 
 
-class Lines(Iterator[str]):
-    """The lines of an open file or of standard input, each as soon as it is there.
+class LineReader:
+    """Bytes that come piece by piece, as lines: of a file, a pipe or a terminal."""
 
-    Args:
-      file: opened for bytes, such as `sys.stdin.buffer`.
-      name: for messages.
+    def __init__(self, name: str) -> None:
+        """
+        Args:
+          name: of the file, for messages.
+        """
+        self._name, self._encoding, self._rest = name, "", b""
 
-    Raises:
-      ValueMistake: by `next`, if a line is not UTF-8; the message has its number. The next call
-        gives the line after it.
-    """
+    def feed(self, piece: bytes) -> list[str | ValueMistake]:
+        """The lines that end in a piece; in place of one that is no text a mistake that says so.
 
-    def __init__(self, file: BinaryIO, name: str = "standard input") -> None:
-        self._file, self._name = file, name
-        self._decoded: Iterator[str] | None = None
-        self.number = 0
-        """The number of the last line that was read, from 1."""
+        Args:
+          piece: some bytes. None are the end, and the last line may lack an end of its own.
 
-    def __next__(self) -> str:
-        if self._decoded is not None:
-            self.number += 1
-            return next(self._decoded)
-        line = self._file.readline()
-        if not line:
-            raise StopIteration
-        if self.number == 0 and (line.startswith(_WIDE) or b"\0" in line):
-            # Where a line of UTF-16 ends is only known once it is decoded.
-            text = decode(line + self._file.read(), self._name)
-            self._decoded = iter(split_lines(text))
-            return next(self)
-        if self.number == 0:
-            line = line.removeprefix(codecs.BOM_UTF8)
-            if not line:
-                raise StopIteration
-        self.number += 1
+        Raises:
+          ValueMistake: the file is in UTF-16 without a byte order mark.
+        """
+        data = self._rest + piece
+        if not self._encoding:
+            if piece and not _shows_its_encoding(data):
+                self._rest = data
+                return []
+            self._encoding, mark = next(
+                ((marked, mark) for mark, marked in _MARKS if data.startswith(mark)), (UTF8, b"")
+            )
+            data = data[len(mark) :]
+            if not mark and (wide := _unmarked_utf16(data)):
+                raise _unmarked(self._name, wide)
+        *lines, self._rest = self._split(data)
+        found = [self._decoded(line, "\r") for line in lines]
+        return found if piece or not self._rest else [*found, self._decoded(self._rest)]
+
+    def _split(self, data: bytes) -> list[bytes]:
+        """The lines that have an end, without it, and what follows them."""
+        end = "\n".encode(self._encoding)
+        if len(end) == 1:
+            return data.split(end)
+        lines, start, place = [], 0, data.find(end)
+        while place >= 0:
+            if place % len(end):  # the end of one character and the beginning of the next
+                place = data.find(end, place + 1)
+                continue
+            lines.append(data[start:place])
+            start = place + len(end)
+            place = data.find(end, start)
+        return [*lines, data[start:]]
+
+    def _decoded(self, line: bytes, end: str = "") -> str | ValueMistake:
         try:
-            text = line.decode()
+            return line.decode(self._encoding).removesuffix(end)
         except UnicodeDecodeError as error:
-            byte = line[error.start]
-            raise ValueMistake(
-                f"{self._name}, line {self.number}: byte 0x{byte:02x} is not UTF-8"
-            ) from None
-        return text[:-1].removesuffix("\r") if text.endswith("\n") else text
+            byte, place = line[error.start], error.start + 1
+            return ValueMistake(
+                f"byte {place} is 0x{byte:02x}, which is not {self._encoding.upper()}"
+            )
+
+
+def _shows_its_encoding(data: bytes) -> bool:
+    """Whether the beginning of a file has a line, and all of a byte order mark if there is one."""
+    return b"\n" in data and (len(data) >= 4 or data[0] not in b"\xff\xfe\0")
 
 
 def read_lines(paths: Iterable[PathLike]) -> Iterator[str]:
@@ -207,12 +229,15 @@ def read_lines(paths: Iterable[PathLike]) -> Iterator[str]:
       ValueMistake: a file is empty or not UTF-8; the message has the line.
     """
     for path in paths:
-        empty = True
+        number, reader = 0, LineReader(str(path))
         with existing(path).open("rb") as file:
-            for line in Lines(file, str(path)):
-                empty = False
+            pieces = itertools.chain(iter(file.readline, b""), [b""])
+            lines = itertools.chain.from_iterable(map(reader.feed, pieces))
+            for number, line in enumerate(lines, start=1):
+                if not isinstance(line, str):
+                    raise ValueMistake(f"{path}, line {number}: {line}")
                 yield line
-        if empty:
+        if not number:
             raise ValueMistake(f"{path} is empty")
 
 

@@ -61,7 +61,7 @@ def run(
 
     Raises:
       NonFiniteError: the loss is not finite; the last good checkpoint stays.
-      Interrupted: Ctrl-C or SIGTERM, after a checkpoint was saved.
+      Interrupted: Ctrl-C, SIGTERM or SIGHUP, after a checkpoint was saved.
       ConfigError: the folder holds a run of another recipe, another process trains in it, or the
         recipe does not fit the data.
       OSError: a checkpoint could not be written, and the one before stays; or none can be read.

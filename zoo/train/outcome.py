@@ -13,7 +13,7 @@ from zoo.train.state import TrainState
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C or SIGTERM. A checkpoint was saved; the message says how to resume."""
+    """Ctrl-C, SIGTERM or SIGHUP. A checkpoint was saved; the message says how to resume."""
 
     CTRL_C: ClassVar[int] = signal.SIGINT
 
@@ -25,7 +25,7 @@ class Interrupted(KeyboardInterrupt):
         """
         super().__init__(message)
         self.exit_code = 128 + number
-        """Of a command: 130 after Ctrl-C, 143 after SIGTERM."""
+        """Of a command: 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP."""
 
 
 class NonFiniteError(Mistake, ArithmeticError):

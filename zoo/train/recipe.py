@@ -181,10 +181,16 @@ MAY_CHANGE = (
     "data.data_dir",
     "data.download",
     "data.folder",
+    "data.train",
+    "data.validation",
+    "data.test",
+    "data.encoding",
+    "data.quotes",
     "data.tokenizer.vocab",
 )
 """Fields in which the recipe of a resumed run may differ from the one the run began with: they
-change no parameter that is still to come."""
+change no parameter that is still to come. Where the rows are is one of them: which rows they are is
+known by their fingerprints."""
 
 
 def differences(old: Recipe, new: Recipe) -> dict[str, tuple[object, object]]:

@@ -49,7 +49,9 @@ def set_up(
     how = reading or (source.reading if source else Reading())
     config = recipe.data.matching(how.preprocessing)
     try:
-        data = config.open(rows, tokenizer=how.tokenizer, labels=how.labels)
+        data = config.open(
+            rows, tokenizer=how.tokenizer, labels=how.labels, pad_id=recipe.model.padding
+        )
     except LabelError as error:
         if source is None or reading is not None:
             raise

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, by which a run ends between two steps."""
+"""Ctrl-C, SIGTERM and SIGHUP, by which a run ends between two steps."""
 
 from __future__ import annotations
 
@@ -8,13 +8,21 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+HANGUP: int | None = getattr(signal, "SIGHUP", None)
+"""The terminal was closed. It may come twice, from the system and the shell, and with a SIGTERM
+where a session ends. Windows has none."""
+
 
 class Signals:
-    """The first signal is noted, or raises where `raising` says so; a second one ends all."""
+    """The first signal is noted, or raises where `raising` says so; a second one ends all.
+
+    A SIGHUP ends nothing: it is noted, but does not count as the first or the second. Where it is
+    ignored, as under `nohup`, it stays so.
+    """
 
     def __init__(self) -> None:
         self.received: int | None = None
-        """The number of the signal that came; None: none did."""
+        """The number of the signal that came first; None: none did."""
         self._before: dict[int, Any] = {}
         self._raises = False
 
@@ -24,7 +32,10 @@ class Signals:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        for number in (signal.SIGINT, signal.SIGTERM):
+        numbers: list[int] = [signal.SIGINT, signal.SIGTERM]
+        if HANGUP is not None and signal.getsignal(HANGUP) != signal.SIG_IGN:
+            numbers.append(HANGUP)
+        for number in numbers:
             before = signal.getsignal(number)
             if before is not None:  # None is a handler that is not Python's: it can't be put back
                 self._before[number] = before
@@ -32,7 +43,7 @@ class Signals:
         try:
             yield
         finally:
-            self._restore()
+            self._restore(list(self._before))
 
     @contextlib.contextmanager
     def raising(self) -> Iterator[None]:
@@ -44,12 +55,14 @@ class Signals:
             self._raises = False
 
     def _note(self, number: int, frame: Any) -> None:
-        self.received = number
-        self._restore()
-        if self._raises:
+        first = self.received is None
+        if first:
+            self.received = number
+        if number != HANGUP:
+            self._restore([other for other in self._before if other != HANGUP])
+        if self._raises and first:
             raise KeyboardInterrupt
 
-    def _restore(self) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        self._before = {}
+    def _restore(self, numbers: list[int]) -> None:
+        for number in numbers:
+            signal.signal(number, self._before.pop(number))

@@ -186,6 +186,24 @@ def test_a_broken_image_is_named_in_one_line(folder, cache):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("mixup", [0.0, 0.2])
+@either
+def test_a_file_that_is_damaged_in_its_middle_is_left_out_by_name(folder, cache, mixup, caplog):
+    path = folder / "cat" / "damaged.png"
+    noise = np.random.default_rng(0).integers(0, 255, (40, 40, 3), np.uint8)
+    Image.fromarray(noise).save(path)
+    content = bytearray(path.read_bytes())
+    content[1000:1040] = b"\xff" * 40
+    path.write_bytes(content)
+    assert preprocessing.is_whole(path)
+    opened = data(folder, cache=cache, augment=Augmentation(mixup=mixup)).open()
+    (batch,) = take(opened.evaluate("train", 8), 9)
+    assert batch["weights"].sum() == 5
+    (batch,) = take(opened.train(6, seed=0), 1)
+    assert batch["weights"].sum() == (6 if cache else 4 if mixup else 5)
+    assert caplog.text.count(f"left out: {path} cannot be read as an image") == 1
+
+
 def test_the_size_that_all_files_of_a_folder_have_need_not_be_given(folder):
     for file in folder.glob("*/*.*"):
         Image.new("L", (7, 6)).save(file.with_suffix(".png"))

@@ -123,3 +123,22 @@ def test_labels_are_no_fractions(source_of):
     assert message(ConfigError, labels.of_column, source_of(label=[0.5, 1.0]), "label") == (
         "rows: column 'label' holds float64 []; labels are names or whole numbers"
     )
+
+
+def test_a_class_has_one_name_however_its_characters_are_composed():
+    composed, decomposed = "caf\u00e9", "cafe\u0301"  # as Linux and macOS write folders
+    source = opening.from_arrays({"label": [composed, decomposed, "tea"]})
+    assert labels.of_column(source, "label") == (composed, "tea")
+    for given in ((composed, "tea"), (decomposed, "tea")):
+        found = labels.checked({"train": source}, "label", given)
+        assert labels.targets(source, "label", found).tolist() == [0, 0, 1]
+    with pytest.raises(ConfigError, match="have 'caf\u00e9' twice"):
+        labels.checked({"train": source}, "label", (composed, decomposed, "tea"))
+
+
+def test_a_masked_value_is_missing():
+    masked = np.ma.masked_array([[1, 2], [3, 4]], mask=[[0, 0], [0, 1]])
+    for column in (masked, masked[:, 1]):
+        with pytest.raises(ValueError, match=r"row 2: the value is missing \(masked\)"):
+            opening.from_arrays({"label": column})
+    assert opening.from_arrays({"label": masked[0]}).count() == 2

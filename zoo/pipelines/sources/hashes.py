@@ -13,14 +13,15 @@ from zoo.pipelines.base import Array
 from zoo.pipelines.sources.image_files import FilePath
 from zoo.tokenizers import nfc
 
-SEED = 0
-"""Of the hash: not the run's, so that runs compare."""
+VALIDATION, TEST = 0, 1
+"""Seeds of the hashes by which rows are held out, one for each purpose: what is small by one is not
+by the other. They are not the run's, so that runs compare."""
 
 END = 4096
 """Bytes at the beginning and at the end of a file that stand for its content, with its size."""
 
 
-def of_rows(columns: Mapping[str, Array]) -> Array:
+def of_rows(columns: Mapping[str, Array], seed: int = VALIDATION) -> Array:
     """The hash of each row: uint64 [N].
 
     Texts are hashed in Unicode's NFC, as they are read; whole numbers by their value, whatever
@@ -29,8 +30,9 @@ def of_rows(columns: Mapping[str, Array]) -> Array:
 
     Args:
       columns: each [N, ...]; their order does not matter.
+      seed: of the hash.
     """
-    found = np.full(1, SEED, np.uint64)
+    found = np.full(1, seed, np.uint64)
     for name in sorted(columns):
         found = _mixed(found + _of_column(columns[name]))
     return found

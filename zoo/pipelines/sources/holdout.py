@@ -1,4 +1,4 @@
-"""Rows held out of training for validation, and fingerprints of the splits.
+"""Rows held out of training for validation or test, and fingerprints of the splits.
 
 A row is held out by a hash of its content, so equal rows fall on one side, and rows that are
 shuffled, or to which others are added, stay on theirs.
@@ -60,6 +60,23 @@ def with_validation(
             "validation": replace(training, stream=_filtered(rows, bound, True), num_rows=number),
         }
     return {**splits, **parts}, prints
+
+
+def with_test(splits: Mapping[str, Source], share: float) -> dict[str, Source]:
+    """The splits, with a share of the training rows held out if there is no test split.
+
+    Args:
+      splits: `train`, whose rows are in memory, and any others.
+      share: in [0, 1); 0: none are held out.
+    """
+    training = splits["train"]
+    if "test" in splits or not share or training.arrays is None:
+        return dict(splits)
+    found = hashes.of_rows(training.arrays, hashes.TEST)
+    held = found < bound_of(found, share)
+    if not held.any():
+        return dict(splits)
+    return {**splits, "train": training.where(~held), "test": training.where(held)}
 
 
 def bound_of(found: Array, share: float) -> np.uint64:

@@ -12,6 +12,7 @@ from zoo.config import ConfigError
 from zoo.pipelines.base import Array, LabelError, quoted
 from zoo.pipelines.sources import missing
 from zoo.pipelines.sources.source import Source
+from zoo.tokenizers import nfc
 
 
 def checked(
@@ -28,7 +29,7 @@ def checked(
       LabelError: a row's class is not among the labels.
       ConfigError: there is only one label.
     """
-    labels = labels or of_column(splits["train"], column)
+    labels = normalised(labels) if labels else of_column(splits["train"], column)
     for source in splits.values():  # a wrong label is better found now than in evaluation
         table_of_column(source, column, labels)
     return labels
@@ -40,7 +41,8 @@ def of_column(source: Source, column: str) -> tuple[str, ...]:
     Raises:
       ConfigError: there are fewer than two, or the column has neither names nor whole numbers.
     """
-    labels = source.class_names.get(column) or sorted_names(_classes(source, column))
+    named = normalised(source.class_names.get(column, ()))
+    labels = named or sorted_names(_classes(source, column))
     if len(labels) < 2:
         raise ConfigError(
             f"{source.origin}: column {column!r} has only the label {quoted(labels)}; "
@@ -93,7 +95,7 @@ def table(
     found: dict[Any, int] = {}
     numbers = names is None and not any(map(_is_number, labels))
     for value in dict.fromkeys(values):
-        name = names[value] if names and 0 <= value < len(names) else _name(value)
+        name = nfc(names[value]) if names and 0 <= value < len(names) else _name(value)
         if name in labels:
             found[value] = labels.index(name)
         elif numbers and isinstance(value, int) and 0 <= value < len(labels):
@@ -106,6 +108,19 @@ def table(
                 f"classes {quoted(labels)}; the data has {quoted(there)}"
             )
     return found
+
+
+def normalised(labels: Iterable[str]) -> tuple[str, ...]:
+    """Labels in Unicode's NFC, as the data's are read.
+
+    Raises:
+      ConfigError: two are the same.
+    """
+    names = tuple(map(nfc, labels))
+    for number, name in enumerate(names):
+        if name in names[:number]:
+            raise ConfigError(f"the labels {quoted(names)} have {name!r} twice; leave one out")
+    return names
 
 
 def sorted_names(values: Iterable[Any]) -> tuple[str, ...]:
@@ -138,4 +153,5 @@ def _is_number(name: str) -> bool:
 
 
 def _name(value: Any) -> str:
-    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+    """The name of a class, in Unicode's NFC: macOS writes the names of folders in another form."""
+    return nfc(value.decode(errors="replace") if isinstance(value, bytes) else str(value))

@@ -40,7 +40,12 @@ def check(values: Iterable[Any], origin: str) -> None:
       values: one for each row.
       origin: where they come from.
     """
-    if isinstance(values, np.ndarray) and values.dtype.kind not in "Of":
+    if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
+        row = 1 + int(np.argmax(np.ma.getmaskarray(values).reshape(len(values), -1).any(axis=1)))
+        raise ValueMistake(
+            f"{origin}, row {row}: the value is missing (masked); fill it in, or leave out the row"
+        )
+    if isinstance(values, np.ndarray) and (values.ndim > 1 or values.dtype.kind not in "Of"):
         return
     values = list(values)
     suspects = {kind for kind in set(map(type, values)) if not issubclass(kind, str | bytes | int)}

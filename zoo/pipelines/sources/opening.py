@@ -278,7 +278,7 @@ def _column(values: Any, origin: str) -> Array:
             values = np.array(values, object if text else None)
         except ValueError as error:
             raise ValueMistake(f"{origin} has values of several shapes ({error})") from error
-    elif values.ndim == 1:
+    else:
         missing.check(values, origin)
     if values.dtype.kind in "USO":
         encoded = [_bytes(value, origin, row) for row, value in enumerate(values, start=1)]

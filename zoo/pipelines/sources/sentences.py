@@ -17,9 +17,11 @@ from zoo.config import TypeMistake, ValueMistake, did_you_mean, shown
 from zoo.pipelines.base import ColumnError, quoted
 from zoo.pipelines.sources import formats, missing, opening
 from zoo.pipelines.sources.formats import Options
+from zoo.pipelines.sources.labels import normalised
 from zoo.pipelines.sources.source import Source
 from zoo.pipelines.sources.tfds import Prepared
 from zoo.pipelines.tfdata import arrays, is_dataset
+from zoo.tokenizers import nfc
 
 WORDS, TAGS = "words", "tags"
 """The columns of a source of sentences, and of the user's own rows."""
@@ -203,9 +205,9 @@ def from_sentences(
         raise ValueMistake(f"{origin} has no rows")
     columns = {
         WORDS: np.fromiter((sentence.words for sentence in sentences), object),
-        TAGS: np.fromiter((sentence.tags for sentence in sentences), object),
+        TAGS: np.fromiter(([nfc(tag) for tag in sentence.tags] for sentence in sentences), object),
     }
-    names = {} if tag_names is None else {TAGS: tag_names}
+    names = {} if tag_names is None else {TAGS: normalised(tag_names)}
     return Source(origin=origin, arrays=columns, num_rows=len(sentences), class_names=names)
 
 

@@ -18,8 +18,8 @@ def lstm_ner() -> Recipe:
     zoo train lstm_ner --workdir runs/ner
 
     The corpus is Kaggle's `ner_dataset.csv` (47,959 sentences, tags of the Groningen Meaning Bank);
-    its last tenth is the test split. Reached (seed 0): an entity F1 of 0.829 on it and a token
-    accuracy of 0.970, in three minutes on 2 cores of an EPYC.
+    a tenth is the test split. Reached (seed 0; the test was the last tenth): an entity F1 of 0.829
+    and a token accuracy of 0.970, in three minutes on 2 cores of an EPYC.
 
     Other data: files in the format of the CoNLL tasks, or TFDS's `wikiann/en` and `conll2003`:
 
