@@ -84,7 +84,9 @@ docs-full: $(DOCS_READY)
 
 notebooks: $(DOCS_READY)
 	@mkdir -p build/notebooks
-	$(BIN)/jupytext --to ipynb --output-dir build/notebooks examples/notebooks/*.md
+	@for notebook in examples/notebooks/*.md; do \
+		$(BIN)/jupytext --quiet --output build/notebooks/$$(basename $$notebook .md).ipynb $$notebook || exit 1; \
+	done
 
 clean:
 	rm -rf .venv build dist docs/_build docs/notebooks *.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -15,6 +15,10 @@ HERE = Path(__file__).resolve().parent
 CHECKOUT = HERE.parent
 sys.path.append(str(HERE))  # for `extensions`
 
+import myst_nb.core.execute  # noqa: E402
+from jupyter_cache import get_cache  # noqa: E402
+from myst_nb.core.execute.cache import NotebookClientCache  # noqa: E402
+
 import zoo  # noqa: E402
 
 project = "zoo"
@@ -69,8 +73,8 @@ nb_execution_in_temp = True
 nb_merge_streams = True
 
 
-def copy_notebooks() -> list[str]:
-    """Brings the notebooks below the site's folder; their names without suffix."""
+def copy_notebooks() -> None:
+    """Brings the notebooks below the site's folder."""
     here = HERE / "notebooks"
     shutil.rmtree(here, ignore_errors=True)
     sources = sorted((CHECKOUT / "examples" / "notebooks").glob("*.md"))
@@ -78,45 +82,27 @@ def copy_notebooks() -> list[str]:
         here.mkdir()
         for source in sources:
             shutil.copy2(source, here)
-    return [source.stem for source in sources]
 
 
-def cached(name: str, cache: Path) -> bool:
-    """Whether a cache has what this notebook prints."""
-    from jupyter_cache import get_cache
-    from myst_nb.core.config import NbParserConfig
-    from myst_nb.core.read import create_nb_reader
-
-    path = HERE / "notebooks" / f"{name}.md"
-    reader = create_nb_reader(
-        str(path), _MdConfig(), NbParserConfig(), path.read_text(encoding="utf-8")
-    )
-    if reader is None:
-        return False
-    try:
-        get_cache(str(cache)).match_cache_notebook(reader.read(path.read_text(encoding="utf-8")))
-    except KeyError:
-        return False
-    return True
+copy_notebooks()
+full = FULL if EXECUTE else (CACHES / "full").is_dir()
+nb_execution_cache_path = str(CACHES / ("full" if full else "fast"))
 
 
-def _MdConfig():
-    from myst_parser.config.main import MdParserConfig
+class FromCache(NotebookClientCache):
+    """Shows what the cache has of a notebook, and runs none."""
 
-    return MdParserConfig()
+    def start_client(self) -> None:
+        cache = get_cache(self.nb_config.execution_cache_path)
+        try:
+            cache.match_cache_notebook(self.notebook)
+        except KeyError:
+            return
+        super().start_client()
 
 
-notebooks = copy_notebooks()
-if EXECUTE:
-    nb_execution_cache_path = str(CACHES / ("full" if FULL else "fast"))
-else:
-    full = (CACHES / "full").is_dir()
-    nb_execution_cache_path = str(CACHES / ("full" if full else "fast"))
-    nb_execution_excludepatterns = [
-        f"notebooks/{name}*"
-        for name in notebooks
-        if not cached(name, Path(nb_execution_cache_path))
-    ]
+if not EXECUTE:
+    myst_nb.core.execute.NotebookClientCache = FromCache
 
 
 def setup(app: object) -> None:
