@@ -2,7 +2,7 @@
 # Another Python: make PYTHON=/path/to/python3.12 test
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow gpu soak versions lint format bench clean
+.PHONY: help demo test test-slow gpu soak versions lint format bench docs docs-slow docs-full notebooks clean
 
 # The newest that runs, as the newest JAX is the fastest (a shim of pyenv may be there and not run);
 # TensorFlow has no wheels beyond 3.13.
@@ -16,6 +16,7 @@ export ZOO_DATA_DIR ?= $(abspath $(wildcard ../shared/data))
 BIN := .venv/bin
 READY := .venv/ready
 BENCH_READY := .venv/bench-ready
+DOCS_READY := .venv/docs-ready
 
 help:
 	@echo "make demo        train a small classifier and use it"
@@ -26,6 +27,8 @@ help:
 	@echo "make versions    the tests with the oldest and the newest packages: before a release"
 	@echo "make lint        formatting, lint, types (make format: mend the formatting)"
 	@echo "make bench       speed and accuracy beside fastText"
+	@echo "make docs        the site, in docs/_build/html (docs-slow: run its notebooks and slow blocks)"
+	@echo "make notebooks   the notebooks as .ipynb, in build/notebooks"
 	@echo "make clean       remove .venv and everything built"
 
 demo: $(READY)
@@ -64,14 +67,40 @@ format: $(READY)
 bench: $(BENCH_READY)
 	$(BIN)/python benchmarks/text_classification.py
 
+# The site is built without a network; a warning is an error. What its notebooks print is taken from
+# build/notebook-cache, which docs-slow (few steps, minutes) and docs-full (as published) fill.
+SPHINX := $(BIN)/sphinx-build -q -W --keep-going -j 2 docs docs/_build/html -d docs/_build/doctrees
+
+docs: $(DOCS_READY)
+	$(SPHINX)
+	@echo "docs/_build/html/index.html"
+
+docs-slow: $(DOCS_READY)
+	ZOO_DOCS=execute ZOO_DOCS_FAST=1 $(SPHINX)
+	$(BIN)/python -m pytest --slow tests/docs
+
+docs-full: $(DOCS_READY)
+	ZOO_DOCS=execute $(SPHINX)
+
+notebooks: $(DOCS_READY)
+	@mkdir -p build/notebooks
+	@for notebook in examples/notebooks/*.md; do \
+		$(BIN)/jupytext --quiet --output build/notebooks/$$(basename $$notebook .md).ipynb $$notebook || exit 1; \
+	done
+
 clean:
-	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv build dist docs/_build docs/notebooks *.egg-info .mypy_cache .pytest_cache .ruff_cache
 
 $(READY): pyproject.toml setup.py constraints.txt
 	@test -n "$(PYTHON)" || { echo "needs Python 3.11, 3.12 or 3.13 on the PATH (or make PYTHON=...)" >&2; exit 2; }
 	@echo "Setting up .venv with $$($(PYTHON) --version): some minutes, once" >&2
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+$(DOCS_READY): $(READY)
+	@echo "Setting up the packages for the site: a minute, once" >&2
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[dev,docs]'
 	@touch $@
 
 # Of the peers in the extra [bench] only this one: the others are gigabytes.

@@ -1,0 +1,63 @@
+"""The zoo's docstrings are plain text with a little Markdown; Sphinx reads reStructuredText.
+
+Indented examples become literal blocks, and lists get the blank line that they need. `Args`,
+`Returns` and `Raises` are napoleon's matter.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from sphinx.application import Sphinx
+
+SECTION = re.compile(r"(Args|Returns|Raises|Yields|Attributes|Example|Examples|Note):$")
+LIST = re.compile(r" *(?:[*-]|\d+\.) ")
+
+
+def rewrite(lines: list[str]) -> list[str]:
+    """A docstring's lines as reStructuredText."""
+    out: list[str] = []
+    literal = False
+    section = False
+    for line in lines:
+        indented = line.startswith("    ")
+        blank_before = not out or not out[-1].strip()
+        if SECTION.match(line):
+            section = True
+        elif line and not line.startswith(" "):
+            section = False
+        if line.strip() and not indented:
+            literal = False
+        if indented and not section and not literal and blank_before and out:
+            above = next((item for item in reversed(out) if item.strip()), "")
+            if not above.startswith((">>>", "...")) and not LIST.match(above):
+                out += ["::", ""]
+                literal = True
+        if LIST.match(line) and not literal and not section and not blank_before:
+            if not LIST.match(out[-1]) and not out[-1].startswith("  "):
+                out.append("")
+        out.append(line if literal else escape(line))
+    return out
+
+
+def escape(line: str) -> str:
+    """Bars outside of code are absolute values, not reStructuredText's substitutions."""
+    parts = line.split("`")
+    parts[::2] = [part.replace("|", r"\|") for part in parts[::2]]
+    return "`".join(parts)
+
+
+def process(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    lines[:] = rewrite(lines)
+
+
+def skip(app: Sphinx, what: str, name: str, obj: Any, skipped: bool, options: Any) -> bool | None:
+    """Leaves out what Linen and dataclasses add to every class."""
+    return True if name in ("name", "parent", "scope", "setup") else None
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    app.connect("autodoc-process-docstring", process, priority=400)  # before napoleon
+    app.connect("autodoc-skip-member", skip)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
