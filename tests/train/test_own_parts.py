@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import linen as nn
 
+import zoo
 from zoo import config as configs
 from zoo.config import ConfigError
 from zoo.train import Linear
@@ -101,3 +105,18 @@ def test_a_task_of_functions_goes_to_json_and_measures_them():
 def test_what_cannot_be_a_part_of_a_recipe_is_refused(make, message):
     with pytest.raises(ConfigError, match=message):
         make()
+
+
+class Flat(nn.Module):
+    """A module whose parameters depend on the shape of an image."""
+
+    @nn.compact
+    def __call__(self, x, *, train=False):
+        return nn.Dense(10)(x.reshape(len(x), -1))
+
+
+def test_a_module_of_images_is_initialised_with_their_shape():
+    recipe = dataclasses.replace(zoo.recipe("mlp_digits"), model=zoo.module(Flat)).resolve()
+    init, examples = recipe.model.build().init, recipe.model.example_inputs(2)
+    shapes = jax.tree.leaves(jax.eval_shape(init, jax.random.key(0), *examples))
+    assert [leaf.shape for leaf in shapes] == [(10,), (64, 10)]

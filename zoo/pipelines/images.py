@@ -137,7 +137,11 @@ class ImageClassificationData(StoredData):
             }
         facts = Facts(
             labels=labels,
-            decides={"num_classes": len(labels), "input_shape": prepare.shape},
+            decides={
+                "num_classes": len(labels),
+                "input_shape": prepare.shape,
+                "inputs": ((prepare.shape, "float32"),),
+            },
             preprocessing=dataclasses.asdict(prepare),
             num_examples={split: source.count() for split, source in splits.items()},
             fingerprints=fingerprints,
