@@ -10,6 +10,7 @@ user names others.
 from __future__ import annotations
 
 import codecs
+import functools
 import itertools
 import unicodedata
 from collections.abc import Iterable, Iterator
@@ -20,6 +21,9 @@ from zoo.config import ConfigError, FileMistake, ValueMistake, local
 PathLike = str | Path
 
 UTF8 = "utf-8"
+
+PIECE = 2**16
+"""Bytes that are read at a time."""
 
 _MARKS = (
     (codecs.BOM_UTF8, UTF8),
@@ -231,7 +235,7 @@ def read_lines(paths: Iterable[PathLike]) -> Iterator[str]:
     for path in paths:
         number, reader = 0, LineReader(str(path))
         with existing(path).open("rb") as file:
-            pieces = itertools.chain(iter(file.readline, b""), [b""])
+            pieces = itertools.chain(iter(functools.partial(file.read, PIECE), b""), [b""])
             lines = itertools.chain.from_iterable(map(reader.feed, pieces))
             for number, line in enumerate(lines, start=1):
                 if not isinstance(line, str):
