@@ -458,6 +458,9 @@ def test_a_word_with_a_line_break_cannot_be_saved(tmp_path: Path) -> None:
         WordTokenizer(["a\nb"]).save(tmp_path / "file")
     with pytest.raises(ValueError, match="cannot hold"):
         SubwordTokenizer(["a", "b\n"]).save(tmp_path / "file")
+    for word in ("\0", "\ufeff", "a\r"):  # read as UTF-16, as its mark, as the end of a line
+        with pytest.raises(ValueError, match="cannot hold"):
+            WordTokenizer([word]).save(tmp_path / "file")
 
 
 def test_training_without_words_or_with_a_size_too_small_is_an_error() -> None:

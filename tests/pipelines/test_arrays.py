@@ -154,6 +154,7 @@ def test_rows_to_evaluate_are_scaled_as_the_card_of_the_model_says(houses):
         ("a,y\n1,2\n", {"inputs": ("b",)}, "there is no column 'b'"),
         ("a,y\n1,2\n,3\n", {}, "column 'a' of the train rows has '' in row 2, which is not a num"),
         ("a,y\nnan,2\n", {}, "column 'a' of the train rows has no finite number in row 1"),
+        ("a,y\n1e99,2\n", {}, "column 'a' of the train rows has no finite number in row 1"),
         ("a,y\n1,inf\n", {}, "column 'y' of the train rows has no finite number in row 1"),
     ],
 )
@@ -208,6 +209,22 @@ def test_numbers_may_be_objects_and_text_and_gaps_are_named():
         columns = {"a": [1.0, gap], "b": [1.0, 2.0], "target": [0.0, target]}
         with pytest.raises(ValueError, match="row 2"):
             data.open(columns)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ([None, ()], "the train rows: column 'x' has values of several shapes"),
+        ([1j, 2j], "the train rows: column 'x' holds complex128; it must be real numbers"),
+        ([10**400, 1], "column 'x' of the (train|validation) rows has 1000"),
+    ],
+)
+def test_columns_of_no_numbers_are_refused(values, message):
+    from zoo.config import ValueMistake
+    from zoo.pipelines.arrays import arrays
+
+    with pytest.raises(ValueMistake, match=f"^{message}"):
+        arrays().open({"x": values, "target": [0, 1]})
 
 
 @pytest.mark.parametrize(

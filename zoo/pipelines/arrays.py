@@ -285,13 +285,13 @@ def _parsed(values: list[Any]) -> Array:
     """A column of a text file: numbers where all are, else text."""
     try:
         return np.array(values, np.float64)
-    except ValueError:
+    except (ValueError, OverflowError):  # text, or an int beyond all floats
         return np.array([str(value) for value in values], object)
 
 
 def _arrays(columns: Mapping[str, Any], where: str) -> Columns:
     """Columns as arrays of the same length."""
-    arrays = {name: np.asarray(values) for name, values in columns.items()}
+    arrays = {name: _array(values, f"{where}: column {name!r}") for name, values in columns.items()}
     lengths = {name: len(array) if array.ndim else 0 for name, array in arrays.items()}
     if not lengths or 0 in lengths.values():
         raise ValueMistake(f"{where} has no rows")
@@ -299,6 +299,16 @@ def _arrays(columns: Mapping[str, Any], where: str) -> Columns:
         listed = ", ".join(f"{name} {length}" for name, length in lengths.items())
         raise ValueMistake(f"the columns of {where} differ in their number of rows: {listed}")
     return arrays
+
+
+def _array(values: Any, where: str) -> Array:
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise ValueMistake(f"{where} has values of several shapes ({error})") from error
+    if array.dtype.kind in "cmM":
+        raise ValueMistake(f"{where} holds {array.dtype}; it must be real numbers or text")
+    return array
 
 
 def _count(columns: Columns) -> int:
@@ -312,7 +322,7 @@ def _is_text(array: Array) -> bool:
 def _is_number(value: Any) -> bool:
     try:
         float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return False
     return True
 
@@ -334,7 +344,9 @@ def _joined(columns: Columns, where: str) -> Array:
                         "row"
                     )
             columns[name] = array = array.astype(np.float64)
-        bad = ~np.isfinite(array.astype(np.float64)).reshape(len(array), -1).all(axis=1)
+        with np.errstate(over="ignore"):  # what is beyond float32 is infinite there
+            narrow = array.astype(np.float32)
+        bad = ~np.isfinite(narrow).reshape(len(array), -1).all(axis=1)
         if bad.any():
             raise ValueMistake(
                 f"column {name!r} of the {where} rows has no finite number in row "

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 
-from zoo.config import ConfigError, LookupMistake, check_share
+from zoo.config import ConfigError, LookupMistake, check_share, shown
 
 if TYPE_CHECKING:
     from zoo.tokenizers import Tokenizer
@@ -194,4 +194,4 @@ def quoted(names: Sequence[str]) -> str:
     "'a', 'b'"
     """
     more = f", … ({len(names)} in all)" if len(names) > MAX_QUOTED else ""
-    return ", ".join(map(repr, names[:MAX_QUOTED])) + more
+    return ", ".join(map(shown, names[:MAX_QUOTED])) + more

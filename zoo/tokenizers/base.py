@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from itertools import count
+from itertools import count, zip_longest
 from pathlib import Path
 from typing import Literal, Protocol, Self
 
 from zoo.config import TypeMistake, ValueMistake, local, shown
-from zoo.tokenizers.reading import PathLike, read_lines, split_lines
+from zoo.tokenizers.reading import Lines, PathLike, read_lines
 
 SPECIALS = ("<pad>", "<eos>", "<unk>")
 """The first three lines of the vocabularies that WordTokenizer and CharTokenizer train."""
@@ -130,10 +131,15 @@ def write_lines(path: PathLike, lines: Iterable[str]) -> None:
       ValueError: a line would be read as something else.
     """
     lines = list(lines)
-    for line in lines:
-        if split_lines(f"{line}\n") != [line]:
-            raise ValueMistake(f"a file with one entry on each line cannot hold {line!r:.60}")
-    target(path).write_bytes("".join(f"{line}\n" for line in lines).encode())
+    content = "".join(f"{line}\n" for line in lines).encode()
+    try:
+        found = list(Lines(io.BytesIO(content)))
+    except ValueMistake:  # it looks like UTF-16
+        found = []
+    if found != lines:
+        lost = next(line for line, other in zip_longest(lines, found) if line != other)
+        raise ValueMistake(f"a file with one entry on each line cannot hold {lost!r:.60}")
+    target(path).write_bytes(content)
 
 
 def write_option(path: PathLike, kind: Kind, name: str, value: int) -> None:

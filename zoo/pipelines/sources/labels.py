@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from zoo.config import ConfigError
+from zoo.config import ConfigError, shown
 from zoo.pipelines.base import Array, LabelError, quoted
 from zoo.pipelines.sources import missing
 from zoo.pipelines.sources.source import Source
@@ -104,7 +104,7 @@ def table(
             there = names or sorted_names(values)
             row = "" if isinstance(values, range) else f": row {values.index(value) + 1}"
             raise LabelError(
-                f"{origin}{row} has the label {name!r}, which is not one of the {len(labels)} "
+                f"{origin}{row} has the label {shown(name)}, which is not one of the {len(labels)} "
                 f"classes {quoted(labels)}; the data has {quoted(there)}"
             )
     return found
