@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Literal, Protocol, Self
 
 from zoo.config import TypeMistake, ValueMistake, local, shown
-from zoo.tokenizers.reading import Lines, PathLike, read_lines
+from zoo.tokenizers.reading import LineReader, PathLike, read_lines
 
 SPECIALS = ("<pad>", "<eos>", "<unk>")
 """The first three lines of the vocabularies that WordTokenizer and CharTokenizer train."""
@@ -131,15 +130,15 @@ def write_lines(path: PathLike, lines: Iterable[str]) -> None:
       ValueError: a line would be read as something else.
     """
     lines = list(lines)
-    content = "".join(f"{line}\n" for line in lines).encode()
+    pieces, reader = [f"{line}\n".encode() for line in lines], LineReader(str(path))
     try:
-        found = list(Lines(io.BytesIO(content)))
+        found = [again for piece in (*pieces, b"") for again in reader.feed(piece)]
     except ValueMistake:  # it looks like UTF-16
         found = []
     if found != lines:
         lost = next(line for line, other in zip_longest(lines, found) if line != other)
         raise ValueMistake(f"a file with one entry on each line cannot hold {lost!r:.60}")
-    target(path).write_bytes(content)
+    target(path).write_bytes(b"".join(pieces))
 
 
 def write_option(path: PathLike, kind: Kind, name: str, value: int) -> None:
