@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+from html import escape
 from typing import Any
 
 from docutils import nodes
-from docutils.utils.math import latex2mathml
+from docutils.utils.math import MathError, latex2mathml
 from sphinx.application import Sphinx
+from sphinx.util import logging
+
+logger = logging.getLogger(__name__)
+
+
+def drawn(node: nodes.Element, *, as_block: bool) -> str:
+    """A formula; one that docutils does not know is shown as it is, with a warning."""
+    try:
+        return str(latex2mathml.tex2mathml(node.astext(), as_block=as_block))
+    except MathError as error:
+        logger.warning("%s", error, location=node)
+        return f"<code>{escape(node.astext())}</code>"
 
 
 def inline(self: Any, node: nodes.math) -> None:
-    self.body.append(f'<span class="math">{latex2mathml.tex2mathml(node.astext())}</span>')
+    self.body.append(f'<span class="math">{drawn(node, as_block=False)}</span>')
     raise nodes.SkipNode
 
 
 def block(self: Any, node: nodes.math_block) -> None:
-    formula = latex2mathml.tex2mathml(node.astext(), as_block=True)
-    self.body.append(f'<div class="math-block">{formula}</div>')
+    self.body.append(f'<div class="math-block">{drawn(node, as_block=True)}</div>')
     raise nodes.SkipNode
 
 
