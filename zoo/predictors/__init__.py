@@ -17,7 +17,7 @@ from zoo.predictors.classifiers import ImageClassifier, Prediction, TextClassifi
 from zoo.predictors.generation import Scored
 from zoo.predictors.language_model import LanguageModel
 from zoo.predictors.outputs import Outputs
-from zoo.predictors.tagger import Tag, Tagger
+from zoo.predictors.tagger import Tag, TaggedSentence, Tagger
 from zoo.predictors.translator import Translator
 from zoo.tokenizers import Tokenizer
 
@@ -36,6 +36,7 @@ __all__ = [
     "Predictor",
     "Scored",
     "Tag",
+    "TaggedSentence",
     "Tagger",
     "TextClassifier",
     "Translator",

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from zoo.config import ValueMistake
+from zoo.config import ValueMistake, pictures
 from zoo.predictors import samples
 from zoo.predictors.base import Predictor
 from zoo.predictors.batching import MOST_ROWS, Array, batches, stacks
@@ -38,6 +38,9 @@ class Prediction:
     probability: float
     probabilities: Mapping[str, float]
     """Of all classes (or the first `top_k`), most probable first; those of all classes sum to 1."""
+
+    def _repr_html_(self) -> str:
+        return pictures.bars(self.probabilities)
 
 
 @functools.partial(jax.jit, static_argnums=0)

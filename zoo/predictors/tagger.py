@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeAlias, overload
 
-from zoo.config import TypeMistake, ValueMistake, shown
+from zoo.config import TypeMistake, ValueMistake, pictures, shown
 from zoo.predictors import samples
 from zoo.predictors.base import Predictor
 from zoo.predictors.batching import Array
@@ -29,16 +29,33 @@ class Tag:
     probability: float
 
 
+class TaggedSentence(list[Tag]):
+    """The tags of a sentence: a list, which a notebook shows as the sentence in colours."""
+
+    def __init__(self, tags: Iterable[Tag] = (), labels: Iterable[str] | None = None) -> None:
+        """
+        Args:
+          tags: a tag for each word.
+          labels: all tags of the tagger, which decide on the colours; None: those of the sentence.
+        """
+        super().__init__(tags)
+        self._labels = tuple(tag.label for tag in self) if labels is None else tuple(labels)
+
+    def _repr_html_(self) -> str:
+        words = ((tag.word, tag.label, tag.probability) for tag in self)
+        return pictures.tagged(words, self._labels)
+
+
 class Tagger(Predictor):
     """Sentences -> a tag for each word."""
 
     task: ClassVar[str] = "tagging"
 
     @overload
-    def __call__(self, sentences: str) -> list[Tag]: ...
+    def __call__(self, sentences: str) -> TaggedSentence: ...
     @overload
-    def __call__(self, sentences: Sentences) -> list[list[Tag]]: ...
-    def __call__(self, sentences: str | Sentences) -> list[Tag] | list[list[Tag]]:
+    def __call__(self, sentences: Sentences) -> list[TaggedSentence]: ...
+    def __call__(self, sentences: str | Sentences) -> TaggedSentence | list[TaggedSentence]:
         """The tags of a sentence, or of each sentence of a list.
 
         Args:
@@ -47,7 +64,7 @@ class Tagger(Predictor):
             `tagger([["Mr.", "Lee"]])[0]`, since `tagger(["One.", "Two."])` is two texts.
 
         Returns:
-          A `Tag` for each word, in order; for a list of sentences a list of such lists.
+          A list with a `Tag` for each word, in order; for a list of sentences a list of them.
 
         Raises:
           TypeError: a sentence is neither a string nor a list of strings.
@@ -92,7 +109,7 @@ class Tagger(Predictor):
             f"{type(sentence).__name__} ({shown(sentence)})"
         )
 
-    def _tags(self, sentences: Sequence[list[str]]) -> list[list[Tag]]:
+    def _tags(self, sentences: Sequence[list[str]]) -> list[TaggedSentence]:
         filled = [words for words in sentences if words]
         ids = [self._vocabulary.encode_words(words) for words in filled]
         longest = max(map(len, ids), default=0)
@@ -102,11 +119,12 @@ class Tagger(Predictor):
                 f"{self.card.config.described_limit}; split it"
             )
         rows = iter(of_sequences(self, ids))
-        return [self._named(words, next(rows)) if words else [] for words in sentences]
-
-    def _named(self, words: Sequence[str], rows: Array) -> list[Tag]:
-        best = rows[: len(words)].argmax(axis=-1)
         return [
-            Tag(word, self.card.labels[index], float(row[index]))
-            for word, index, row in zip(words, best.tolist(), rows, strict=False)
+            TaggedSentence(self._named(words, next(rows)) if words else (), self.card.labels)
+            for words in sentences
         ]
+
+    def _named(self, words: Sequence[str], rows: Array) -> Iterator[Tag]:
+        best = rows[: len(words)].argmax(axis=-1)
+        for word, index, row in zip(words, best.tolist(), rows, strict=False):
+            yield Tag(word, self.card.labels[index], float(row[index]))

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, get_type_hints
 
 from zoo import config as configs
-from zoo.config import ValueMistake
+from zoo.config import ValueMistake, pictures
 from zoo.storage import entries
 from zoo.storage.files import replacing
 
@@ -108,6 +108,26 @@ class Card:
 
     def __repr__(self) -> str:
         return f"<Card {self.name}: {self.task}, {type(self.config).__name__}>"
+
+    def _repr_html_(self) -> str:
+        """What a reader of the card asks first, as a table."""
+        return pictures.table(
+            {
+                "name": self.name,
+                "description": self.description,
+                "task": self.task,
+                "model": type(self.config).__name__,
+                "recipe": self.recipe,
+                "data": self.data,
+                "labels": self.labels,
+                "metrics": self.metrics,
+                "measured by": self.command,
+                "training": self.training,
+                "limitations": self.limitations,
+                "licence": self.licence,
+                "files": {file.name: f"{file.size:,} bytes" for file in self.files},
+            }
+        )
 
     def __hash__(self) -> int:
         return hash((self.name, self.task, self.config, self.files))

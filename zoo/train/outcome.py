@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from zoo.config import Mistake
+from zoo.config import Mistake, pictures
+from zoo.train import learning_curve
 from zoo.train.state import TrainState
 
 
@@ -39,7 +40,7 @@ class OtherProcessError(OSError):
     """Another process of the job failed; the message has its error."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Result:
     """The result of `zoo.fit`."""
 
@@ -49,3 +50,14 @@ class Result:
     """The state after the last step."""
     workdir: Path
     """The run's folder."""
+
+    def __repr__(self) -> str:
+        metrics = ", ".join(f"{name} {value:.4g}" for name, value in self.metrics.items())
+        return f"<Result {self.workdir}: step {int(self.state.step):,}, {metrics or 'no metrics'}>"
+
+    def _repr_html_(self) -> str:
+        """The metrics as a table, above the learning curve if the run has drawn one."""
+        entries = {"run": self.workdir, "step": int(self.state.step), "metrics": self.metrics}
+        curve = self.workdir / learning_curve.CURVE
+        drawn = pictures.image(curve.read_bytes(), "learning curve") if curve.is_file() else ""
+        return pictures.table(entries) + drawn

@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from zoo.config import Mistake
 from zoo.pipelines import ops
 from zoo.pipelines.lengths import padded_size
 from zoo.pipelines.ops.execution import through_numpy
+from zoo.pipelines.sources.opening import from_user
 from zoo.pipelines.tfdata import tensorflow
 from zoo.tokenizers import ByteTokenizer
 
@@ -356,3 +358,38 @@ def test_the_tutorial_of_trax_is_one_pipe():
         4,
     ]
     assert all(batch["weights"] == [1.0, 1.0] for batch in batches)
+
+
+BATCHES = ops.bucket_by_length((4,), (2, 1))
+IDS = ops.tokenize(ByteTokenizer())
+
+
+@pytest.mark.parametrize(
+    ("steps", "message"),
+    [
+        ([IDS, BATCHES, ops.filter_by_length(3)], "filter_by_length takes single examples"),
+        ([IDS, BATCHES, ops.truncate(inputs=3)], "Put truncate before the step that makes"),
+        ([IDS, ops.batch(2), ops.append_eos()], "its first axis counts rows"),
+        ([IDS, ops.batch(2), ops.pad_to_length(inputs=3)], "pad_to_length takes single examples"),
+        ([IDS, BATCHES, BATCHES], "group_by_length takes single examples"),
+        ([ops.batch(2), IDS], "put tokenize before the step that makes batches"),
+        ([IDS, IDS], "'inputs' has the shape [?] (int32); it is tokenized already"),
+        ([BATCHES, IDS], "put tokenize(…) or look_up(…) before group_by_length"),
+        ([ops.filter_by_length(3)], "filter_by_length takes numbers, and 'inputs' is text"),
+        ([IDS, ops.pad_to_bucket((4,))], "put pad_to_bucket after the step that makes batches"),
+        ([ops.add_weights()], "add_weights takes numbers, and 'targets' is text"),
+        ([IDS, ops.filter_by_length(3, keys=("text",))], "here there are 'inputs', 'targets'"),
+        ([ops.select(inputs="text")], "select works on the feature 'text'"),
+        ([ops.look_up("label", {b"a": 0})], "look_up works on the feature 'label'"),
+    ],
+)
+def test_steps_in_a_wrong_order_are_refused_when_they_are_chained(steps, message):
+    texts = from_user([("to be", "a"), ("or not", "b")], ("inputs", "targets")).dataset
+    with pytest.raises(Mistake) as error:
+        ops.pipe(texts, *steps)
+    assert message in str(error.value)
+
+
+def test_sequences_of_vectors_are_no_batch():
+    frames = from_user({"inputs": np.ones((2, 3, 5), np.float32)}, ("inputs",)).dataset
+    assert len(list(ops.pipe(frames, ops.filter_by_length(3), ops.truncate(inputs=2)))) == 2

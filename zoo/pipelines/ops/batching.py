@@ -9,6 +9,7 @@ import numpy as np
 
 from zoo.pipelines.base import Array
 from zoo.pipelines.lengths import boundary_of, check_buckets, padded_size
+from zoo.pipelines.ops import order
 from zoo.pipelines.ops.examples import INPUTS, length_of
 from zoo.pipelines.ops.execution import Step, through_numpy
 from zoo.pipelines.tfdata import Dataset, Tensor, tensorflow, traced
@@ -52,11 +53,15 @@ def group_by_length(
         return tf.math.count_nonzero(edges < length_of(example, keys))
 
     sizes = tf.constant(batch_sizes, tf.int64)
-    return lambda dataset: dataset.group_by_window(
-        traced(bucket),
-        traced(lambda key, rows: rows.padded_batch(sizes[key], drop_remainder=drop_remainder)),
-        window_size_func=traced(lambda key: sizes[key]),
-    )
+
+    def group(dataset: Dataset) -> Dataset:
+        return dataset.group_by_window(
+            traced(bucket),
+            traced(lambda key, rows: rows.padded_batch(sizes[key], drop_remainder=drop_remainder)),
+            window_size_func=traced(lambda key: sizes[key]),
+        )
+
+    return order.needing("group_by_length", keys, order.sequence, group)
 
 
 def pad_to_bucket(
@@ -85,7 +90,7 @@ def pad_to_bucket(
         }
         return through_numpy(run, signature, features)(dataset)
 
-    return pad
+    return order.needing("pad_to_bucket", keys, order.batch, pad)
 
 
 def _padded(array: Array, boundary: int | None, strict: bool) -> Array:

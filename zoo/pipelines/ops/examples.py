@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from zoo.pipelines.base import Array
+from zoo.pipelines.ops import order
 from zoo.pipelines.ops.execution import Step, mapped
-from zoo.pipelines.tfdata import Tensor, numpy_function, tensorflow, traced
+from zoo.pipelines.tfdata import Dataset, Tensor, numpy_function, tensorflow, traced
 from zoo.tokenizers import nfc
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ def select(**columns: str) -> Step:
 
     `select(inputs="text")`: {"text": "a b", "id": 7} -> {"inputs": "a b"}
     """
-    return mapped(lambda example: {new: example[old] for new, old in columns.items()})
+    select = mapped(lambda example: {new: example[old] for new, old in columns.items()})
+    return order.needing("select", tuple(columns.values()), order.anything, select)
 
 
 def tokenize(tokenizer: Tokenizer, keys: Sequence[str] = INPUTS) -> Step:
@@ -52,9 +54,12 @@ def tokenize(tokenizer: Tokenizer, keys: Sequence[str] = INPUTS) -> Step:
     def dense(example: dict[str, Any]) -> dict[str, Any]:
         return {key: tf.convert_to_tensor(value) for key, value in example.items()}
 
-    # A call into Python costs as much as tokenizing a sentence: one call for many texts. The other
-    # features may be of any length, hence ragged batches.
-    return lambda dataset: dataset.ragged_batch(CHUNK).map(traced(run)).unbatch().map(traced(dense))
+    def apply(dataset: Dataset) -> Dataset:
+        # A call into Python costs as much as tokenizing a sentence: one call for many texts. The
+        # other features may be of any length, hence ragged batches.
+        return dataset.ragged_batch(CHUNK).map(traced(run)).unbatch().map(traced(dense))
+
+    return order.needing("tokenize", keys, order.text, apply)
 
 
 def look_up(key: str, table: Mapping[Any, int]) -> Step:
@@ -74,7 +79,7 @@ def look_up(key: str, table: Mapping[Any, int]) -> Step:
         with tf.control_dependencies([known]):
             return {**example, key: tf.cast(number, tf.int32)}
 
-    return mapped(replace)
+    return order.needing("look_up", (key,), order.anything, mapped(replace))
 
 
 def filter_by_length(
@@ -90,7 +95,9 @@ def filter_by_length(
         enough = length >= min_len
         return enough if max_len is None else enough & (length <= max_len)
 
-    return lambda dataset: dataset.filter(traced(within))
+    return order.needing(
+        "filter_by_length", keys, order.sequence, lambda dataset: dataset.filter(traced(within))
+    )
 
 
 def truncate(**lengths: int) -> Step:
@@ -98,12 +105,13 @@ def truncate(**lengths: int) -> Step:
 
     `truncate(inputs=2)`: {"inputs": [5, 6, 7]} -> {"inputs": [5, 6]}; {"inputs": [5]} stays.
     """
-    return mapped(
+    cut = mapped(
         lambda example: {
             **example,
             **{key: example[key][:length] for key, length in lengths.items()},
         }
     )
+    return order.needing("truncate", tuple(lengths), order.sequence, cut)
 
 
 def add_weights(id_to_mask: int | None = None) -> Step:
@@ -122,7 +130,7 @@ def add_weights(id_to_mask: int | None = None) -> Step:
             weights *= tf.cast(example["targets"] != id_to_mask, tf.float32)
         return {**example, "weights": weights}
 
-    return mapped(add)
+    return order.needing("add_weights", ("targets",), order.numbers, mapped(add))
 
 
 def length_of(example: Mapping[str, Tensor], keys: Sequence[str]) -> Tensor:

@@ -7,6 +7,7 @@ from typing import Any
 
 from zoo.config import ValueMistake
 from zoo.pipelines.lengths import check_buckets
+from zoo.pipelines.ops import order
 from zoo.pipelines.ops.batching import group_by_length, pad_to_bucket
 from zoo.pipelines.ops.examples import INPUTS
 from zoo.pipelines.ops.execution import Step, mapped, pipe
@@ -27,7 +28,7 @@ def append_eos(keys: Sequence[str] = INPUTS, *, eos_id: int = 1) -> Step:
         }
         return {**example, **ended}
 
-    return mapped(append)
+    return order.needing("append_eos", keys, order.sequence, mapped(append))
 
 
 def pad_to_length(value: int = 0, **lengths: int) -> Step:
@@ -44,7 +45,7 @@ def pad_to_length(value: int = 0, **lengths: int) -> Step:
             padded[key] = tf.pad(example[key], [[0, missing]], constant_values=value)
         return {**example, **padded}
 
-    return mapped(pad)
+    return order.needing("pad_to_length", tuple(lengths), order.sequence, mapped(pad))
 
 
 def bucket_by_length(
