@@ -40,7 +40,7 @@ LANGUAGES = ("python", "sh", "output", "text", "toml", "csv")
 """What a fence may name; the first two run, the third is compared, the rest are only shown."""
 
 
-PENDING = ("README.md", "CONTRIBUTING.md")
+PENDING = ()
 """Documents whose blocks do not run yet: they are being rewritten. Empty when that is done."""
 
 
