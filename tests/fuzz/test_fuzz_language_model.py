@@ -64,7 +64,7 @@ def test_a_language_model_continues_any_text_alike_alone_and_in_a_batch(
     together(lambda items: model.generate(items, **options, **more), prompts, same)
 
 
-@holds(few=8, prompt=long_texts, options=OPTIONS, more=CONTROLS)
+@holds(few=8, seconds=300, prompt=long_texts, options=OPTIONS, more=CONTROLS)
 def test_the_pieces_of_a_stream_join_to_the_whole(model, prompt, options, more):
     options = {k: v for k, v in options.items() if k not in ("num_return", "scores")} | more
     whole = asked(model.generate, prompt, **options)

@@ -50,7 +50,7 @@ def test_a_translator_answers_any_sentence_alike_alone_and_in_a_batch(
     together(translate, sentences, close)
 
 
-@holds(few=10, texts=st.lists(long_texts, max_size=2, unique=True))
+@holds(few=10, seconds=300, texts=st.lists(long_texts, max_size=2, unique=True))
 def test_a_text_of_sentences_keeps_its_lines(model, texts):
     def close(one, other):
         assert one == other
