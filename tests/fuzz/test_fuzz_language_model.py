@@ -56,7 +56,11 @@ def same(one, other):
 
 
 @holds(
-    few=12, prompts=st.lists(long_texts, max_size=3, unique=True), options=OPTIONS, more=CONTROLS
+    few=12,
+    seconds=300,
+    prompts=st.lists(long_texts, max_size=3, unique=True),
+    options=OPTIONS,
+    more=CONTROLS,
 )
 def test_a_language_model_continues_any_text_alike_alone_and_in_a_batch(
     model, prompts, options, more

@@ -34,7 +34,11 @@ OPTIONS = st.fixed_dictionaries(
 
 
 @holds(
-    few=12, sentences=st.lists(any_texts, max_size=3, unique=True), options=OPTIONS, more=CONTROLS
+    few=12,
+    seconds=300,
+    sentences=st.lists(any_texts, max_size=3, unique=True),
+    options=OPTIONS,
+    more=CONTROLS,
 )
 def test_a_translator_answers_any_sentence_alike_alone_and_in_a_batch(
     model, sentences, options, more
@@ -42,12 +46,7 @@ def test_a_translator_answers_any_sentence_alike_alone_and_in_a_batch(
     def translate(items):
         return model(items, **options, **more)
 
-    def close(one, other):
-        if not more and not options.get("beam_size", 4):
-            return
-        same(one, other)
-
-    together(translate, sentences, close)
+    together(translate, sentences, same)
 
 
 @holds(few=10, seconds=300, texts=st.lists(long_texts, max_size=2, unique=True))
