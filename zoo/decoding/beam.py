@@ -5,7 +5,6 @@ Shapes: `B` batch, `N` beams, `V` vocabulary, `L` the most tokens.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -38,8 +37,8 @@ class Beam:
     def __post_init__(self) -> None:
         if self.size < 1:
             raise ConfigError(f"beam_size is {self.size}; it is 1 or more")
-        if not 0 <= self.length_penalty < math.inf:
-            raise ConfigError(f"length_penalty is {self.length_penalty}; it is 0 or more")
+        if not 0 <= self.length_penalty <= 10:  # float32 holds the power for any length
+            raise ConfigError(f"length_penalty is {self.length_penalty:g}; it is 0 to 10")
 
 
 class Beams(NamedTuple):

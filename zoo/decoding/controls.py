@@ -9,7 +9,6 @@ Shapes: `B` batch, `V` vocabulary, `L` room for tokens.
 from __future__ import annotations
 
 import functools
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,9 +42,9 @@ class Controls:
     """The text does not end before it has this many new tokens."""
 
     def __post_init__(self) -> None:
-        if not 0 < self.repetition_penalty < math.inf:
+        if not 1e-3 <= self.repetition_penalty <= 1e3:  # so that no logit overflows
             raise ConfigError(
-                f"repetition_penalty is {self.repetition_penalty}; it is above 0 (1: none)"
+                f"repetition_penalty is {self.repetition_penalty:g}; it is 0.001 to 1000 (1: none)"
             )
         if self.no_repeat_ngram is not None and self.no_repeat_ngram < 1:
             raise ConfigError(f"no_repeat_ngram is {self.no_repeat_ngram}; it is 1 or more")

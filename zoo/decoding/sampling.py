@@ -7,7 +7,6 @@ prefixes, `R` rows.
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -25,6 +24,9 @@ Step = Callable[..., tuple[Float[Array, "B N T V"], Any]]
 START = 0
 """The token that is read before the first one."""
 
+COLDEST, HOTTEST = 1e-6, 1e6
+"""Temperatures by which float32 divides logits without overflow, and without making all equal."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
@@ -35,15 +37,18 @@ class Sampling:
     """
 
     temperature: float = 0.0
-    """Divides the logits; 0 takes the most probable token (greedy decoding)."""
+    """Divides the logits, up to 1e6; 0 takes the most probable token (greedy decoding), and so does
+    what is below 1e-6."""
     top_k: int | None = None
     """Draw from the k most probable tokens only (Fan et al. 2018)."""
     top_p: float | None = None
     """Draw from the smallest set of tokens that is this probable (Holtzman et al. 2020)."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.temperature < math.inf:
-            raise ConfigError(f"temperature is {self.temperature}; it is 0 (greedy) or more")
+        if not 0 <= self.temperature <= HOTTEST:
+            raise ConfigError(
+                f"temperature is {self.temperature:g}; it is 0 (greedy) to {HOTTEST:g}"
+            )
         if self.top_k is not None and self.top_k < 1:
             raise ConfigError(f"top_k is {self.top_k}; it is a number of tokens, 1 or more")
         if self.top_p is not None and not 0 < self.top_p <= 1:
@@ -51,7 +56,7 @@ class Sampling:
 
     def choice(self) -> Choice:
         """The same as arguments of a compiled loop."""
-        if self.temperature == 0 or self.top_k == 1:
+        if self.temperature < COLDEST or self.top_k == 1:
             return Choice(greedy=True)
         return Choice(
             temperature=float(self.temperature),
