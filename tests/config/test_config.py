@@ -49,6 +49,38 @@ def test_override_takes_an_int_for_a_float_and_keeps_strings_strings():
     assert changed.fallback == Sgd()
 
 
+@dataclass(frozen=True, kw_only=True)
+class Range:
+    low: int = 0
+    high: int = 10
+
+    def __post_init__(self):
+        if self.low >= self.high:
+            raise ConfigError("low is not below high")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ranges:
+    first: Range = field(default_factory=Range)
+    number: int = 1
+
+
+@pytest.mark.parametrize("names", [("low", "high"), ("high", "low")])
+def test_fields_that_must_fit_each_other_are_overridden_in_any_order(names):
+    values = {"low": 20, "high": 30}
+    assert override(Range(), {name: values[name] for name in names}) == Range(low=20, high=30)
+    changed = override(Ranges(), {f"first.{name}": values[name] for name in names} | {"number": 2})
+    assert changed == Ranges(first=Range(low=20, high=30), number=2)
+
+
+def test_a_field_as_a_whole_comes_before_what_is_changed_inside_it():
+    for changes in (
+        {"first": Range(low=5), "first.high": 7},
+        {"first.high": 7, "first": Range(low=5)},
+    ):
+        assert override(Ranges(), changes) == Ranges(first=Range(low=5, high=7))
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

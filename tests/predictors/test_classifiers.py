@@ -195,3 +195,11 @@ def test_a_classifier_without_numbers_has_no_answer(text_classifier):
     damaged = dataclasses.replace(text_classifier, variables={"params": params})
     with pytest.raises(FloatingPointError, match="the model 'toy' has no answer: its numbers are"):
         damaged("hello")
+
+
+def test_a_notebook_shows_a_prediction_as_bars():
+    from zoo.predictors import Prediction
+
+    html = Prediction("pos", 0.75, {"pos": 0.75, "<neg>": 0.25})._repr_html_()
+    assert html.count("width: 75.0%") == 1
+    assert "&lt;neg&gt;" in html

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -65,6 +67,15 @@ def test_one_sentence_gives_a_list_and_a_list_a_list_of_lists(make):
     assert tagger([]) == []
     assert tagger(["", "the"]) == [[], tagger("the")]
     assert len(tagger("the")) == 1
+
+
+def test_a_notebook_shows_a_sentence_in_colours_which_is_a_list_all_the_same(make):
+    answer = make()("the <b>London</b>")
+    html = answer._repr_html_()
+    assert "&lt;" in html and "<b>" not in html
+    assert list(answer) == answer and repr(answer) == repr(list(answer))
+    again = pickle.loads(pickle.dumps(answer))
+    assert again == answer and again._repr_html_() == html
 
 
 @pytest.mark.parametrize(

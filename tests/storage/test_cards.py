@@ -32,6 +32,13 @@ def card():
     )
 
 
+def test_a_notebook_shows_a_card_as_a_table(card):
+    html = card._repr_html_()
+    for shown in ("toy", "BagOfEmbeddingsConfig", "a, b", "test/accuracy: 0.9", "toy.gz: 4 bytes"):
+        assert shown in html
+    assert "licence" not in html  # it has none
+
+
 def test_a_card_survives_toml_with_its_nones(card, tmp_path):
     from zoo.storage.cards import Card
 

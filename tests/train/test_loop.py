@@ -78,6 +78,16 @@ def test_a_run_learns_eight_examples_by_heart(run):
     ]
 
 
+def test_a_result_is_a_line_and_in_a_notebook_a_table_with_the_learning_curve(run, learning_curve):
+    result = run()
+    assert repr(result).startswith(f"<Result {result.workdir}: step 4, ")
+    assert len(repr(result)) < 500
+    html = result._repr_html_()
+    assert "validation/loss" in html and "data:image/png;base64," in html
+    (result.workdir / learning_curve).unlink()
+    assert "img" not in result._repr_html_()
+
+
 def test_equal_recipes_give_equal_runs_and_another_seed_another(run):
     first, second, third = run("a"), run("b"), run("c", seed=1)
     assert_same(first.state.variables, second.state.variables)
