@@ -49,6 +49,31 @@ def test_override_takes_an_int_for_a_float_and_keeps_strings_strings():
     assert changed.fallback == Sgd()
 
 
+@dataclass(frozen=True, kw_only=True)
+class Range:
+    low: int = 0
+    high: int = 1
+
+    def __post_init__(self):
+        if self.low >= self.high:
+            raise ConfigError("low must be below high")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ranges:
+    first: Range = field(default_factory=Range)
+
+
+def test_fields_that_must_fit_each_other_are_overridden_in_any_order():
+    for order in (("low", "high"), ("high", "low")):
+        changes = {f"first.{name}": {"low": 5, "high": 9}[name] for name in order}
+        assert override(Ranges(), changes) == Ranges(first=Range(low=5, high=9))
+    inside_first = {"first.low": 2, "first": Range(low=3, high=4)}
+    assert override(Ranges(), inside_first) == Ranges(first=Range(low=2, high=4))
+    with pytest.raises(ConfigError, match="low must be below high"):
+        override(Ranges(), {"first.low": 5})
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

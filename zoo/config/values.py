@@ -11,7 +11,7 @@ import dataclasses
 import difflib
 import math
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from zoo.config.messages import ValueMistake
@@ -64,33 +64,41 @@ def override(config: C, changes: Mapping[str, object]) -> C:
     >>> override(recipe, {"optimizer.learning_rate": 3e-3, "steps": 500})  # doctest: +SKIP
 
     An int is converted to a float, and a list to a tuple, where the field wants one; nothing else
-    is converted.
+    is converted. All fields of a config change together, so those that must fit each other may come
+    in any order; a field that is given as a whole is replaced before the fields inside it.
 
     Raises:
       ConfigError: there is no such path (the message has the closest one), or the value has the
         wrong type.
     """
-    for path, value in changes.items():
-        config = _override(config, path.split("."), value, path)
-    return config
+    changed: C = _override(
+        config, [(path.split("."), value, path) for path, value in changes.items()]
+    )
+    return changed
 
 
-def _override(config: Any, names: list[str], value: object, path: str) -> Any:
-    name, *rest = names
+def _override(config: Any, changes: Sequence[tuple[list[str], object, str]]) -> Any:
+    """`config` with changes: the names of each below it, its value, and its whole path."""
     if not dataclasses.is_dataclass(config):
+        names, _, path = changes[0]
         at = path[: -len(".".join(names)) - 1]
         raise ConfigError(
             f"{at!r} is {config!r} and has no fields, so {path!r} cannot be set; "
             f"set {at!r} as a whole"
         )
     known = field_types(type(config))
-    if name not in known:
-        raise ConfigError(unknown_field(type(config), name))
-    if rest:
-        new = _override(getattr(config, name), rest, value, path)
-    else:
-        new = check(value, known[name], path)
-    return dataclasses.replace(cast(Any, config), **{name: new})
+    new: dict[str, Any] = {}
+    inside: dict[str, list[tuple[list[str], object, str]]] = {}
+    for (name, *rest), value, path in changes:
+        if name not in known:
+            raise ConfigError(unknown_field(type(config), name))
+        if rest:
+            inside.setdefault(name, []).append((rest, value, path))
+        else:
+            new[name] = check(value, known[name], path)
+    for name, deeper in inside.items():
+        new[name] = _override(new.get(name, getattr(config, name)), deeper)
+    return dataclasses.replace(cast(Any, config), **new)
 
 
 def unknown_field(cls: type, name: str) -> str:
