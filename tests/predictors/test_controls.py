@@ -138,7 +138,7 @@ def _bans(**options):
         ({"suppress": [12]}, r"suppress has the id 12; ids are 0 to 11"),
         ({"suppress": ["3 4"]}, r"suppress has '3 4', which is 2 tokens of this model; give str"),
         ({"suppress": range(12)}, r"suppress has all ids of the vocabulary; leave one"),
-        ({"repetition_penalty": 0.0}, r"repetition_penalty is 0.0; it is above 0"),
+        ({"repetition_penalty": 0.0}, r"repetition_penalty is 0; it is 0.001 to 1000"),
         ({"no_repeat_ngram": 0}, r"no_repeat_ngram is 0; it is 1 or more"),
         ({"min_new_tokens": -1}, r"min_new_tokens is -1; it is 0 or more"),
         ({"stop": [""]}, r"stop is \[''\]; it is strings that are not empty"),
