@@ -162,3 +162,15 @@ def test_a_published_card_has_every_field_of_its_config():
     for path in cards:
         written = _with_none(tomllib.loads(path.read_text(encoding="utf-8"))["config"])
         assert written == configs.to_dict(Card.read(path).config), path.name
+
+
+def test_a_published_card_says_what_it_was_made_from_and_what_it_is_not_good_for():
+    from zoo import hub
+
+    for name in hub.list_pretrained():
+        card = hub.card(name)
+        wanted = {"description": card.description, "licence": card.licence, "data": card.data}
+        if card.metrics:  # `transformer_ende` is out of reach of our tests
+            wanted |= {"limitations": card.limitations, "command": card.command}
+            assert card.command.startswith(f"zoo eval {name}"), name
+        assert all(wanted.values()), (name, wanted)
