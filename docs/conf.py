@@ -51,6 +51,7 @@ napoleon_numpy_docstring = False
 napoleon_use_rtype = False
 
 # Appearance
+html_show_copyright = False
 html_theme = "furo"
 html_title = "zoo"
 html_static_path = ["_static"]
