@@ -217,7 +217,7 @@ MISTAKES = {
         ["--call", "MLP(layer_widths=(5, 2), flatten=False)"],
         "an MLP with flatten=False takes no images; use zoo.interop.trax in Python",
     ),
-    "no file": (["--call", "MLP()"], "No such file or directory"),
+    "no file": (["--call", "MLP()"], "there is no file"),
 }
 
 

@@ -12,6 +12,14 @@ from zoo.train import Interrupted, loop, recipe_files
 from zoo.train.signals import Signals
 
 
+@pytest.fixture(autouse=True)
+def hangups():
+    """Hangups are not ignored, as under nohup, whatever started the tests."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 @pytest.fixture
 def drawn(monkeypatch):
     """The folders whose learning curve was drawn."""
@@ -89,8 +97,5 @@ def test_a_hangup_is_noted_and_never_the_signal_that_ends_all():
 
 def test_a_hangup_that_is_ignored_stays_so():
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # nohup
-    try:
-        with Signals().noted():
-            assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
-    finally:
-        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    with Signals().noted():
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
