@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -69,3 +70,33 @@ def toy_predictor(config, task, key, preprocessing=None, tokenizer=None, labels=
     )
     variables = jax.tree_util.tree_map_with_path(leaf, config.variable_shapes())
     return predictors.create(card, variables, tokenizer)
+
+
+@functools.cache
+def summing_config() -> type:
+    """The config of a module that sums: of one argument, or of two with a tree of outputs."""
+    from flax import linen as nn
+
+    from zoo.models.base import ModelConfig
+
+    class Net(nn.Module):
+        @nn.compact
+        def __call__(self, x, y=None, *, train=False):
+            x = x.astype(jnp.float32).reshape(x.shape[0], -1)
+            total = x.sum(-1) + self.param("bias", nn.initializers.ones, ())
+            return total if y is None else {"sum": total + y, "first": x[:, :2]}
+
+    @dataclass(frozen=True, kw_only=True)
+    class NetConfig(ModelConfig):
+        shapes: tuple[tuple[int, ...], ...]
+        dtype_of_inputs: str = "float32"
+
+        def build(self):
+            return Net()
+
+        def example_inputs(self, batch):
+            return tuple(
+                jax.ShapeDtypeStruct((batch, *shape), self.dtype_of_inputs) for shape in self.shapes
+            )
+
+    return NetConfig

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import summing_config
 from hypothesis import strategies as st
 from properties import Refused, any_texts, asked, holds, scalars
 
@@ -16,34 +15,13 @@ from properties import Refused, any_texts, asked, holds, scalars
 @pytest.fixture(scope="module")
 def models(toy):
     """Modules that sum: of one argument of floats or ids, and of two."""
-    from flax import linen as nn
-
-    from zoo.models.base import ModelConfig
-
-    class Net(nn.Module):
-        @nn.compact
-        def __call__(self, x, y=None, *, train=False):
-            x = x.astype(jnp.float32).reshape(x.shape[0], -1)
-            total = x.sum(-1) + self.param("bias", nn.initializers.ones, ())
-            return total if y is None else {"sum": total + y, "first": x[:, :2]}
-
-    @dataclass(frozen=True, kw_only=True)
-    class NetConfig(ModelConfig):
-        shapes: tuple[tuple[int, ...], ...]
-        kind: str = "float32"
-
-        def build(self):
-            return Net()
-
-        def example_inputs(self, batch):
-            return tuple(jax.ShapeDtypeStruct((batch, *s), self.kind) for s in self.shapes)
-
+    config_of = summing_config()
     columns = {"columns": ["a", "b", "c"], "mean": [0.0] * 3, "std": [1.0] * 3}
-    ids = toy(NetConfig(shapes=((3,),), kind="int32"), "module")
+    ids = toy(config_of(shapes=((3,),), dtype_of_inputs="int32"), "module")
     found = {
-        "three": toy(NetConfig(shapes=((3,),)), "module", columns),
-        "square": toy(NetConfig(shapes=((2, 2),)), "module"),
-        "two": toy(NetConfig(shapes=((3,), ())), "module"),
+        "three": toy(config_of(shapes=((3,),)), "module", columns),
+        "square": toy(config_of(shapes=((2, 2),)), "module"),
+        "two": toy(config_of(shapes=((3,), ())), "module"),
     }
     numbers = {name: dataclasses.replace(model, tokenizer=None) for name, model in found.items()}
     return {**numbers, "ids": ids}

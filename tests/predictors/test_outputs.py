@@ -5,45 +5,24 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import summing_config
 
 
 @pytest.fixture
 def make(key):
     """Makes the predictor of a module that sums, of one argument or of two."""
-    from flax import linen as nn
-
     from zoo import predictors
-    from zoo.models.base import ModelConfig
     from zoo.storage.cards import Card
 
-    class Net(nn.Module):
-        @nn.compact
-        def __call__(self, x, y=None, *, train=False):
-            x = x.astype(jnp.float32).reshape(x.shape[0], -1)
-            total = x.sum(-1) + self.param("bias", nn.initializers.ones, ())
-            return total if y is None else {"sum": total + y, "first": x[:, :2]}
-
-    @dataclass(frozen=True, kw_only=True)
-    class NetConfig(ModelConfig):
-        shapes: tuple[tuple[int, ...], ...]
-        dtype_of_inputs: str = "float32"
-
-        def build(self):
-            return Net()
-
-        def example_inputs(self, batch):
-            return tuple(
-                jax.ShapeDtypeStruct((batch, *shape), self.dtype_of_inputs) for shape in self.shapes
-            )
+    config_of = summing_config()
 
     def make(*shapes, dtype="float32", tokenizer=None):
-        config = NetConfig(shapes=shapes, dtype_of_inputs=dtype)
+        config = config_of(shapes=shapes, dtype_of_inputs=dtype)
         card = Card(name="toy", task="module", config=config)
         inputs = [jnp.zeros(item.shape, item.dtype) for item in config.example_inputs(1)]
         return predictors.create(card, config.build().init(key(), *inputs), tokenizer)
