@@ -153,7 +153,7 @@ def step(length: int, layers: int, hashed: bool) -> Callable[[], None]:
     batch = sharding.put_batch({"inputs": tokens, "targets": tokens, "weights": weights}, mesh)
     train_step = update.make_train_step(module, recipe.task, optimizer, mesh)
     first = create_state(module, model, optimizer, 0, mesh)
-    tally = update.empty_tally(module, recipe.task, first.variables, batch)
+    tally = update.empty_tally(module, recipe.task, optimizer, first, batch)
     current = [first, sharding.put_state(tally, mesh)]
 
     def run() -> None:

@@ -175,7 +175,7 @@ class ZooTraining:
         optimizer = case.optimizer.build(1_000_000)
         self.mesh = sharding.make_mesh(sharding.MeshConfig())
         self.state = create_state(module, case.config, optimizer, SEED, self.mesh)
-        self.empty = update.empty_tally(module, case.task, self.state.variables, case.batch(0))
+        self.empty = update.empty_tally(module, case.task, optimizer, self.state, case.batch(0))
         self.step = update.make_train_step(module, case.task, optimizer, self.mesh)
 
     def __call__(self, batch: dict[str, Any], steps: int = 1) -> float:

@@ -13,6 +13,7 @@ the wrong length it drops the mask and only logs a line.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 import jax
@@ -28,15 +29,17 @@ if TYPE_CHECKING:
     from zoo.train.tasks import Task
 
 
-def measure(task: Task, output: Any, batch: Batch) -> clu.Collection:
-    """The metrics of one batch."""
-    return collection_of(task).single_from_model_output(output=output, batch=batch)
+def measure(task: Task, output: Any, batch: Batch, *, training: bool = False) -> clu.Collection:
+    """The metrics of one batch, in training or in evaluation."""
+    kind = collection_of(task, training)
+    return kind.single_from_model_output(output=output, batch=batch)
 
 
 @functools.cache  # the same class each time: JAX compares the classes of trees
-def collection_of(task: Task) -> type[clu.Collection]:
-    """The collection that holds the metrics of a task."""
-    metrics = {name: _summed(task, name) for name in task.metrics()}
+def collection_of(task: Task, training: bool) -> type[clu.Collection]:
+    """The collection that holds the metrics of a task, in training or in evaluation."""
+    named = task.training_metrics if training else task.metrics
+    metrics = {name: _summed(named, name) for name in named()}
     # CLU reads the metrics from the annotations of the class, and cannot read strings.
     collection: type[clu.Collection] = struct.dataclass(
         type(f"{type(task).__name__}Metrics", (_OnHost,), {"__annotations__": metrics})
@@ -58,7 +61,7 @@ class _OnHost(clu.Collection):  # type: ignore[misc]  # CLU ships no types
         return values
 
 
-def _summed(task: Task, name: str) -> type[clu.Metric]:
+def _summed(named: Callable[[], Mapping[str, Any]], name: str) -> type[clu.Metric]:
     @struct.dataclass
     class Summed(clu.Metric):  # type: ignore[misc]
         """A metric whose state is two sums over the items."""
@@ -84,7 +87,7 @@ def _summed(task: Task, name: str) -> type[clu.Metric]:
 
     def metric() -> Metric:
         # Asked for each time: the function may come from a file that was edited since.
-        found = task.metrics()[name]
+        found = named()[name]
         return found if isinstance(found, Metric) else Metric(found)
 
     return Summed

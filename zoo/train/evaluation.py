@@ -74,8 +74,8 @@ class Evaluator:
         batches = setup.data.evaluate(split, setup.recipe.batch_size, limit=limit)
         for batch in sharding.on_device(batches, setup.mesh):
             if totals is None:
-                empty = update.empty_tally(setup.module, setup.recipe.task, variables, batch)
-                totals = sharding.put_state(empty.metrics, setup.mesh)
+                empty = update.empty_metrics(setup.module, setup.recipe.task, variables, batch)
+                totals = sharding.put_state(empty, setup.mesh)
             totals = self._step(variables, totals, batch)
         if totals is None:
             raise ValueMistake(f"nothing to evaluate on: the split {split!r} has no examples")

@@ -99,7 +99,6 @@ def _train(
     """Step after step to the end, with reports, evaluations and checkpoints when they are due."""
     recipe, signals = run.recipe, Signals()
     train_step, evaluate = Stepper(run, reporter.say, progress.sums), Evaluator(run, run.card)
-    learning_rate = recipe.optimizer.schedule_fn(recipe.schedule_length)
     began, first_step = time.monotonic() - progress.seconds, progress.step
     tally: Tally | None = None
 
@@ -133,7 +132,7 @@ def _train(
             if due(recipe.log_every):
                 _check_finite(run, progress, tally)
                 metrics = prefixed("train", tally.metrics.compute())
-                reporter.train(progress.step, metrics, float(learning_rate(progress.step - 1)))
+                reporter.train(progress.step, metrics, recipe.learning_rate(progress.step - 1))
                 progress = call_back(metrics)
                 tally = None
 

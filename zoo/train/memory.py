@@ -95,7 +95,7 @@ def step_of(
 ) -> tuple[TrainStep, TrainState, Tally]:
     """The step of a resolved recipe, and the shapes of the state and the tally it begins with."""
     module, task = recipe.model.build(), recipe.task
-    optimizer = recipe.optimizer.build(recipe.schedule_length)
+    optimizer = recipe.transformation()
     state = shapes_of_state(
         module,
         recipe.model,
@@ -104,7 +104,7 @@ def step_of(
         lambda: task.initial_carry(recipe.model, recipe.batch_size),
     )
     check_batch_size(recipe.batch_size, state, mesh)
-    tally = empty_tally(module, task, state.variables, batch)
+    tally = empty_tally(module, task, optimizer, state, batch)
     return make_train_step(module, task, optimizer, mesh), state, tally
 
 

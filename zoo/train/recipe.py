@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+import optax
+
 from zoo import config as configs
 from zoo.config import ConfigError, check_fields, check_size
 from zoo.models.base import SIZES, ModelConfig
@@ -100,8 +102,23 @@ class Recipe:
 
     @property
     def schedule_length(self) -> int:
-        """Updates over which the schedule stretches."""
+        """Steps over which the schedule stretches."""
         return self.schedule_steps or self.steps
+
+    def transformation(self) -> optax.GradientTransformation:
+        """The optimizer with its schedule."""
+        return self.optimizer.build(self.schedule_length * self.task.updates_per_step)
+
+    def learning_rate(self, step: int, length: int | None = None) -> float:
+        """The learning rate after so many steps.
+
+        Args:
+          step: number of steps.
+          length: steps over which the schedule stretches; None: `schedule_length`.
+        """
+        updates = self.task.updates_per_step
+        schedule = self.optimizer.schedule_fn((length or self.schedule_length) * updates)
+        return float(schedule(step * updates))
 
     def resolve(self, facts: Facts | None = None) -> Recipe:
         """This recipe with the open fields (None) of model and task filled in from the data.

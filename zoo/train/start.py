@@ -99,7 +99,7 @@ def start(
     def carry() -> Any:
         return recipe.task.initial_carry(recipe.model, recipe.batch_size)
 
-    optimizer = recipe.optimizer.build(recipe.schedule_length)
+    optimizer = recipe.transformation()
     shapes = shapes_of_state(module, recipe.model, optimizer, mesh, carry)
     check_batch_size(recipe.batch_size, shapes, mesh)
     best = recipe.task.best if "validation" in data.facts.num_examples else None
@@ -144,7 +144,7 @@ def _keep_schedule(recipe: Recipe, earlier: Recipe, say: Callable[[str], None]) 
     if length == steps:
         return recipe
     probe = length if length < steps else steps - 1
-    kept, stretched = (float(recipe.optimizer.schedule_fn(n)(probe)) for n in (length, steps))
+    kept, stretched = (recipe.learning_rate(probe, n) for n in (length, steps))
     if kept != stretched:
         say(
             f"the learning rate keeps the schedule of {length:,} steps that the run began with, "

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from zoo.train import memory, sharding, update
-from zoo.train.setup import Setup
 from zoo.train.start import Run
 from zoo.train.state import TrainState
 from zoo.train.update import Batch, Tally
@@ -23,7 +22,7 @@ class Stepper:
           warn: told of a step that needs more memory than there is.
           sums: the first tally's, if an earlier session took steps after its last report.
         """
-        self._setup: Setup = run
+        self._run = run
         self._warn = warn
         task = run.recipe.task
         self._step = update.make_train_step(run.module, task, run.optimizer, run.mesh)
@@ -47,12 +46,14 @@ class Stepper:
         return new
 
     def _first_tally(self, state: TrainState, batch: Batch) -> Tally:
-        module, task = self._setup.module, self._setup.recipe.task
+        run = self._run
         if self._empty is None:
-            self._empty = update.empty_tally(module, task, state.variables, batch)
+            self._empty = update.empty_tally(
+                run.module, run.recipe.task, run.optimizer, state, batch
+            )
         begun = update.filled_tally(self._empty, self._sums)
         self._sums = ()
-        tally: Tally = sharding.put_state(begun, self._setup.mesh)
+        tally: Tally = sharding.put_state(begun, self._run.mesh)
         return tally
 
     def _check_memory(self, state: TrainState, tally: Any, batch: Batch) -> None:
@@ -63,5 +64,5 @@ class Stepper:
         self._largest = size
         with contextlib.suppress(NotImplementedError):  # not every backend says what a step takes
             estimate = memory.of_step(self._step, state, tally, batch)
-            if warning := memory.warning(estimate, self._setup.mesh):
+            if warning := memory.warning(estimate, self._run.mesh):
                 self._warn(warning)

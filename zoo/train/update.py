@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
@@ -37,22 +38,53 @@ EvalStep: TypeAlias = Callable[[Any, Any, Batch], Any]
 """(variables, metrics so far, batch) -> metrics."""
 
 
-def empty_tally(module: nn.Module, task: Task, variables: Any, batch: Batch) -> Tally:
-    """A tally of no steps, on the host: metrics are sums, so everything is 0.
+@functools.lru_cache(maxsize=4)
+def _measured_update(
+    module: nn.Module, task: Task, optimizer: optax.GradientTransformation
+) -> jax.stages.Wrapped:
+    """(state, batch) -> (state, loss, metrics). It is traced once, for the shapes of the metrics
+    and for the step."""
+
+    def update(state: TrainState, batch: Batch) -> tuple[TrainState, jax.Array, Any]:
+        new, loss, output = task.update(module, optimizer, state, batch)
+        return new, loss, measure(task, output, batch, training=True)
+
+    return jax.jit(update)
+
+
+def empty_tally(
+    module: nn.Module,
+    task: Task,
+    optimizer: optax.GradientTransformation,
+    state: TrainState,
+    batch: Batch,
+) -> Tally:
+    """A tally of no steps, on the host.
 
     Args:
       module: the model.
       task: the task.
-      variables: the model's variables, or their shapes.
+      optimizer: the transformation.
+      state: the state, or its shapes.
       batch: a batch, or its shapes.
     """
+    _, _, metrics = jax.eval_shape(_measured_update(module, task, optimizer), state, batch)
+    return Tally(_zeros(metrics), np.int32(0))
+
+
+def empty_metrics(module: nn.Module, task: Task, variables: Any, batch: Batch) -> Any:
+    """The metrics of an evaluation before its first batch, on the host. Arguments: the model, the
+    task, and the model's variables and a batch, or their shapes."""
 
     def metrics_of(variables: Any, batch: Batch) -> Any:
         return measure(task, task.output(module, variables, batch), batch)
 
-    shapes = jax.eval_shape(metrics_of, variables, batch)
-    zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
-    return Tally(zeros, np.int32(0))
+    return _zeros(jax.eval_shape(metrics_of, variables, batch))
+
+
+def _zeros(shapes: Any) -> Any:
+    """Metrics are sums, so empty ones are 0."""
+    return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
 
 
 def filled_tally(empty: Tally, sums: Sequence[Any]) -> Tally:
@@ -66,44 +98,14 @@ def filled_tally(empty: Tally, sums: Sequence[Any]) -> Tally:
     return tally
 
 
-def descend(
-    module: nn.Module,
-    task: Task,
-    optimizer: optax.GradientTransformation,
-    state: TrainState,
-    batch: Batch,
-) -> tuple[TrainState, jax.Array, Any]:
-    """One step of gradient descent.
-
-    Returns:
-      The new state, the loss (float32 []), and the metrics of the batch.
-    """
-    rngs = {"dropout": jax.random.fold_in(state.key, state.step)}
-    collections = {name: value for name, value in state.variables.items() if name != "params"}
-
-    def loss_of(params: Any) -> tuple[jax.Array, tuple[Any, Any, Any]]:
-        variables = {"params": params, **collections}
-        output, changed, carry = task.training_output(module, variables, state.carry, batch, rngs)
-        total, denominator = task.loss(output, batch)
-        return total / denominator, (output, changed, carry)
-
-    (loss, (output, changed, carry)), gradients = jax.value_and_grad(loss_of, has_aux=True)(
-        state.params
-    )
-    updates, optimizer_state = optimizer.update(gradients, state.optimizer, state.params)
-    params = optax.apply_updates(state.params, updates)
-    variables = {**collections, **changed, "params": params}
-    new_state = TrainState(state.step + 1, variables, optimizer_state, state.key, carry)
-    return new_state, loss, measure(task, output, batch)
-
-
 def make_train_step(
     module: nn.Module, task: Task, optimizer: optax.GradientTransformation, mesh: Mesh
 ) -> TrainStep:
     """One update: (state, tally, batch) -> (state, tally). State and tally are donated."""
+    update = _measured_update(module, task, optimizer)
 
     def train_step(state: TrainState, tally: Tally, batch: Batch) -> tuple[TrainState, Tally]:
-        state, loss, metrics = descend(module, task, optimizer, state, batch)
+        state, loss, metrics = update(state, batch)
         is_first = (tally.nonfinite_step == 0) & ~jnp.isfinite(loss)
         nonfinite_step = jnp.where(is_first, state.step, tally.nonfinite_step)
         return state, Tally(tally.metrics.merge(metrics), nonfinite_step)

@@ -19,6 +19,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeAlias
 
+import jax
+import optax
 from flax import linen as nn
 
 from zoo.config import ConfigError, check_fields, check_share, is_own
@@ -29,6 +31,7 @@ from zoo.storage.checkpoints import Best
 from zoo.train import losses
 from zoo.train.losses import Sums
 from zoo.train.metrics import Batch, Metric, MetricFunction
+from zoo.train.state import TrainState
 
 Variables: TypeAlias = Mapping[str, Any]
 """The variables of a Linen module: `params`, and collections such as `batch_stats`."""
@@ -56,6 +59,11 @@ class Task(abc.ABC):
         """A line for the log of a run about how it is judged; empty: nothing to say."""
         return ""
 
+    @property
+    def updates_per_step(self) -> int:
+        """Updates of the optimizer in one step of a run; its schedule counts them."""
+        return 1
+
     @abc.abstractmethod
     def loss(self, output: Any, batch: Batch) -> Sums:
         """The quantity to minimise, as (sum, denominator).
@@ -68,6 +76,10 @@ class Task(abc.ABC):
     def metrics(self) -> Mapping[str, MetricFunction | Metric]:
         """The metrics by name, computed on every batch in training and in evaluation."""
         return {"loss": self.loss}
+
+    def training_metrics(self) -> Mapping[str, MetricFunction | Metric]:
+        """Those of training, where they are others than those of evaluation."""
+        return self.metrics()
 
     def measure_answers(
         self,
@@ -140,6 +152,48 @@ class Task(abc.ABC):
             variables, *self.arguments(batch), train=True, rngs=rngs, mutable=collections
         )
         return output, changed, carry
+
+    def update(
+        self,
+        module: nn.Module,
+        optimizer: optax.GradientTransformation,
+        state: TrainState,
+        batch: Batch,
+    ) -> tuple[TrainState, jax.Array, Any]:
+        """One update of the state: here a step of gradient descent on a batch.
+
+        Args:
+          module: the model.
+          optimizer: the transformation.
+          state: the state before.
+          batch: the batch.
+
+        Returns:
+          The new state, the loss (float32 []), and the output of which the training metrics are
+          computed.
+        """
+        rngs = {"dropout": jax.random.fold_in(state.key, state.step)}
+        collections = {name: value for name, value in state.variables.items() if name != "params"}
+
+        def loss_of(params: Any) -> tuple[jax.Array, tuple[Any, Any, Any]]:
+            variables = {"params": params, **collections}
+            output, changed, carry = self.training_output(
+                module, variables, state.carry, batch, rngs
+            )
+            total, denominator = self.loss(output, batch)
+            return total / denominator, (output, changed, carry)
+
+        (loss, (output, changed, carry)), gradients = jax.value_and_grad(loss_of, has_aux=True)(
+            state.params
+        )
+        updates, optimizer_state = optimizer.update(gradients, state.optimizer, state.params)
+        params = optax.apply_updates(state.params, updates)
+        variables = {**collections, **changed, "params": params}
+        return (
+            TrainState(state.step + 1, variables, optimizer_state, state.key, carry),
+            loss,
+            output,
+        )
 
     def check_data(self, config: DataConfig) -> None:  # noqa: B027  # most tasks take any data
         """Refuses data that the task cannot be learnt from; called when a recipe is made.
