@@ -79,7 +79,7 @@ def test_there_is_one_length_where_the_available_memory_is_unknown(reading, room
 
 
 def test_a_batch_that_devices_cannot_share_is_refused_as_in_training(reading, monkeypatch):
-    def refuse(batch_size, state, mesh):
+    def refuse(batch_size, state, mesh, accumulate):
         raise ConfigError(f"{batch_size} examples")
 
     monkeypatch.setattr(memory, "check_batch_size", refuse)

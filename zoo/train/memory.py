@@ -103,9 +103,10 @@ def step_of(
         mesh,
         lambda: task.initial_carry(recipe.model, recipe.batch_size),
     )
-    check_batch_size(recipe.batch_size, state, mesh)
-    tally = empty_tally(module, task, optimizer, state, batch)
-    return make_train_step(module, task, optimizer, mesh), state, tally
+    check_batch_size(recipe.batch_size, state, mesh, recipe.accumulate)
+    tally = empty_tally(module, task, optimizer, state, batch, recipe.accumulate)
+    step = make_train_step(module, task, optimizer, mesh, accumulate=recipe.accumulate)
+    return step, state, tally
 
 
 def of_batch(recipe: Recipe, batch: dict[str, jax.ShapeDtypeStruct], mesh: Mesh) -> Estimate:

@@ -58,6 +58,10 @@ class Recipe:
     resumed with other `steps` those that it began with."""
     batch_size: int
     """Examples per update, over all devices. Data bucketed by length may have sizes of its own."""
+    accumulate: int = 1
+    """Parts of a batch that pass through the model one by one, in the memory of one part. The
+    update is that of the whole batch; but dropout draws other masks, and batch normalisation takes
+    the statistics of each part, so its moving averages move once a part."""
     eval_every: int | None = None
     """Steps between two evaluations on the validation split; None: a tenth of the run."""
     checkpoint_every: int | None = None
@@ -84,6 +88,7 @@ class Recipe:
             "steps",
             "schedule_steps",
             "batch_size",
+            "accumulate",
             "eval_every",
             "checkpoint_every",
             "keep_checkpoints",
@@ -92,7 +97,20 @@ class Recipe:
             "patience",
         ):
             check_size(name, getattr(self, name))
+        self._check_accumulate()
         self.task.check_data(self.data)
+
+    def _check_accumulate(self) -> None:
+        if self.batch_size % self.accumulate:
+            raise ConfigError(
+                f"accumulate is {self.accumulate}, which does not divide batch_size "
+                f"{self.batch_size}; take a divisor of it"
+            )
+        if self.accumulate > 1 and type(self.task).update is not Task.update:
+            raise ConfigError(
+                f"accumulate is {self.accumulate}, but {type(self.task).__name__} makes updates of "
+                "its own, which have no parts; leave accumulate out"
+            )
 
     def __repr__(self) -> str:
         parts = (self.model, self.data, self.task, self.optimizer)

@@ -101,7 +101,7 @@ def start(
 
     optimizer = recipe.transformation()
     shapes = shapes_of_state(module, recipe.model, optimizer, mesh, carry)
-    check_batch_size(recipe.batch_size, shapes, mesh)
+    check_batch_size(recipe.batch_size, shapes, mesh, recipe.accumulate)
     best = recipe.task.best if "validation" in data.facts.num_examples else None
     job.agree()  # nobody failed so far: from here on all wait for each other
     store = Checkpoints(

@@ -193,14 +193,20 @@ def shapes_of_state(
     return placed
 
 
-def check_batch_size(batch_size: int, state: TrainState, mesh: Mesh) -> None:
-    """Refuses a batch that has to be padded for the devices where padding rows would count.
+def check_batch_size(batch_size: int, state: TrainState, mesh: Mesh, accumulate: int = 1) -> None:
+    """Refuses a batch that has to be padded for the devices where padding rows would count, or
+    divided into parts where it carries a state.
 
     Raises:
       ConfigError: the model has batch statistics, or the task carries a state, and the devices do
-        not divide the batch.
+        not divide the batch (or each part of it); or it carries a state, and there are parts.
     """
-    devices = mesh.devices.size
+    if accumulate > 1 and jax.tree.leaves(state.carry):
+        raise ConfigError(
+            f"accumulate is {accumulate}, but the task carries a state from batch to batch, which "
+            "has no parts; leave accumulate out, and take a smaller batch_size"
+        )
+    devices = mesh.devices.size * accumulate
     if batch_size % devices == 0:
         return
     if "batch_stats" in state.variables:
@@ -209,7 +215,8 @@ def check_batch_size(batch_size: int, state: TrainState, mesh: Mesh) -> None:
         why = "the state carried from batch to batch has no entries for padding rows"
     else:
         return
+    parts = f" in {accumulate} parts" if accumulate > 1 else ""
     raise ConfigError(
-        f"batch_size is {batch_size}, which {devices} devices cannot share equally: {why}; "
-        f"take a multiple of {devices}"
+        f"batch_size is {batch_size}, which {mesh.devices.size} devices cannot share "
+        f"equally{parts}: {why}; take a multiple of {devices}"
     )

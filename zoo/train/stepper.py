@@ -24,8 +24,10 @@ class Stepper:
         """
         self._run = run
         self._warn = warn
-        task = run.recipe.task
-        self._step = update.make_train_step(run.module, task, run.optimizer, run.mesh)
+        recipe = run.recipe
+        self._step = update.make_train_step(
+            run.module, recipe.task, run.optimizer, run.mesh, accumulate=recipe.accumulate
+        )
         self._empty: Tally | None = None
         self._sums = sums
         self._largest = -1
@@ -49,7 +51,7 @@ class Stepper:
         run = self._run
         if self._empty is None:
             self._empty = update.empty_tally(
-                run.module, run.recipe.task, run.optimizer, state, batch
+                run.module, run.recipe.task, run.optimizer, state, batch, run.recipe.accumulate
             )
         begun = update.filled_tally(self._empty, self._sums)
         self._sums = ()

@@ -14,7 +14,7 @@ from flax import linen as nn
 from flax import struct
 from jax.sharding import Mesh
 
-from zoo.train import sharding
+from zoo.train import accumulation, sharding
 from zoo.train.clu_metrics import measure
 from zoo.train.state import TrainState
 from zoo.train.tasks import Task
@@ -40,12 +40,14 @@ EvalStep: TypeAlias = Callable[[Any, Any, Batch], Any]
 
 @functools.lru_cache(maxsize=4)
 def _measured_update(
-    module: nn.Module, task: Task, optimizer: optax.GradientTransformation
+    module: nn.Module, task: Task, optimizer: optax.GradientTransformation, accumulate: int
 ) -> jax.stages.Wrapped:
     """(state, batch) -> (state, loss, metrics). It is traced once, for the shapes of the metrics
     and for the step."""
 
     def update(state: TrainState, batch: Batch) -> tuple[TrainState, jax.Array, Any]:
+        if accumulate > 1:
+            return accumulation.update(task, module, optimizer, state, batch, accumulate)
         new, loss, output = task.update(module, optimizer, state, batch)
         return new, loss, measure(task, output, batch, training=True)
 
@@ -58,6 +60,7 @@ def empty_tally(
     optimizer: optax.GradientTransformation,
     state: TrainState,
     batch: Batch,
+    accumulate: int = 1,
 ) -> Tally:
     """A tally of no steps, on the host.
 
@@ -67,8 +70,10 @@ def empty_tally(
       optimizer: the transformation.
       state: the state, or its shapes.
       batch: a batch, or its shapes.
+      accumulate: parts of the batch, see `Recipe.accumulate`.
     """
-    _, _, metrics = jax.eval_shape(_measured_update(module, task, optimizer), state, batch)
+    update = _measured_update(module, task, optimizer, accumulate)
+    _, _, metrics = jax.eval_shape(update, state, batch)
     return Tally(_zeros(metrics), np.int32(0))
 
 
@@ -99,10 +104,15 @@ def filled_tally(empty: Tally, sums: Sequence[Any]) -> Tally:
 
 
 def make_train_step(
-    module: nn.Module, task: Task, optimizer: optax.GradientTransformation, mesh: Mesh
+    module: nn.Module,
+    task: Task,
+    optimizer: optax.GradientTransformation,
+    mesh: Mesh,
+    *,
+    accumulate: int = 1,
 ) -> TrainStep:
     """One update: (state, tally, batch) -> (state, tally). State and tally are donated."""
-    update = _measured_update(module, task, optimizer)
+    update = _measured_update(module, task, optimizer, accumulate)
 
     def train_step(state: TrainState, tally: Tally, batch: Batch) -> tuple[TrainState, Tally]:
         state, loss, metrics = update(state, batch)

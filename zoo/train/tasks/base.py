@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import abc
 import collections
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeAlias
@@ -189,11 +190,14 @@ class Task(abc.ABC):
         updates, optimizer_state = optimizer.update(gradients, state.optimizer, state.params)
         params = optax.apply_updates(state.params, updates)
         variables = {**collections, **changed, "params": params}
-        return (
-            TrainState(state.step + 1, variables, optimizer_state, state.key, carry),
-            loss,
-            output,
+        new = dataclasses.replace(
+            state,
+            step=state.step + 1,
+            variables=variables,
+            optimizer=optimizer_state,
+            carry=carry,
         )
+        return new, loss, output
 
     def check_data(self, config: DataConfig) -> None:  # noqa: B027  # most tasks take any data
         """Refuses data that the task cannot be learnt from; called when a recipe is made.
