@@ -458,7 +458,7 @@ MISTAKES = [
     (("eval", "nothing"), "no published model or run folder named 'nothing'"),
     (
         ("predict", "nothing", "--step", "first"),
-        "--step is 'first'; it is best, latest, average or the number of a step",
+        "--step is 'first'; it is best, latest, average, ema or the number of a step",
     ),
     (("show", "--memory"), "missing: NAME (`zoo show --help` lists all arguments)"),
     (("predict",), "missing: NAME (`zoo predict --help` lists all arguments)"),

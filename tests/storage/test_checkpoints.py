@@ -54,7 +54,7 @@ def test_the_best_and_the_latest_are_both_kept_also_by_a_new_process(store):
     again = Checkpoints(store.folder, BEST)
     save(again, 5, 0.1)
     assert again.steps() == (2, 5)
-    step, variables, optimizer, progress = again.restore(
+    step, variables, optimizer, _, progress = again.restore(
         variables=target(), optimizer=(jnp.ones(3),)
     )
     assert (step, progress) == (5, {"step": 5})

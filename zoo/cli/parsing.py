@@ -42,17 +42,17 @@ class NamesCheckpoint(NamesModel):
     """A command that opens a model at a step."""
 
     step: str = "best"
-    """Which checkpoint of a run: best, latest, average or a number."""
+    """Which checkpoint of a run: best, latest, average, ema or a number."""
 
     @property
     def checkpoint(self) -> Any:
         """`step` as `zoo.load` takes it."""
-        if self.step in ("best", "latest", "average"):
+        if self.step in ("best", "latest", "average", "ema"):
             return self.step
         if self.step.isdigit():
             return int(self.step)
         raise ValueMistake(
-            f"--step is {self.step!r}; it is best, latest, average or the number of a step"
+            f"--step is {self.step!r}; it is best, latest, average, ema or the number of a step"
         )
 
 

@@ -220,6 +220,8 @@ def _run_variables(
         best_step, latest = store.best_step(), store.steps()[-1]
     if step == "average":
         return number, variables, None, "the mean of the checkpoints up to it"
+    if step == "ema":
+        return number, variables, None, "the moving average of the weights"
     measured = latest if best_step is None else best_step
     if step not in ("best", "latest"):
         choice = "as asked"
@@ -281,7 +283,8 @@ def load(
         are faster for models of some size (see `zoo.models.dense`, also for what float32 is on GPUs
         and TPUs); None: the card's.
       step: for a run: `best` (the latest if the run keeps no best one), `latest`, `average` (the
-        mean of all that the run keeps), or the number of a step.
+        mean of all that the run keeps), `ema` (the moving average, of a run with `Recipe.ema`), or
+        the number of a step.
       device: where the weights are put, and so where the predictor computes: a `jax.Device`, or its
         name, such as `gpu` or `cpu:1`; None: the one that `jax.default_device` names, else the
         first. For weights that take several devices, put them there by

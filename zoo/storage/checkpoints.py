@@ -1,7 +1,8 @@
 """The checkpoints of a run: Orbax behind one small class.
 
-A checkpoint is a folder `checkpoints/STEP` with three items: `variables` (the module's),
-`optimizer` (its state) and `progress` (JSON). A predictor reads only the first. Orbax writes a
+A checkpoint is a folder `checkpoints/STEP` of items: `variables` (the module's), `optimizer` (its
+state), `progress` (JSON), and where a run averages its weights `ema`. A predictor reads only the
+first, or the last. Orbax writes a
 checkpoint under another name and renames it at the end, so a process killed while saving leaves the
 one before it intact.
 """
@@ -36,9 +37,10 @@ class CheckpointWarning(UserWarning):
     """A checkpoint could not be read, and an older one was used."""
 
 
-Step: TypeAlias = int | Literal["best", "latest", "average"]
+Step: TypeAlias = int | Literal["best", "latest", "average", "ema"]
 """Which checkpoint of a run: the best (the latest if the run keeps no best one), the latest, the
-mean of the latest ones that are kept (`Recipe.keep_checkpoints`), or that of a step."""
+mean of the latest ones that are kept (`Recipe.keep_checkpoints`), the moving average in the latest
+(`Recipe.ema`), or that of a step."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,7 @@ class Checkpoints:
                 item_handlers={
                     "variables": ocp.StandardCheckpointHandler(),
                     "optimizer": ocp.StandardCheckpointHandler(),
+                    "ema": ocp.StandardCheckpointHandler(),
                     "progress": ocp.JsonCheckpointHandler(),
                 },
                 options=ocp.CheckpointManagerOptions(
@@ -147,6 +150,7 @@ class Checkpoints:
         *,
         variables: Any,
         optimizer: Any,
+        ema: Any = (),
         progress: Mapping[str, Any],
         metrics: Mapping[str, float] | None,
     ) -> None:
@@ -154,7 +158,7 @@ class Checkpoints:
 
         Args:
           step: its number.
-          variables, optimizer: trees of arrays.
+          variables, optimizer, ema: trees of arrays; an `ema` without any is left out.
           progress: JSON-ready values.
           metrics: those measured at this very step; None if none were.
 
@@ -162,7 +166,7 @@ class Checkpoints:
           OSError: it could not be written; earlier checkpoints are intact.
         """
         # Orbax's threads print tracebacks when the disk fills up, so check before.
-        needed = sum(leaf.nbytes for leaf in jax.tree.leaves((variables, optimizer)))
+        needed = sum(leaf.nbytes for leaf in jax.tree.leaves((variables, optimizer, ema)))
         free = shutil.disk_usage(self.folder).free
         if not self._agree(free >= needed):
             raise self._not_written(
@@ -179,6 +183,7 @@ class Checkpoints:
                         variables=ocp.args.StandardSave(variables),
                         optimizer=ocp.args.StandardSave(optimizer),
                         progress=ocp.args.JsonSave(dict(progress)),
+                        **({"ema": ocp.args.StandardSave(ema)} if jax.tree.leaves(ema) else {}),
                     ),
                     metrics=dict(metrics) if metrics is not None else None,
                     force=True,
@@ -197,18 +202,18 @@ class Checkpoints:
         )
 
     def restore(
-        self, *, variables: Any, optimizer: Any
-    ) -> tuple[int, Any, Any, dict[str, Any]] | None:
+        self, *, variables: Any, optimizer: Any, ema: Any = ()
+    ) -> tuple[int, Any, Any, Any, dict[str, Any]] | None:
         """The latest checkpoint that is whole, or None if there is none.
 
         Args:
-          variables, optimizer: trees of arrays, or of shapes with shardings: what to restore, and
-            where to.
+          variables, optimizer, ema: trees of arrays, or of shapes with shardings: what to restore,
+            and where to.
 
         Returns:
-          step, variables, optimizer state, progress. Later checkpoints, whose content is broken,
-          are renamed to `STEP.unreadable`, so that the run can save those steps again; `warn` is
-          told.
+          step, variables, optimizer state, ema, progress. Later checkpoints, whose content is
+          broken, are renamed to `STEP.unreadable`, so that the run can save those steps again;
+          `warn` is told.
 
         Raises:
           OSError: a checkpoint cannot be read at the moment, and nothing was changed; or there are
@@ -216,12 +221,15 @@ class Checkpoints:
           ConfigError: a checkpoint holds other arrays than those asked for; the message lists both.
         """
         targets = {"variables": variables, "optimizer": optimizer}
+        if jax.tree.leaves(ema):
+            targets["ema"] = ema
         steps = self.steps()
         for step in reversed(steps):
             restored = self._content(step, targets, progress=ocp.args.JsonRestore())
             if self._agree(restored is not None):  # all processes go on from the same checkpoint
                 self._set_aside([later for later in steps if later > step])
-                return step, restored["variables"], restored["optimizer"], restored["progress"]
+                trees = (restored["variables"], restored["optimizer"], restored.get("ema", ema))
+                return step, *trees, restored["progress"]
         if steps:
             raise OSError(
                 f"none of the checkpoints in {self.folder} (step {_listed(steps)}) can be read; "
@@ -249,8 +257,9 @@ class Checkpoints:
           target: a tree of arrays, or of shapes with shardings.
           step: `best` means the latest if the run keeps no best one. `average` is the mean of the
             latest checkpoints (Vaswani et al. 2017, section 6.1), with the step of the last one; a
-            best one that is older than all others is left out. If the content of a checkpoint is
-            broken, another one is used, unless its number was given.
+            best one that is older than all others is left out. `ema` is the moving average that
+            the latest checkpoint holds. If the content of a checkpoint is broken, another one is
+            used, unless its number was given.
 
         Raises:
           FileNotFoundError: there is no readable checkpoint, or not of that step.
@@ -262,10 +271,11 @@ class Checkpoints:
             averaged = steps[1:] if len(steps) > 1 and steps[0] == best else steps
             if (mean := self._mean(averaged, target)) is not None:
                 return averaged[-1], mean
+        item = "ema" if step == "ema" else "variables"
         for candidate in self._candidates(step):
-            restored = self._content(candidate, {"variables": target})
+            restored = self._content(candidate, {item: target})
             if self._agree(restored is not None):
-                return candidate, restored["variables"]
+                return candidate, restored[item]
         raise FileMistake(f"{self.folder} has no readable checkpoint; found {_listed(steps)}")
 
     def _candidates(self, step: Step) -> list[int]:
@@ -274,12 +284,22 @@ class Checkpoints:
         if not isinstance(step, int):
             best = self.best_step() if step == "best" else None
             later_first = [other for other in reversed(steps) if other != best]
+            if step == "ema":
+                later_first = [other for other in later_first if self._has(other, "ema")]
+                if not later_first:
+                    raise FileMistake(
+                        f"{self.folder} holds no moving average of the weights; a run keeps one "
+                        "with --ema 0.999 (Recipe.ema)"
+                    )
             return later_first if best is None else [best, *later_first]
         if step not in steps:
             raise FileMistake(
                 f"{self.folder} has no checkpoint of step {step}; it has {_listed(steps)}"
             )
         return [step]
+
+    def _has(self, step: int, item: str) -> bool:
+        return (self.folder / str(step) / item).is_dir()
 
     def _mean(self, steps: Sequence[int], target: Any) -> Any:
         """The mean of the checkpoints that are whole, read one by one; None: none is."""
@@ -342,7 +362,10 @@ class Checkpoints:
         try:
             with _quiet():
                 found = self._manager.item_metadata(step)
-                stored = {item: _shapes(found[item].tree) for item in targets}
+                stored = {
+                    item: _shapes(found[item].tree) if self._has(step, item) else {}
+                    for item in targets
+                }
         except Exception:  # the description is broken too
             return ""
         listed = []

@@ -23,6 +23,7 @@ from zoo.train.precision import in_32_bits
 from zoo.train.recipe import Recipe
 from zoo.train.reporting import prefixed
 from zoo.train.setup import Setup, set_up
+from zoo.train.state import TrainState
 
 if TYPE_CHECKING:
     from zoo.storage.checkpoints import Step
@@ -68,6 +69,23 @@ class Evaluator:
 
         more, note = task.measure_answers(predictor, data, split, limit=limit, quick=quick)
         return prefixed(split, metrics | more), note
+
+    def of_state(
+        self, state: TrainState, split: str, *, limit: int | None = None, quick: bool = False
+    ) -> tuple[dict[str, float], str]:
+        """The metrics of the weights of a run as `split/name`, and of their moving average, if it
+        keeps one, as `split/ema/name`. Arguments, results and errors are those of a call."""
+        metrics, note = self(state.variables, split, limit=limit, quick=quick)
+        return metrics | self.of_average(state, split, limit=limit, quick=quick), note
+
+    def of_average(
+        self, state: TrainState, split: str, *, limit: int | None = None, quick: bool = False
+    ) -> dict[str, float]:
+        """The metrics of the moving average as `split/ema/name`; none where there is none."""
+        if not state.ema:
+            return {}
+        metrics, _ = self(state.ema, split, limit=limit, quick=quick)
+        return {name.replace(split, f"{split}/ema", 1): value for name, value in metrics.items()}
 
     def _metrics(self, variables: Any, split: str, limit: int | None) -> dict[str, float]:
         setup, totals = self._setup, None

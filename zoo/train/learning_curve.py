@@ -28,28 +28,33 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
 
 
 def draw(folder: Path) -> None:
-    """Draws the loss of a run, and below it every other metric, against the step."""
+    """Draws the loss of a run, and below it every other metric, against the step.
+
+    Where a split has several curves of a metric, such as `validation/loss` and
+    `validation/ema/loss`, they are in one picture.
+    """
     import matplotlib.figure
 
     records = read_metrics(folder / METRICS)
     if not records:
         return
-    names = {key.split("/")[1] for record in records for key in record if "/" in key} - HIDDEN
+    keys = dict.fromkeys(key for record in records for key in record if "/" in key)
+    names = {key.rpartition("/")[2] for key in keys} - HIDDEN
     ordered = sorted(names, key=lambda name: (name != "loss", name))
     figure = matplotlib.figure.Figure(figsize=(7, 2.6 * len(ordered)), layout="constrained")
     for axes, name in zip(figure.subplots(len(ordered), squeeze=False)[:, 0], ordered, strict=True):
-        _plot(axes, name, records)
+        _plot(axes, [key for key in keys if key.rpartition("/")[2] == name], records)
     axes.set_xlabel("step")
     figure.savefig(folder / CURVE, dpi=120)
 
 
-def _plot(axes: Any, name: str, records: Sequence[dict[str, float]]) -> None:
-    for split in SPLITS:
-        key = f"{split}/{name}"
+def _plot(axes: Any, keys: Sequence[str], records: Sequence[dict[str, float]]) -> None:
+    order = {split: number for number, split in enumerate(SPLITS)}
+    for key in sorted(keys, key=lambda key: order.get(key.partition("/")[0], len(order))):
+        label, _, name = key.rpartition("/")
         points = [(record["step"], record[key]) for record in records if key in record]
-        if points:
-            marker = "o" if len(points) < 30 else None
-            axes.plot(*zip(*points, strict=True), label=split, marker=marker, markersize=3)
+        marker = "o" if len(points) < 30 else None
+        axes.plot(*zip(*points, strict=True), label=label, marker=marker, markersize=3)
     axes.set_ylabel(name)
     axes.grid(alpha=0.3)
     axes.legend()

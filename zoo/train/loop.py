@@ -140,8 +140,8 @@ def _train(
             if run.validates and due(recipe.eval_every):
                 _check_finite(run, progress, tally)
                 with reporter.pause():
-                    metrics, note = evaluate(
-                        state.variables, "validation", limit=recipe.eval_examples, quick=True
+                    metrics, note = evaluate.of_state(
+                        state, "validation", limit=recipe.eval_examples, quick=True
                     )
                     metrics = job.share(metrics)
                 reporter.evaluation(progress.step, metrics, _judged(run, metrics, note))

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from zoo.train import sharding
+from zoo.train import averaging, sharding
 from zoo.train.fine_tuning import load_source
 from zoo.train.recipe import Recipe
 from zoo.train.setup import set_up
@@ -40,6 +40,7 @@ class Estimate:
     variables: int
     """Parameters, and collections such as `batch_stats`."""
     optimizer: int
+    """The optimizer's state, and the moving average of the parameters."""
     temporary: int
     """Activations, gradients and other intermediate values, at their peak."""
     total: int
@@ -84,7 +85,7 @@ def of_step(train_step: TrainStep, state: TrainState, tally: Any, batch: Any) ->
     return Estimate(
         inputs=tuple(batch["inputs"].shape),
         variables=_size(state.variables),
-        optimizer=_size(state.optimizer),
+        optimizer=_size((state.optimizer, state.ema)),
         temporary=found.temp_size_in_bytes,
         total=arguments + changed + found.temp_size_in_bytes,
     )
@@ -105,7 +106,11 @@ def step_of(
     )
     check_batch_size(recipe.batch_size, state, mesh, recipe.accumulate)
     tally = empty_tally(module, task, optimizer, state, batch, recipe.accumulate)
-    step = make_train_step(module, task, optimizer, mesh, accumulate=recipe.accumulate)
+    if recipe.ema is not None:
+        state = averaging.begun(state)
+    step = make_train_step(
+        module, task, optimizer, mesh, accumulate=recipe.accumulate, ema=recipe.ema
+    )
     return step, state, tally
 
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import optax
 
 from zoo import config as configs
-from zoo.config import ConfigError, check_fields, check_size
+from zoo.config import ConfigError, check_fields, check_share, check_size
 from zoo.models.base import SIZES, ModelConfig
 from zoo.pipelines.base import DataConfig, Facts, quoted
 from zoo.train.optimizers import Optimizer
@@ -62,6 +62,9 @@ class Recipe:
     """Parts of a batch that pass through the model one by one, in the memory of one part. The
     update is that of the whole batch; but dropout draws other masks, and batch normalisation takes
     the statistics of each part, so its moving averages move once a part."""
+    ema: float | None = None
+    """Decay of a moving average of the weights, such as 0.999, which is evaluated beside them
+    (`validation/ema/…`) and often better: `zoo.load(run, step="ema")`. None: no average."""
     eval_every: int | None = None
     """Steps between two evaluations on the validation split; None: a tenth of the run."""
     checkpoint_every: int | None = None
@@ -97,6 +100,8 @@ class Recipe:
             "patience",
         ):
             check_size(name, getattr(self, name))
+        if self.ema is not None:
+            check_share("ema", self.ema)
         self._check_accumulate()
         self.task.check_data(self.data)
 

@@ -209,7 +209,7 @@ def prefixed(split: str, metrics: Metrics) -> dict[str, float]:
 
 def _line(step: int, steps: int, metrics: Metrics, note: str) -> str:
     split = next(iter(metrics)).split("/")[0]
-    values = "  ".join(f"{name.split('/')[1]} {value:.4f}" for name, value in metrics.items())
+    values = "  ".join(f"{name.partition('/')[2]} {value:.4f}" for name, value in metrics.items())
     return f"step {step:>{len(str(steps))}} | {split:<10} | {values}" + (
         f" | {note}" if note else ""
     )

@@ -40,6 +40,7 @@ def save(
         progress.step,
         variables=state.variables,
         optimizer=(state.optimizer, state.carry),
+        ema=state.ema,
         progress=dataclasses.asdict(dataclasses.replace(progress, sums=sums)),
         metrics=metrics,
     )
@@ -61,10 +62,12 @@ def restore(
       OSError: there are checkpoints and none can be read.
       ConfigError: the checkpoint holds another model or optimizer.
     """
-    restored = store.restore(variables=shapes.variables, optimizer=(shapes.optimizer, shapes.carry))
+    restored = store.restore(
+        variables=shapes.variables, optimizer=(shapes.optimizer, shapes.carry), ema=shapes.ema
+    )
     if restored is None:
         return None
-    number, variables, (optimizer, carry), progress = restored
+    number, variables, (optimizer, carry), ema, progress = restored
     step = sharding.put_state(np.int32(number), mesh)
-    state = TrainState(step, variables, optimizer, run_key(seed, mesh), carry)
+    state = TrainState(step, variables, optimizer, run_key(seed, mesh), carry, ema)
     return state, Progress.of_checkpoint(progress)

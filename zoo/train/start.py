@@ -17,7 +17,7 @@ from zoo.hub import compilation
 from zoo.storage import checkpoints
 from zoo.storage.cards import Card
 from zoo.storage.checkpoints import FOLDER, Checkpoints
-from zoo.train import folder, saving
+from zoo.train import averaging, folder, saving
 from zoo.train.fine_tuning import Reading, load_source, with_architecture_of
 from zoo.train.processes import Job
 from zoo.train.recipe import Recipe
@@ -101,6 +101,8 @@ def start(
 
     optimizer = recipe.transformation()
     shapes = shapes_of_state(module, recipe.model, optimizer, mesh, carry)
+    if recipe.ema is not None:
+        shapes = averaging.begun(shapes)
     check_batch_size(recipe.batch_size, shapes, mesh, recipe.accumulate)
     best = recipe.task.best if "validation" in data.facts.num_examples else None
     job.agree()  # nobody failed so far: from here on all wait for each other
@@ -119,6 +121,8 @@ def start(
             skip=recipe.init_from.skip if recipe.init_from else (),
             carry=jax.device_get(carry()),
         )
+        if recipe.ema is not None:
+            state = averaging.begun(state)
         progress = Progress()
     else:
         state, progress = restored

@@ -36,6 +36,8 @@ class TrainState:
     """The run's key; a step folds its number in."""
     carry: Any = ()
     """Arrays that the task hands on from step to step."""
+    ema: Any = ()
+    """The moving average of `variables`; empty: the run keeps none."""
 
     @property
     def params(self) -> Any:

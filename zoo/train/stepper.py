@@ -26,7 +26,12 @@ class Stepper:
         self._warn = warn
         recipe = run.recipe
         self._step = update.make_train_step(
-            run.module, recipe.task, run.optimizer, run.mesh, accumulate=recipe.accumulate
+            run.module,
+            recipe.task,
+            run.optimizer,
+            run.mesh,
+            accumulate=recipe.accumulate,
+            ema=recipe.ema,
         )
         self._empty: Tally | None = None
         self._sums = sums

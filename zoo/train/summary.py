@@ -45,7 +45,7 @@ def conclude(
 
     Args:
       run: the run.
-      state: its state, whose weights are only a template here.
+      state: its state, whose weights (but not their average) are only a template here.
       progress: its progress.
       evaluate: its evaluator.
       reporter: its reporter.
@@ -66,6 +66,7 @@ def conclude(
     if "test" in run.data.facts.num_examples:
         step, variables = run.store.variables(state.variables)
         measured, note = evaluate(variables, "test")
+        measured |= evaluate.of_average(state, "test")
         note = f"weights of step {step}" + (f", {note}" if note else "")
         reporter.evaluation(progress.step, measured, note)
         metrics |= measured

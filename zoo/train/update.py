@@ -14,7 +14,7 @@ from flax import linen as nn
 from flax import struct
 from jax.sharding import Mesh
 
-from zoo.train import accumulation, sharding
+from zoo.train import accumulation, averaging, sharding
 from zoo.train.clu_metrics import measure
 from zoo.train.state import TrainState
 from zoo.train.tasks import Task
@@ -110,12 +110,20 @@ def make_train_step(
     mesh: Mesh,
     *,
     accumulate: int = 1,
+    ema: float | None = None,
 ) -> TrainStep:
-    """One update: (state, tally, batch) -> (state, tally). State and tally are donated."""
+    """One update: (state, tally, batch) -> (state, tally). State and tally are donated.
+
+    Args:
+      module, task, optimizer, mesh: the run's.
+      accumulate, ema: the recipe's.
+    """
     update = _measured_update(module, task, optimizer, accumulate)
 
     def train_step(state: TrainState, tally: Tally, batch: Batch) -> tuple[TrainState, Tally]:
         state, loss, metrics = update(state, batch)
+        if ema is not None:
+            state = averaging.updated(state, ema)
         is_first = (tally.nonfinite_step == 0) & ~jnp.isfinite(loss)
         nonfinite_step = jnp.where(is_first, state.step, tally.nonfinite_step)
         return state, Tally(tally.metrics.merge(metrics), nonfinite_step)
