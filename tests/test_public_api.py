@@ -46,6 +46,7 @@ def test_every_public_name_resolves_and_is_documented():
         "task",
         "tokenizers",
         "train",
+        "with_adapter",
     ]
     for name in zoo.__all__:
         assert getattr(zoo, name).__doc__, name

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from zoo.hub import export as export
     from zoo.hub import list_pretrained as list_pretrained
     from zoo.hub import load as load
+    from zoo.hub import with_adapter as with_adapter
     from zoo.models import create as create
     from zoo.models.own import module as module
     from zoo.pipelines.arrays import arrays as arrays

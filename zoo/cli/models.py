@@ -28,6 +28,8 @@ class Export(NamesCheckpoint):
     """The folder to write; its name becomes the model's."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Of the weights in the file."""
+    merge: bool = False
+    """Of a run that trained adapters: write the whole weights."""
     description: str = ""
     """A description of the model, for the card."""
     licence: str = ""
@@ -47,6 +49,7 @@ class Export(NamesCheckpoint):
             self.out,
             dtype=self.dtype,
             step=self.checkpoint,
+            merge=self.merge,
             description=self.description,
             licence=self.licence,
             data=self.data,

@@ -1,5 +1,6 @@
 """Published models: fetching, opening, exporting, verifying and importing them."""
 
+from zoo.hub.adapting import with_adapter
 from zoo.hub.exporting import export, write_model
 from zoo.hub.fetching import HubError
 from zoo.hub.opening import (
@@ -9,6 +10,7 @@ from zoo.hub.opening import (
     list_pretrained,
     load,
     load_tokenizer,
+    open_base,
     open_model,
 )
 
@@ -21,6 +23,8 @@ __all__ = [
     "list_pretrained",
     "load",
     "load_tokenizer",
+    "open_base",
     "open_model",
+    "with_adapter",
     "write_model",
 ]

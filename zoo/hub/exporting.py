@@ -28,6 +28,7 @@ def export(
     *,
     dtype: str = "float32",
     step: Step = "best",
+    merge: bool = False,
     description: str = "",
     licence: str = "",
     data: str = "",
@@ -37,12 +38,16 @@ def export(
 ) -> Card:
     """Writes a run in the form that `pretrained/` has and `zoo.load` reads anywhere.
 
+    Of a run that trained adapters it writes these, with the name and the digest of their base,
+    which must be there when they are loaded.
+
     Args:
       run: the run's folder (or any other model that `zoo.load` knows).
       folder: where to write NAME.toml, NAME.safetensors and the vocabulary;
         NAME is the folder's name.
       dtype: `float32`, which gives the run's answers bit for bit, or `bfloat16`, half the size.
       step: which checkpoint of the run.
+      merge: of adapters: write the whole weights instead.
       description, licence, data, limitations: entries of the card.
       samples: inputs (texts, or paths of images) to list in the card with their answers.
       code: the Python file that defines a model of the user's own. It is copied into the folder:
@@ -52,17 +57,20 @@ def export(
       The card that was written, with check values.
 
     Raises:
-      ValueError: an unknown dtype.
+      ValueError: an unknown dtype, or there are no adapters to merge.
       FileExistsError: the folder holds another model.
     """
     folder = checked(folder)
     model = opening.open_model(run, step, "float32", code=code)
     original = model.card
+    if merge and not original.adapter:
+        raise ValueMistake(f"{run} has whole weights and no adapters; leave out merge")
     if model.step is not None and not original.metrics:
         configs.say(f"exporting step {model.step} ({model.choice}); nothing was measured on it")
     card = dataclasses.replace(
         original,
         best={},
+        adapter={} if merge else original.adapter,
         # It was not trained on the data of its recipe, so these are not what to evaluate on.
         recipe="" if original.data == OWN_ROWS else original.recipe,
         command=original.command and f"zoo eval {shlex.quote(str(folder))}",
@@ -71,7 +79,8 @@ def export(
         data=data or original.data,
         limitations=limitations or original.limitations,
     )
-    return write_model(folder, card, model.variables, model.tokenizer, dtype=dtype, samples=samples)
+    variables = model.variables if merge else model.own
+    return write_model(folder, card, variables, model.tokenizer, dtype=dtype, samples=samples)
 
 
 def checked(folder: str | Path) -> Path:
@@ -105,7 +114,7 @@ def write_model(
     Args:
       folder: created if it does not exist.
       card: all that is known of the model; name, files and check values are filled in here.
-      variables: its weights.
+      variables: its weights; adapters if the card has a base.
       tokenizer: saved if the card's `tokenizer` names a `file`.
       dtype: `float32` or `bfloat16`, of the weights in the file.
       samples: inputs to list in the card with their answers.
@@ -155,7 +164,9 @@ def write_model(
             ),
         )
         stored = opening.stored_variables(written, path, devices.device(None))
-        predictor = predictors.create(written, stored, tokenizer)
+        base = opening.open_base(written).variables if written.adapter else None
+        variables = opening.whole_variables(written, stored, base)
+        predictor = predictors.create(written, variables, tokenizer)
         answers = predictor.printed(samples)
         written = dataclasses.replace(
             written,

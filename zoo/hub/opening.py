@@ -6,8 +6,8 @@ import contextlib
 import dataclasses
 import functools
 import importlib.resources
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -117,6 +117,8 @@ class StoredModel:
     """Of a run: the step of the checkpoint."""
     choice: str = ""
     """Of a run: why it is this step, such as `best validation/accuracy`."""
+    own: Mapping[str, Any] = field(default_factory=dict)
+    """The variables that are stored with the card: `variables`, or if it has a base adapters."""
 
 
 def open_model(
@@ -156,16 +158,59 @@ def open_model(
     _compare_code(described)
     if dtype is not None:
         described = dataclasses.replace(described, config=described.config.in_precision(dtype))
-    if described.files:
-        number, choice = None, ""
-        variables = published_variables(described, folder, place)
-    else:
-        number, variables, measured, choice = _run_variables(described, folder, step, place)
-        if number != measured:
-            described = dataclasses.replace(described, metrics={}, command="")
-    variables = dense.convert(variables, described.config.precision)
+    number, own, measured, choice = own_variables(described, folder, step, place)
+    if number != measured:
+        described = dataclasses.replace(described, metrics={}, command="")
+    base = open_base(described, place).variables if described.adapter else None
+    variables = dense.convert(whole_variables(described, own, base), described.config.precision)
     tokenizer = load_tokenizer(described, folder)
-    return StoredModel(described, folder, variables, tokenizer, number, choice)
+    return StoredModel(described, folder, variables, tokenizer, number, choice, own)
+
+
+def open_base(card: Card, device: jax.Device | str | None = None) -> StoredModel:
+    """The model that the adapters of a card belong to, in float32.
+
+    Raises:
+      FileNotFoundError: it is not there any more.
+      ValueError: its weights are others now; the message has both digests.
+    """
+    from zoo.storage import adapters
+
+    base = card.adapter["base"]
+    try:
+        model = open_model(base, dtype="float32", device=device)
+    except (UnknownNameError, FileMistake) as error:
+        raise FileMistake(
+            f"{card.name} is adapters of {base}, which is not there ({error}); load the base from "
+            "where it is, and give it the adapters: zoo.with_adapter(zoo.load(BASE), ADAPTERS)"
+        ) from error
+    adapters.check_base(card.adapter, model.variables["params"], base)
+    return model
+
+
+def own_shapes(card: Card) -> dict[str, Any]:
+    """The shapes in float32 of the variables that are stored with a card."""
+    from zoo.storage import adapters
+
+    shapes = card.config.in_precision("float32").variable_shapes()
+    if not card.adapter:
+        return shapes
+    lora, fresh = adapters.of_card(card.adapter)
+    return {**shapes, "params": adapters.shapes(shapes["params"], lora, fresh)}
+
+
+def whole_variables(
+    card: Card, own: Mapping[str, Any], base: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """The variables of a model: those stored with its card, merged into those of its base."""
+    from zoo.storage import adapters, weights
+
+    if base is None:
+        return dict(own)
+    lora, _ = adapters.of_card(card.adapter)
+    params = adapters.merged(base["params"], own["params"], lora.scale)
+    shapes = card.config.in_precision("float32").variable_shapes()
+    return weights.merge(shapes, {**own, "params": params})
 
 
 def _compare_code(card: Card) -> None:
@@ -178,20 +223,34 @@ def _compare_code(card: Card) -> None:
         )
 
 
-def published_variables(card: Card, folder: Path, device: jax.Device) -> dict[str, Any]:
-    """The weights of a card that names files."""
-    return stored_variables(card, fetching.path_of(card, card.files[0], folder), device)
+def own_variables(
+    card: Card, folder: Path, step: Step, device: jax.Device
+) -> tuple[int | None, dict[str, Any], int | None, str]:
+    """The weights, or adapters, that are stored with a card, in float32.
+
+    Args:
+      card: the card.
+      folder: where it is.
+      step: of a run: which checkpoint.
+      device: where to put them.
+
+    Returns:
+      The step of the checkpoint, the variables, the step that the card's metrics are of, and why
+      this step was taken; of a card that names files only the variables.
+    """
+    if not card.files:
+        return _run_variables(card, folder, step, device)
+    path = fetching.path_of(card, card.files[0], folder)
+    return None, stored_variables(card, path, device), None, ""
 
 
 def stored_variables(card: Card, path: Path, device: jax.Device) -> dict[str, Any]:
-    """The weights in a safetensors file, as the card's config has them in float32."""
+    """The weights, or adapters, in a safetensors file, as the card has them in float32."""
     import jax
 
     from zoo.storage import weights
 
-    stored = weights.merge(
-        card.config.in_precision("float32").variable_shapes(), weights.load(path)
-    )
+    stored = weights.merge(own_shapes(card), weights.load(path))
     # All at once: hundreds of arrays one by one take twice as long.
     on_device: dict[str, Any] = jax.device_put(stored, device)
     return on_device
@@ -200,8 +259,8 @@ def stored_variables(card: Card, path: Path, device: jax.Device) -> dict[str, An
 def _run_variables(
     card: Card, folder: Path, step: Step, device: jax.Device
 ) -> tuple[int, dict[str, Any], int | None, str]:
-    """The step and the weights of a run's checkpoint, the step that the card's metrics are of, and
-    why this step was taken."""
+    """The step and the weights (or adapters) of a run's checkpoint, the step that the card's
+    metrics are of, and why this step was taken."""
     import jax
 
     from zoo.storage import checkpoints
@@ -212,7 +271,7 @@ def _run_variables(
     sharding = jax.sharding.SingleDeviceSharding(device)
     target = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
-        card.config.in_precision("float32").variable_shapes(),
+        own_shapes(card),
     )
     store = checkpoints.Checkpoints(folder / checkpoints.FOLDER, best, read_only=True)
     with contextlib.closing(store):

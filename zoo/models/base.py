@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+import functools
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, get_args, runtime_checkable
 
@@ -76,11 +77,9 @@ class ModelConfig(abc.ABC):
 
     def variable_shapes(self) -> dict[str, Any]:
         """Shapes and dtypes of the module's variables; nothing is computed."""
-        module = self.build()
-        key = jax.random.key(0)
-        return dict(
-            jax.eval_shape(lambda *inputs: module.init(key, *inputs), *self.example_inputs(1))
-        )
+        shapes = _variable_shapes(self)
+        own: dict[str, Any] = jax.tree.map(lambda leaf: leaf, shapes)  # the caller may change it
+        return own
 
     def fields_without_weights(self) -> frozenset[str]:
         """The fields that no weight depends on. Fine-tuning keeps the recipe's own values of them.
@@ -178,6 +177,15 @@ class ModelConfig(abc.ABC):
     def carries_state(self) -> bool:
         """Whether the module has `begin` and `unroll`, see `Recurrent`."""
         return False
+
+
+@functools.lru_cache(maxsize=16)  # tracing a deep model takes a second
+def _variable_shapes(config: ModelConfig) -> dict[str, Any]:
+    module = config.build()
+    key = jax.random.key(0)
+    return dict(
+        jax.eval_shape(lambda *inputs: module.init(key, *inputs), *config.example_inputs(1))
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -86,6 +86,10 @@ class Card:
     order."""
     files: tuple[File, ...] = ()
     """The files of a published model, weights first. Empty for a run, which has checkpoints."""
+    adapter: Mapping[str, Any] = field(default_factory=dict)
+    """For adapters of another model: `base`, its name or folder; `sha256`, the digest of its
+    weights; `rank`, `alpha` and `targets` (see `LoRA`); `fresh`, patterns of what replaces
+    parameters of the base."""
     alternative: str = ""
     """For a model that is fetched: a published one for the same task that needs no download."""
     checkpoint: int | None = None

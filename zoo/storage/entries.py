@@ -58,6 +58,8 @@ def check_card(card: Card) -> None:
     for split, rows in card.rows.items():
         if not isinstance(rows.get("number"), int):
             raise ConfigError(f"rows: {split} has no whole number of rows: {dict(rows)!r}")
+    if card.adapter:
+        _check_adapter(card.adapter)
     if card.tokenizer:
         _check_tokenizer(card.tokenizer)
     if card.best:
@@ -77,6 +79,21 @@ def _check_tokenizer(entries: Mapping[str, Any]) -> None:
     for name, value in entries.items():
         if name in known:  # reading the vocabulary refuses the others by name
             configs.check(value, known[name], f"tokenizer.{name}")
+
+
+def _check_adapter(entries: Mapping[str, Any]) -> None:
+    kinds = {
+        "base": str,
+        "sha256": str,
+        "rank": int,
+        "alpha": float,
+        "targets": tuple[str, ...],
+        "fresh": tuple[str, ...],
+    }
+    if {*entries} != {*kinds}:
+        raise ConfigError(f"adapter has {', '.join(entries)}; it has {', '.join(kinds)}")
+    for name, kind in kinds.items():
+        configs.check(entries[name], kind, f"adapter.{name}")
 
 
 def _check_best(entries: Mapping[str, str]) -> None:

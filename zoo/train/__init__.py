@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from zoo.registry import attach
 
 if TYPE_CHECKING:
+    from zoo.storage.adapters import LoRA as LoRA
     from zoo.storage.checkpoints import Best as Best
     from zoo.train import losses as losses
     from zoo.train import metrics as metrics

@@ -24,7 +24,7 @@ def begun(state: TrainState) -> TrainState:
         # A buffer that occurs twice in a state cannot be donated.
         return leaf.copy() if isinstance(leaf, jax.Array) else leaf
 
-    return dataclasses.replace(state, ema=jax.tree.map(copy, state.variables))
+    return dataclasses.replace(state, ema=jax.tree.map(copy, state.own))
 
 
 def updated(state: TrainState, decay: float) -> TrainState:
@@ -35,4 +35,4 @@ def updated(state: TrainState, decay: float) -> TrainState:
     def move(average: jax.Array, weight: jax.Array) -> jax.Array:
         return average + share.astype(average.dtype) * (weight - average)
 
-    return dataclasses.replace(state, ema=jax.tree.map(move, state.ema, state.variables))
+    return dataclasses.replace(state, ema=jax.tree.map(move, state.ema, state.own))

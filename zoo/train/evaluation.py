@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,8 @@ from zoo.config import ConfigError, LookupMistake, ValueMistake
 from zoo.hub import StoredModel
 from zoo.models.dense import Precision
 from zoo.pipelines.stored import splits_of
+from zoo.storage import adapters
+from zoo.storage.adapters import BASE
 from zoo.storage.cards import OWN_ROWS, Card
 from zoo.tokenizers import read_lines
 from zoo.train import bleu, recipe_files, sharding, update
@@ -39,6 +42,8 @@ class Evaluator:
           card: the card of the model, for the predictor whose answers are measured.
         """
         self._setup, self._card = setup, card
+        scale = setup.recipe.lora.scale
+        self._whole = jax.jit(functools.partial(adapters.whole, scale=scale))
         self._step = update.make_eval_step(setup.module, setup.recipe.task, setup.mesh)
 
     def __call__(
@@ -60,6 +65,8 @@ class Evaluator:
           ValueError: it has no examples.
         """
         data, task = self._setup.data, self._setup.recipe.task
+        if BASE in variables:
+            variables = self._whole(variables)
         metrics = self._metrics(variables, split, limit)
 
         def predictor() -> predictors.Predictor:
@@ -84,7 +91,7 @@ class Evaluator:
         """The metrics of the moving average as `split/ema/name`; none where there is none."""
         if not state.ema:
             return {}
-        metrics, _ = self(state.ema, split, limit=limit, quick=quick)
+        metrics, _ = self({**state.variables, **state.ema}, split, limit=limit, quick=quick)
         return {name.replace(split, f"{split}/ema", 1): value for name, value in metrics.items()}
 
     def _metrics(self, variables: Any, split: str, limit: int | None) -> dict[str, float]:

@@ -207,7 +207,9 @@ def clear_results(folder: Path, card: Card) -> Card:
     return card
 
 
-def write_card(folder: Path, recipe: Recipe, facts: Facts, *, own_rows: bool) -> Card:
+def write_card(
+    folder: Path, recipe: Recipe, facts: Facts, *, own_rows: bool, adapter: Mapping[str, Any]
+) -> Card:
     """Writes `card.toml` and the vocabulary, before the first step."""
     described: dict[str, Any] = {}
     if facts.tokenizer is not None:
@@ -227,6 +229,7 @@ def write_card(folder: Path, recipe: Recipe, facts: Facts, *, own_rows: bool) ->
         tokenizer=described,
         preprocessing=facts.preprocessing,
         rows=rows_of(facts),
+        adapter=adapter,
         best=dataclasses.asdict(recipe.task.best) if "validation" in facts.num_examples else {},
     )
     if writes():

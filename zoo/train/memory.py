@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from zoo.train import averaging, sharding
+from zoo.train import averaging, lora, sharding
 from zoo.train.fine_tuning import load_source
 from zoo.train.recipe import Recipe
 from zoo.train.setup import set_up
@@ -95,7 +95,7 @@ def step_of(
     recipe: Recipe, batch: dict[str, jax.ShapeDtypeStruct], mesh: Mesh
 ) -> tuple[TrainStep, TrainState, Tally]:
     """The step of a resolved recipe, and the shapes of the state and the tally it begins with."""
-    module, task = recipe.model.build(), recipe.task
+    module, task = lora.trained(recipe.model.build(), recipe), recipe.task
     optimizer = recipe.transformation()
     state = shapes_of_state(
         module,

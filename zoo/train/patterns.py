@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -9,6 +10,9 @@ from typing import Any
 import jax
 
 from zoo.config import ConfigError
+
+MAX_LISTED, NEAREST = 12, 4
+"""Most paths that an error message lists, and how many it lists where there are more."""
 
 
 def check_patterns(field: str, patterns: Iterable[str]) -> None:
@@ -31,13 +35,17 @@ def check_matches(field: str, patterns: Iterable[str], paths: Sequence[str]) -> 
     """Checks that every pattern in a field of a config matches a parameter.
 
     Raises:
-      ConfigError: one matches none; the message lists the parameters.
+      ConfigError: one matches none; the message lists the parameters, or the nearest of many.
     """
     for pattern in patterns:
         if not any(matches((pattern,), path) for path in paths):
+            near, which = list(paths), "the paths are"
+            if len(paths) > MAX_LISTED:
+                near = difflib.get_close_matches(pattern, paths, n=NEAREST, cutoff=0.0)
+                which = f"the nearest of {len(paths)} paths are"
             raise ConfigError(
                 f"{field} has {pattern!r}, which matches no parameter; a pattern is a regular "
-                f"expression for a whole path, and the paths are {', '.join(paths)}"
+                f"expression for a whole path, and {which} {', '.join(near)}"
             )
 
 

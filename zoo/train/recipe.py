@@ -13,6 +13,7 @@ from zoo import config as configs
 from zoo.config import ConfigError, check_fields, check_share, check_size
 from zoo.models.base import SIZES, ModelConfig
 from zoo.pipelines.base import DataConfig, Facts, quoted
+from zoo.storage.adapters import LoRA
 from zoo.train.optimizers import Optimizer
 from zoo.train.patterns import check_patterns
 from zoo.train.sharding import MeshConfig
@@ -82,6 +83,8 @@ class Recipe:
     """Seed of the initial weights, of the order of the data, and of dropout."""
     init_from: InitFrom | None = None
     """The model to fine-tune; None: start from random weights."""
+    lora: LoRA = field(default_factory=LoRA)
+    """Adapters of the model in `init_from` that are trained instead of its parameters."""
     mesh: MeshConfig = field(default_factory=MeshConfig)
     """How the work is divided over devices."""
 
@@ -103,6 +106,7 @@ class Recipe:
         if self.ema is not None:
             check_share("ema", self.ema)
         self._check_accumulate()
+        check_patterns("lora.targets", self.lora.targets)
         self.task.check_data(self.data)
 
     def _check_accumulate(self) -> None:

@@ -38,7 +38,7 @@ def save(
     sums = tuple(leaf.tolist() for leaf in jax.tree.leaves(jax.device_get(tally)))
     store.save(
         progress.step,
-        variables=state.variables,
+        variables=state.own,
         optimizer=(state.optimizer, state.carry),
         ema=state.ema,
         progress=dataclasses.asdict(dataclasses.replace(progress, sums=sums)),
@@ -49,7 +49,8 @@ def save(
 def restore(
     store: Checkpoints, shapes: TrainState, seed: int, mesh: Mesh
 ) -> tuple[TrainState, Progress] | None:
-    """State and progress of the latest checkpoint; None where there is none.
+    """State and progress of the latest checkpoint; None where there is none. Adapters come without
+    their base.
 
     Args:
       store: the run's checkpoints.
@@ -63,7 +64,7 @@ def restore(
       ConfigError: the checkpoint holds another model or optimizer.
     """
     restored = store.restore(
-        variables=shapes.variables, optimizer=(shapes.optimizer, shapes.carry), ema=shapes.ema
+        variables=shapes.own, optimizer=(shapes.optimizer, shapes.carry), ema=shapes.ema
     )
     if restored is None:
         return None

@@ -17,7 +17,7 @@ from zoo.hub import compilation
 from zoo.storage import checkpoints
 from zoo.storage.cards import Card
 from zoo.storage.checkpoints import FOLDER, Checkpoints
-from zoo.train import averaging, folder, saving
+from zoo.train import averaging, folder, lora, saving
 from zoo.train.fine_tuning import Reading, load_source, with_architecture_of
 from zoo.train.processes import Job
 from zoo.train.recipe import Recipe
@@ -100,7 +100,8 @@ def start(
         return recipe.task.initial_carry(recipe.model, recipe.batch_size)
 
     optimizer = recipe.transformation()
-    shapes = shapes_of_state(module, recipe.model, optimizer, mesh, carry)
+    trained = lora.trained(module, recipe)
+    shapes = shapes_of_state(trained, recipe.model, optimizer, mesh, carry)
     if recipe.ema is not None:
         shapes = averaging.begun(shapes)
     check_batch_size(recipe.batch_size, shapes, mesh, recipe.accumulate)
@@ -112,13 +113,13 @@ def start(
     restored = saving.restore(store, shapes, recipe.seed, mesh)
     if restored is None:
         state = create_state(
-            module,
+            trained,
             recipe.model,
             optimizer,
             recipe.seed,
             mesh,
-            source=source.model.variables if source else None,
-            skip=recipe.init_from.skip if recipe.init_from else (),
+            source=lora.source_of(source.model, recipe) if source else None,
+            skip=lora.kept_random(recipe),
             carry=jax.device_get(carry()),
         )
         if recipe.ema is not None:
@@ -126,12 +127,20 @@ def start(
         progress = Progress()
     else:
         state, progress = restored
+        if card is not None and card.adapter:
+            state = lora.with_base(state, hub.open_base(card), recipe, mesh)
         steps_before = earlier.steps if earlier else recipe.steps
         progress = progress.going_on(recipe.steps, steps_before, recipe.patience)
 
     # The folder is written when nothing can be refused any more.
     folder.write_recipe(workdir, recipe)
-    card = card or folder.write_card(workdir, recipe, data.facts, own_rows=rows is not None)
+    card = card or folder.write_card(
+        workdir,
+        recipe,
+        data.facts,
+        own_rows=rows is not None,
+        adapter=lora.described(source.model, recipe) if source and recipe.lora.targets else {},
+    )
     card = folder.note_changes(workdir, card, progress.step, changed)
     card = folder.note_rows(workdir, card, data.facts)
     if not progress.ended(recipe.steps):

@@ -17,9 +17,10 @@ from jax.sharding import Mesh
 from zoo.config import ConfigError
 from zoo.models.base import ModelConfig
 from zoo.storage import weights
+from zoo.storage.adapters import BASE
 from zoo.storage.checkpoints import Best
 from zoo.train import sharding
-from zoo.train.patterns import check_matches
+from zoo.train.patterns import check_matches, matches
 
 
 @struct.dataclass
@@ -43,6 +44,11 @@ class TrainState:
     def params(self) -> Any:
         """The trainable part of `variables`."""
         return self.variables["params"]
+
+    @property
+    def own(self) -> dict[str, Any]:
+        """The variables that a run changes and saves: all but the base of its adapters."""
+        return {name: tree for name, tree in self.variables.items() if name != BASE}
 
 
 @dataclass(frozen=True)
@@ -151,12 +157,24 @@ def create_state(
         return jnp.zeros((), jnp.int32), module.init(init_key, *inputs), key
 
     replicated = sharding.of_state(mesh)
-    step, variables, key = jax.jit(initialise, out_shardings=replicated)()
-    if source is not None:
-        paths = dict.fromkeys([*weights.flatten(variables), *weights.flatten(source)])
+    if source is None:
+        step, variables, key = jax.jit(initialise, out_shardings=replicated)()
+    else:
+        target = weights.flatten(jax.eval_shape(initialise)[1])
+        paths = dict.fromkeys([*target, *weights.flatten(source)])
         check_matches("skip", skip, [path.removeprefix("params/") for path in paths])
         patterns = [f"params/{pattern}" for pattern in skip]
-        merged = weights.merge(variables, jax.device_get(source), skip=patterns)
+        fresh = [path for path in target if matches(patterns, path)]
+
+        def skipped() -> tuple[jax.Array, Any, jax.Array]:
+            # The compiler leaves out the random numbers that the source replaces.
+            step, variables, key = initialise()
+            leaves = weights.flatten(variables)
+            return step, {path: leaves[path] for path in fresh}, key
+
+        step, random, key = jax.jit(skipped, out_shardings=replicated)()
+        target = weights.unflatten(target | jax.device_get(random))
+        merged = weights.merge(target, jax.device_get(source), skip=patterns)
         variables = sharding.put_state(merged, mesh)
     optimizer_state = jax.jit(optimizer.init, out_shardings=replicated)(variables["params"])
     return TrainState(step, variables, optimizer_state, key, sharding.put_state(carry, mesh))

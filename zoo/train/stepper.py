@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from zoo.train import memory, sharding, update
+from zoo.train import lora, memory, sharding, update
 from zoo.train.start import Run
 from zoo.train.state import TrainState
 from zoo.train.update import Batch, Tally
@@ -25,8 +25,9 @@ class Stepper:
         self._run = run
         self._warn = warn
         recipe = run.recipe
+        self._module = lora.trained(run.module, recipe)
         self._step = update.make_train_step(
-            run.module,
+            self._module,
             recipe.task,
             run.optimizer,
             run.mesh,
@@ -56,7 +57,7 @@ class Stepper:
         run = self._run
         if self._empty is None:
             self._empty = update.empty_tally(
-                run.module, run.recipe.task, run.optimizer, state, batch, run.recipe.accumulate
+                self._module, run.recipe.task, run.optimizer, state, batch, run.recipe.accumulate
             )
         begun = update.filled_tally(self._empty, self._sums)
         self._sums = ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from zoo.storage import weights
+from zoo.storage.adapters import BASE
 from zoo.train import folder
 from zoo.train.evaluation import Evaluator
 from zoo.train.reporting import Reporter
@@ -16,6 +17,10 @@ def introduce(run: Run, state: TrainState, progress: Progress, reporter: Reporte
 
     recipe = run.recipe
     number, size = weights.count(state.params)
+    what = "parameters"
+    if recipe.lora.targets and recipe.init_from:
+        frozen, _ = weights.count(state.variables[BASE])
+        what = f"parameters of adapters beside {frozen:,} frozen ones of {recipe.init_from.source}"
     examples = ", ".join(
         f"{count:,} {split}" for split, count in run.data.facts.num_examples.items()
     )
@@ -25,7 +30,7 @@ def introduce(run: Run, state: TrainState, progress: Progress, reporter: Reporte
         reporter.say(f"left out of training: {count:,} rows ({reason})")
     reporter.say(parameter_overview.get_parameter_overview(state.params, include_stats=False))
     reporter.say(
-        f"{recipe.name or 'unnamed recipe'}: {number:,} parameters "
+        f"{recipe.name or 'unnamed recipe'}: {number:,} {what} "
         f"({size / 1e6:.1f} MB), {examples} examples, {run.mesh.devices.size} device(s), "
         f"steps {progress.step} to {recipe.steps} in {run.workdir}"
     )
@@ -64,8 +69,8 @@ def conclude(
         return dict(run.card.metrics)
     metrics = dict(progress.best)
     if "test" in run.data.facts.num_examples:
-        step, variables = run.store.variables(state.variables)
-        measured, note = evaluate(variables, "test")
+        step, own = run.store.variables(state.own)
+        measured, note = evaluate({**state.variables, **own}, "test")
         measured |= evaluate.of_average(state, "test")
         note = f"weights of step {step}" + (f", {note}" if note else "")
         reporter.evaluation(progress.step, measured, note)
