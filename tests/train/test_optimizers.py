@@ -274,6 +274,49 @@ def test_a_pattern_that_matches_nothing_lists_the_parameters(field):
     )
 
 
+def test_a_rate_multiplies_the_whole_update_of_its_parameters():
+    """The first pattern that matches counts; weight decay and clipping are those of all."""
+    rates = (("head/bias", 0.0), ("head/.*", 0.5))
+    options = {"learning_rate": 0.5, "weight_decay": 0.1, "clip_norm": 1.0}
+    before = parameters()
+    plain, _ = step(Adam(**options))
+    scaled, _ = step(Adam(**options, rates=rates))
+    moved = jax.tree.map(lambda new, old: new - old, scaled, before)
+    expected = jax.tree.map(lambda new, old: new - old, plain, before)
+    np.testing.assert_allclose(moved["head"]["bias"], 0.0)
+    np.testing.assert_allclose(moved["head"]["kernel"], 0.5 * expected["head"]["kernel"], rtol=1e-5)
+    table = "embedding"
+    np.testing.assert_allclose(moved[table][table], expected[table][table], rtol=1e-5)
+
+
+def test_rates_and_frozen_parameters_go_together():
+    new, _ = step(Sgd(learning_rate=0.5, freeze=("head/.*",), rates=(("embedding/.*", 0.1),)))
+    plain, _ = step(Sgd(learning_rate=0.05, freeze=("head/.*",)))
+    jax.tree.map(np.testing.assert_allclose, new, plain)
+
+
+def test_rates_that_meet_nothing_or_are_negative_are_refused():
+    with pytest.raises(
+        config.ConfigError, match=r"optimizer.rates has 'encodr/.\*', which matches"
+    ):
+        Adam(learning_rate=0.1, rates=(("encodr/.*", 0.1),)).build(10).init(parameters())
+    with pytest.raises(
+        config.ConfigError, match=r"factor of 'head/.\*' in optimizer.rates is -1.0"
+    ):
+        Adam(learning_rate=0.1, rates=(("head/.*", -1.0),))
+    with pytest.raises(config.ConfigError, match=r"rates has 'head/\(', which is not a regular"):
+        Adam(learning_rate=0.1, rates=(("head/(", 1.0),))
+
+
+def test_rates_are_written_and_given_as_flags():
+    from zoo.cli.training import recipe_of
+
+    words = ["mlp_digits", "--optimizer.rates", "body/.*", "0.1", "head/.*", "2"]
+    recipe, _ = recipe_of(words, "zoo train")
+    assert recipe.optimizer.rates == (("body/.*", 0.1), ("head/.*", 2.0))
+    assert config.from_json(type(recipe), config.to_json(recipe)) == recipe
+
+
 def test_no_decay_may_name_what_is_frozen():
     new, _ = step(
         Sgd(learning_rate=0.5, weight_decay=0.5, freeze=("head/.*",), no_decay=(".*/bias",))

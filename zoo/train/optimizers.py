@@ -80,6 +80,10 @@ class Optimizer(ABC):
     """Patterns of the parameters without weight decay."""
     freeze: tuple[str, ...] = ()
     """Patterns of the parameters that do not train: no update, no optimizer state."""
+    rates: tuple[tuple[str, float], ...] = ()
+    """Patterns of parameters with the factor of their learning rate, such as `(("encoder/.*",
+    0.1),)`. The first that matches counts; it multiplies the whole update, weight decay included.
+    """
     first_step: int = 0
     """Number of the first update in schedule and bias correction; trax's Loop counted from 1."""
 
@@ -93,6 +97,9 @@ class Optimizer(ABC):
             )
         check_patterns("optimizer.no_decay", self.no_decay)
         check_patterns("optimizer.freeze", self.freeze)
+        check_patterns("optimizer.rates", [pattern for pattern, _ in self.rates])
+        for pattern, factor in self.rates:
+            check_not_negative(f"the factor of {pattern!r} in optimizer.rates", factor)
 
     def schedule_fn(self, total_steps: int) -> optax.Schedule:
         """Number of updates made so far -> learning rate of the next one."""
@@ -111,7 +118,7 @@ class Optimizer(ABC):
         steps = [clip, *self.scaled_rule(learning_rate)]
         if self.applied_decay:
             steps = [*steps, optax.add_decayed_weights(self._decay(learning_rate), self.decays)]
-        update = _count_from(self.first_step, optax.chain(*steps, optax.scale(-1.0)))
+        update = _count_from(self.first_step, optax.chain(*steps, self._descent()))
         if self.freeze:
             # The clipping is inside, so that the norm is that of the trainable gradients.
             update = optax.partition({"train": update, "freeze": optax.set_to_zero()}, self._labels)
@@ -139,6 +146,17 @@ class Optimizer(ABC):
         """Whether weight decay applies, for each parameter: a tree of bools."""
         return map_paths(lambda path: not matches(self.no_decay, path), params)
 
+    def _descent(self) -> optax.GradientTransformation:
+        """The sign of a descent, and the factor of each parameter's rate."""
+
+        def factor(path: str) -> float:
+            return next((-rate for name, rate in self.rates if matches((name,), path)), -1.0)
+
+        def scale(updates: optax.Updates, params: Params | None) -> optax.Updates:
+            return jax.tree.map(lambda update, by: update * by, updates, map_paths(factor, updates))
+
+        return optax.stateless(scale) if self.rates else optax.scale(-1.0)
+
     def _decay(self, learning_rate: optax.Schedule) -> float | optax.Schedule:
         if not self.decay_with_learning_rate:
             return self.weight_decay
@@ -150,6 +168,7 @@ class Optimizer(ABC):
     def _check_against(self, paths: list[str]) -> None:
         check_matches("optimizer.no_decay", self.no_decay, paths)
         check_matches("optimizer.freeze", self.freeze, paths)
+        check_matches("optimizer.rates", [pattern for pattern, _ in self.rates], paths)
         if paths and all(matches(self.freeze, path) for path in paths):
             raise ConfigError(
                 f"optimizer.freeze={self.freeze} leaves nothing to train; "
