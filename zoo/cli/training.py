@@ -40,7 +40,8 @@ class Options:
     code: Path | None = None
     """A Python file of your own that defines what a recipe.json or `init_from` names."""
     callback: tuple[str, ...] = ()
-    """Functions of your own that watch the run: FILE.py:FUNCTION, see `zoo.train.Callback`."""
+    """What watches the run: samples, wandb, mlflow, or a function or class of your own as
+    FILE.py:NAME, see `zoo.train.Callback`."""
     allow_change: tuple[str, ...] = ()
     """Fields that may differ from those that the run in the folder began with, such as
     optimizer.learning_rate. Those that change no parameter to come always may."""
@@ -52,7 +53,7 @@ class Options:
 
 def train(words: list[str]) -> int:
     """Trains a model by a recipe, or resumes a run."""
-    from zoo.train import recipe_files, run
+    from zoo.train import callbacks, run
 
     if not words or words[0].startswith("-"):
         print(USAGE)
@@ -61,7 +62,7 @@ def train(words: list[str]) -> int:
     run(
         recipe,
         options.workdir,
-        callbacks=[recipe_files.function_in(name) for name in options.callback],
+        callbacks=[callbacks.named(name) for name in options.callback],
         allow_change=options.allow_change,
         profile_at=options.profile_at,
         quiet=options.quiet,

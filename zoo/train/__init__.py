@@ -11,7 +11,10 @@ if TYPE_CHECKING:
     from zoo.train import losses as losses
     from zoo.train import metrics as metrics
     from zoo.train.callbacks import Callback as Callback
+    from zoo.train.callbacks import MLflow as MLflow
     from zoo.train.callbacks import Report as Report
+    from zoo.train.callbacks import Samples as Samples
+    from zoo.train.callbacks import WeightsAndBiases as WeightsAndBiases
     from zoo.train.evaluation import evaluate as evaluate
     from zoo.train.loop import run as run
     from zoo.train.metrics import Metric as Metric

@@ -70,12 +70,18 @@ class Evaluator:
         metrics = self._metrics(variables, split, limit)
 
         def predictor() -> predictors.Predictor:
-            # It answers for this process only, so it gets weights of this process's own.
-            own = jax.tree.map(jax.numpy.asarray, jax.device_get(variables))
-            return predictors.create(self._card, own, data.facts.tokenizer)
+            return self.predictor(variables)
 
         more, note = task.measure_answers(predictor, data, split, limit=limit, quick=quick)
         return prefixed(split, metrics | more), note
+
+    def predictor(self, variables: Any) -> predictors.Predictor:
+        """A predictor of weights on the devices."""
+        if BASE in variables:
+            variables = self._whole(variables)
+        # It answers for this process only, so it gets weights of this process's own.
+        own = jax.tree.map(jax.numpy.asarray, jax.device_get(variables))
+        return predictors.create(self._card, own, self._setup.data.facts.tokenizer)
 
     def of_state(
         self, state: TrainState, split: str, *, limit: int | None = None, quick: bool = False

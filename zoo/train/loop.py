@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from zoo.config import local
-from zoo.train import callbacks as watchers
 from zoo.train import folder, recipe_files, saving, sharding, update
-from zoo.train.callbacks import Callback, Report
+from zoo.train.callbacks import Callbacks, Watcher
 from zoo.train.evaluation import Evaluator
 from zoo.train.malloc import keep_freed_memory
 from zoo.train.outcome import Interrupted, NonFiniteError, Result
@@ -35,7 +34,7 @@ def run(
     *,
     init_from: str | InitFrom | None = None,
     data: Any = None,
-    callbacks: Sequence[Callback] = (),
+    callbacks: Sequence[Watcher] = (),
     allow_change: Sequence[str] = (),
     profile_at: int | None = None,
     quiet: bool = False,
@@ -51,8 +50,9 @@ def run(
       data: your own examples instead of those that the recipe names: an iterable of tuples or
         dicts, a mapping of columns, a DataFrame or a tf.data.Dataset; or a mapping of the splits
         `train`, `validation` and `test` to such examples.
-      callbacks: called after each report of training metrics and after each evaluation; one that
-        returns True ends the run.
+      callbacks: objects that watch the run (see `zoo.train.Callback`), or functions that are
+        called after each report of training metrics and after each evaluation; one that returns
+        True then ends the run.
       allow_change: fields of the recipe, such as `optimizer.learning_rate`, that may differ from
         those that the run in the folder began with; the card notes them. Fields that change no
         parameter to come, such as `steps` and `log_every`, always may.
@@ -92,13 +92,14 @@ def _train(
     run: Run,
     state: TrainState,
     progress: Progress,
-    callbacks: Sequence[Callback],
+    callbacks: Sequence[Watcher],
     reporter: Reporter,
     job: Job,
 ) -> Result:
     """Step after step to the end, with reports, evaluations and checkpoints when they are due."""
-    recipe, signals = run.recipe, Signals()
+    recipe, signals = run.recipe, Signals(run.workdir)
     train_step, evaluate = Stepper(run, reporter.say, progress.sums), Evaluator(run, run.card)
+    watchers = Callbacks(callbacks, run, evaluate, reporter)
     began, first_step = time.monotonic() - progress.seconds, progress.step
     tally: Tally | None = None
 
@@ -108,9 +109,9 @@ def _train(
     def due(every: int | None) -> bool:
         return ended() or progress.step % (every or max(1, recipe.steps // 10)) == 0
 
-    def call_back(metrics: Mapping[str, float]) -> Progress:
+    def tell(event: str, metrics: Mapping[str, float]) -> Progress:
         with reporter.pause():
-            ends = watchers.call(callbacks, Report(progress.step, metrics, state))
+            ends = watchers.tell(event, progress.step, state, metrics)
         return dataclasses.replace(progress, stopped="callback") if job.any(ends) else progress
 
     if not ended():
@@ -125,6 +126,7 @@ def _train(
             state, tally = train_step(state, tally, batch)
             progress = progress.after_step()
             reporter.after_step(progress.step)
+            watchers.on_step(progress.step, state)
 
             # The order below is fixed: what is not finite is neither reported nor saved, a
             # checkpoint carries the metrics of its own step, and whoever ends the run does so
@@ -133,7 +135,7 @@ def _train(
                 _check_finite(run, progress, tally)
                 metrics = prefixed("train", tally.metrics.compute())
                 reporter.train(progress.step, metrics, recipe.learning_rate(progress.step - 1))
-                progress = call_back(metrics)
+                progress = tell("on_report", metrics)
                 tally = None
 
             best_so_far = None
@@ -147,7 +149,7 @@ def _train(
                 reporter.evaluation(progress.step, metrics, _judged(run, metrics, note))
                 progress = progress.after_evaluation(metrics, recipe.task.best, recipe.patience)
                 best_so_far = metrics if progress.evaluations_since_best == 0 else None
-                progress = call_back(metrics)
+                progress = tell("on_eval", metrics)
 
             stop = job.stop(signals.received)
             if best_so_far is not None or stop or due(recipe.checkpoint_every):
@@ -156,9 +158,11 @@ def _train(
                 with reporter.pause():
                     progress = dataclasses.replace(progress, seconds=time.monotonic() - began)
                     saving.save(run.store, state, progress, tally, best_so_far)
+                    watchers.tell("on_checkpoint", progress.step, state)
             if stop and not ended():
                 job.close()
                 reporter.draw()
+                watchers.tell("on_end", progress.step, state)
                 raise Interrupted(
                     f"interrupted at step {progress.step} of {recipe.steps}; saved to "
                     f"{run.workdir}. The same command again resumes from there",
@@ -172,6 +176,7 @@ def _train(
                 raise KeyboardInterrupt
             with signals.raising():
                 metrics = conclude(run, state, progress, evaluate, reporter, trained=trained)
+                watchers.tell("on_end", progress.step, state, metrics)
         except KeyboardInterrupt as error:
             raise Interrupted(
                 f"interrupted after the last step; all {progress.step} are saved in {run.workdir}. "

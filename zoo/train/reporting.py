@@ -160,6 +160,14 @@ class Reporter:
         with (self._folder / METRICS).open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step, **_finite(scalars)}, allow_nan=False) + "\n")
 
+    def show(self, step: int, texts: Mapping[str, str], images: Mapping[str, Any]) -> None:
+        """Writes Markdown, and pictures [N, height, width, channels], into the event files."""
+        if self._events is not None and self._writes:
+            if texts:
+                self._events.write_texts(step, dict(texts))
+            if images:
+                self._events.write_images(step, dict(images))
+
     def draw(self) -> None:
         """Draws the learning curve, if anything was measured."""
         if self._writes and (self._folder / METRICS).is_file():

@@ -1,12 +1,20 @@
-"""Ctrl-C, SIGTERM and SIGHUP, by which a run ends between two steps."""
+"""Ctrl-C, SIGTERM, SIGHUP and a file named STOP, by which a run ends between two steps."""
 
 from __future__ import annotations
 
 import contextlib
 import signal
 import threading
+import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
+
+STOP = "STOP"
+"""A file of this name in a run's folder does what SIGTERM does. It is removed then."""
+
+LOOKS_EVERY = 1.0
+"""Seconds between two looks for that file."""
 
 HANGUP: int | None = getattr(signal, "SIGHUP", None)
 """The terminal was closed. It may come twice, from the system and the shell, and with a SIGTERM
@@ -20,11 +28,26 @@ class Signals:
     ignored, as under `nohup`, it stays so.
     """
 
-    def __init__(self) -> None:
-        self.received: int | None = None
-        """The number of the signal that came first; None: none did."""
+    def __init__(self, folder: Path | None = None) -> None:
+        """
+        Args:
+          folder: where to look for a file named STOP; None: nowhere.
+        """
+        self._stop = folder / STOP if folder else None
+        self._next_look = time.monotonic()
+        self._received: int | None = None
         self._before: dict[int, Any] = {}
         self._raises = False
+
+    @property
+    def received(self) -> int | None:
+        """The number of the signal that came first; None: none did."""
+        if self._received is None and self._stop and time.monotonic() >= self._next_look:
+            self._next_look = time.monotonic() + LOOKS_EVERY
+            if self._stop.exists():
+                self._stop.unlink(missing_ok=True)
+                self._received = signal.SIGTERM
+        return self._received
 
     @contextlib.contextmanager
     def noted(self) -> Iterator[None]:
@@ -55,9 +78,9 @@ class Signals:
             self._raises = False
 
     def _note(self, number: int, frame: Any) -> None:
-        first = self.received is None
+        first = self._received is None
         if first:
-            self.received = number
+            self._received = number
         if number != HANGUP:
             self._restore([other for other in self._before if other != HANGUP])
         if self._raises and first:
