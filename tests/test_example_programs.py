@@ -128,4 +128,4 @@ def test_a_callback_watches_a_run_from_the_shell_and_ends_it(folder, monkeypatch
     assert main([*words, "--callback", f"{EXAMPLES / 'own_callback.py'}:watch"]) == 0
     assert "the largest weight is" in capsys.readouterr().out
     assert main([*words, "--callback", "watch"]) == 2
-    assert "there is no callback 'watch' (known: mlflow, samples, wandb, and your own as FILE.py:" in capsys.readouterr().err
+    assert "there is no callback 'watch' (known: mlflow, samples" in capsys.readouterr().err

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from zoo.pipelines.base import Facts as Facts
     from zoo.pipelines.images import ImageClassificationData as ImageClassificationData
     from zoo.pipelines.language import LanguageModelingData as LanguageModelingData
+    from zoo.pipelines.mixture import Mixture as Mixture
+    from zoo.pipelines.mixture import Part as Part
     from zoo.pipelines.sources.formats import file_format as file_format
     from zoo.pipelines.synthetic import CopyData as CopyData
     from zoo.pipelines.tagging import TaggingData as TaggingData

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from zoo.train.sharding import MeshConfig as MeshConfig
     from zoo.train.tasks import ImageClassification as ImageClassification
     from zoo.train.tasks import LanguageModeling as LanguageModeling
+    from zoo.train.tasks import Several as Several
     from zoo.train.tasks import Tagging as Tagging
     from zoo.train.tasks import Task as Task
     from zoo.train.tasks import TextClassification as TextClassification

@@ -70,6 +70,10 @@ def _summed(named: Callable[[], Mapping[str, Any]], name: str) -> type[clu.Metri
         denominator: jax.Array
 
         @classmethod
+        def empty(cls) -> Self:
+            return cls(np.float32(0), np.float32(0))
+
+        @classmethod
         def from_model_output(cls, *, output: Any, batch: Batch) -> Self:
             sums = metric().sums(output, batch)
             if not isinstance(sums, tuple) or len(sums) != 2:

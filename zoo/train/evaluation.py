@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from zoo import hub, predictors
 from zoo.config import ConfigError, LookupMistake, ValueMistake
 from zoo.hub import StoredModel
 from zoo.models.dense import Precision
+from zoo.pipelines.mixture import MixedData
 from zoo.pipelines.stored import splits_of
 from zoo.storage import adapters
 from zoo.storage.adapters import BASE
@@ -44,7 +46,9 @@ class Evaluator:
         self._setup, self._card = setup, card
         scale = setup.recipe.lora.scale
         self._whole = jax.jit(functools.partial(adapters.whole, scale=scale))
-        self._step = update.make_eval_step(setup.module, setup.recipe.task, setup.mesh)
+        self._parts = {name: self._of_part(name) for name in setup.parts}
+        if not self._parts:
+            self._step = update.make_eval_step(setup.module, setup.recipe.task, setup.mesh)
 
     def __call__(
         self, variables: Any, split: str, *, limit: int | None = None, quick: bool = False
@@ -58,12 +62,15 @@ class Evaluator:
           quick: whether the result only serves to choose a checkpoint.
 
         Returns:
-          The metrics as `split/name`, and a note on them.
+          The metrics as `split/name`, and a note on them. Of a mixture those of each part, as
+          `split/part/name`, and the means of those that have the same name.
 
         Raises:
           LookupError: there is no such split.
           ValueError: it has no examples.
         """
+        if isinstance(self._setup.data, MixedData):
+            return self._of_parts(variables, [*self._setup.data.having(split)], split, limit, quick)
         data, task = self._setup.data, self._setup.recipe.task
         if BASE in variables:
             variables = self._whole(variables)
@@ -74,6 +81,27 @@ class Evaluator:
 
         more, note = task.measure_answers(predictor, data, split, limit=limit, quick=quick)
         return prefixed(split, metrics | more), note
+
+    def _of_part(self, name: str) -> Evaluator:
+        """The evaluator of one part of a mixture."""
+        setup = self._setup.part(name)
+        return Evaluator(setup, dataclasses.replace(self._card, task=setup.recipe.task.name))
+
+    def _of_parts(
+        self, variables: Any, names: Sequence[str], split: str, limit: int | None, quick: bool
+    ) -> tuple[dict[str, float], str]:
+        """The metrics of the parts of a mixture, and their means."""
+        by_part: dict[str, float] = {}
+        values: dict[str, list[float]] = {}
+        notes = []
+        for part in names:
+            found, note = self._parts[part](variables, split, limit=limit, quick=quick)
+            notes += [f"{part}: {note}"] if note else []
+            for name, value in found.items():
+                by_part[name.replace(split, f"{split}/{part}", 1)] = value
+                values.setdefault(name, []).append(value)
+        means = {name: sum(found) / len(found) for name, found in values.items()}
+        return means | by_part, "; ".join(notes)
 
     def predictor(self, variables: Any) -> predictors.Predictor:
         """A predictor of weights on the devices."""

@@ -25,7 +25,7 @@ from zoo.train.start import Run, start
 from zoo.train.state import Progress, TrainState
 from zoo.train.stepper import Stepper
 from zoo.train.summary import conclude, introduce
-from zoo.train.update import Tally
+from zoo.train.update import Tallies
 
 
 def run(
@@ -101,7 +101,7 @@ def _train(
     train_step, evaluate = Stepper(run, reporter.say, progress.sums), Evaluator(run, run.card)
     watchers = Callbacks(callbacks, run, evaluate, reporter)
     began, first_step = time.monotonic() - progress.seconds, progress.step
-    tally: Tally | None = None
+    tally: Tallies | None = None
 
     def ended() -> bool:
         return progress.ended(recipe.steps)
@@ -133,7 +133,7 @@ def _train(
             # before it is saved.
             if due(recipe.log_every):
                 _check_finite(run, progress, tally)
-                metrics = prefixed("train", tally.metrics.compute())
+                metrics = prefixed("train", tally.compute())
                 reporter.train(progress.step, metrics, recipe.learning_rate(progress.step - 1))
                 progress = tell("on_report", metrics)
                 tally = None
@@ -195,7 +195,9 @@ def _judged(run: Run, metrics: Mapping[str, float], note: str) -> str:
     return f"{note}, {lost}" if note else lost
 
 
-def _check_finite(run: Run, progress: Progress, tally: Tally | None, variables: Any = None) -> None:
+def _check_finite(
+    run: Run, progress: Progress, tally: Tallies | None, variables: Any = None
+) -> None:
     """Stops a run in which something is not finite.
 
     Args:
@@ -207,7 +209,7 @@ def _check_finite(run: Run, progress: Progress, tally: Tally | None, variables: 
     Raises:
       NonFiniteError: a loss or a parameter is not finite.
     """
-    bad = int(tally.nonfinite_step) if tally is not None else 0
+    bad = tally.nonfinite_step if tally is not None else 0
     if not bad and (variables is None or bool(update.all_finite(variables))):
         return
     what = f"the loss of step {bad}" if bad else f"a parameter after step {progress.step}"

@@ -14,6 +14,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from zoo.pipelines.mixture import part_of
 from zoo.train import averaging, lora, sharding
 from zoo.train.fine_tuning import load_source
 from zoo.train.recipe import Recipe
@@ -137,7 +138,9 @@ def of_recipe(recipe: Recipe) -> Iterator[Estimate]:
     setup = set_up(recipe, source=load_source(recipe.init_from))
     recipe, mesh = setup.recipe, setup.mesh
     batches = itertools.islice(setup.data.train(recipe.batch_size, seed=recipe.seed), BATCHES)
-    batch = max(batches, key=lambda batch: int(batch["inputs"].size))
+    parts = [part_of(batch) for batch in batches]
+    name, batch = max(parts, key=lambda part: int(part[1]["inputs"].size))
+    recipe = setup.part(name).recipe
     estimate = of_batch(recipe, _shapes(batch, mesh), mesh)
     yield estimate
     inputs = batch["inputs"]

@@ -115,9 +115,10 @@ class Recipe:
                 f"accumulate is {self.accumulate}, which does not divide batch_size "
                 f"{self.batch_size}; take a divisor of it"
             )
-        if self.accumulate > 1 and type(self.task).update is not Task.update:
+        own = [task for task in self.task.parts if type(task).update is not Task.update]
+        if self.accumulate > 1 and own:
             raise ConfigError(
-                f"accumulate is {self.accumulate}, but {type(self.task).__name__} makes updates of "
+                f"accumulate is {self.accumulate}, but {type(own[0]).__name__} makes updates of "
                 "its own, which have no parts; leave accumulate out"
             )
 
@@ -161,7 +162,8 @@ class Recipe:
         check_sizes(self, facts)
         model = _filled(self.model, decided)
         self.task.check_model(model)
-        return dataclasses.replace(self, model=model, task=_filled(self.task, decided))
+        task = self.task.mapped(lambda task: _filled(task, decided))
+        return dataclasses.replace(self, model=model, task=task)
 
 
 def _filled(config: C, decided: Mapping[str, Any]) -> C:

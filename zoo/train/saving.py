@@ -5,21 +5,20 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
-import jax
 import numpy as np
 from jax.sharding import Mesh
 
 from zoo.storage.checkpoints import Checkpoints
 from zoo.train import sharding
 from zoo.train.state import Progress, TrainState, run_key
-from zoo.train.update import Tally
+from zoo.train.update import Tallies
 
 
 def save(
     store: Checkpoints,
     state: TrainState,
     progress: Progress,
-    tally: Tally | None,
+    tally: Tallies | None,
     metrics: Mapping[str, float] | None,
 ) -> None:
     """Writes a checkpoint.
@@ -35,7 +34,7 @@ def save(
     Raises:
       OSError: it could not be written; the one before stays.
     """
-    sums = tuple(leaf.tolist() for leaf in jax.tree.leaves(jax.device_get(tally)))
+    sums = tally.sums() if tally is not None else {}
     store.save(
         progress.step,
         variables=state.own,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,7 @@ from flax import linen as nn
 from jax.sharding import Mesh
 
 from zoo.pipelines.base import Data, LabelError
+from zoo.pipelines.mixture import MixedData, Mixture
 from zoo.train import sharding
 from zoo.train.fine_tuning import Reading, Source
 from zoo.train.recipe import Recipe
@@ -23,6 +25,19 @@ class Setup:
     data: Data
     mesh: Mesh
     module: nn.Module
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The names of the parts, where the data is a mixture."""
+        return tuple(self.data.parts) if isinstance(self.data, MixedData) else ()
+
+    def part(self, name: str) -> Setup:
+        """The setup of one part of a mixture: its data with its task. Of other data: this one."""
+        if not (isinstance(self.data, MixedData) and isinstance(self.recipe.data, Mixture)):
+            return self
+        config = {part.name: part.data for part in self.recipe.data.parts}[name]
+        recipe = dataclasses.replace(self.recipe, data=config, task=self.recipe.task.part(name))
+        return Setup(recipe, self.data.parts[name], self.mesh, self.module)
 
 
 def set_up(

@@ -64,8 +64,8 @@ class Progress:
     evaluations_since_best: int = 0
     stopped: Literal["", "patience", "callback"] = ""
     """The reason why the run ended before its last step; empty if it did not."""
-    sums: tuple[Any, ...] = ()
-    """At a checkpoint: the metrics' sums since the last report, as lists of numbers."""
+    sums: Mapping[str, Any] = field(default_factory=dict)
+    """At a checkpoint: the metrics' sums since the last report, by part, as lists of numbers."""
 
     @classmethod
     def of_checkpoint(cls, values: Mapping[str, Any]) -> Progress:

@@ -15,7 +15,7 @@ from flax import struct
 from jax.sharding import Mesh
 
 from zoo.train import accumulation, averaging, sharding
-from zoo.train.clu_metrics import measure
+from zoo.train.clu_metrics import collection_of, measure
 from zoo.train.state import TrainState
 from zoo.train.tasks import Task
 
@@ -92,15 +92,44 @@ def _zeros(shapes: Any) -> Any:
     return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
 
 
-def filled_tally(empty: Tally, sums: Sequence[Any]) -> Tally:
-    """A tally with the sums of an earlier one, as lists of numbers; empty where those are of other
-    metrics."""
-    leaves, structure = jax.tree.flatten(empty)
-    filled = [np.asarray(value, leaf.dtype) for leaf, value in zip(leaves, sums, strict=False)]
-    if [leaf.shape for leaf in filled] != [leaf.shape for leaf in leaves]:
-        return empty
+def restored_tally(task: Task, sums: Sequence[Any]) -> Tally | None:
+    """The tally of these sums, lists of numbers, on the host; None where they are of other metrics.
+
+    Args:
+      task: the task.
+      sums: the leaves of an earlier tally.
+    """
+    leaves, structure = jax.tree.flatten(Tally(collection_of(task, True).empty(), np.int32(0)))
+    if len(sums) != len(leaves):
+        return None
+    filled = [np.asarray(value, leaf.dtype) for leaf, value in zip(leaves, sums, strict=True)]
     tally: Tally = jax.tree.unflatten(structure, filled)
     return tally
+
+
+class Tallies(dict[str, Tally]):
+    """The tallies of the parts of a mixture by name; of other data one, whose name is empty."""
+
+    def compute(self) -> dict[str, float]:
+        """The metrics, those of a part as `part/name`."""
+        return {
+            f"{part}/{name}" if part else name: value
+            for part, tally in self.items()
+            for name, value in tally.metrics.compute().items()
+        }
+
+    @property
+    def nonfinite_step(self) -> int:
+        """The first step whose loss was not finite; 0: all were."""
+        bad = [int(tally.nonfinite_step) for tally in self.values()]
+        return min((step for step in bad if step), default=0)
+
+    def sums(self) -> dict[str, list[Any]]:
+        """All numbers in them by part, JSON-ready."""
+        return {
+            part: [leaf.tolist() for leaf in jax.tree.leaves(jax.device_get(tally))]
+            for part, tally in self.items()
+        }
 
 
 def make_train_step(

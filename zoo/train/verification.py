@@ -32,7 +32,7 @@ def metric(source: str | Path, examples: int) -> Proof:
     except (ImportError, OSError, LookupError, ConfigError) as error:
         return Proof("metric", None, f"cannot be measured here: {error}")
     kind = best.metric.rpartition("/")[2]
-    names = [name for name in measured if name in card.metrics and name.endswith(f"/{kind}")]
+    names = [name for name in measured if name in card.metrics and name.partition("/")[2] == kind]
     if not names:
         return Proof("metric", None, f"the card has no {kind} of what was measured")
     (name,) = names

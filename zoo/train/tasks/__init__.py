@@ -10,6 +10,7 @@ from zoo.train.tasks.classification import (
     TextClassification,
 )
 from zoo.train.tasks.language_modeling import LanguageModeling, NextToken
+from zoo.train.tasks.several import Several
 from zoo.train.tasks.tagging import Tagging
 from zoo.train.tasks.translation import Translation
 
@@ -19,6 +20,7 @@ __all__ = [
     "ImageClassification",
     "LanguageModeling",
     "NextToken",
+    "Several",
     "Tagging",
     "Task",
     "TextClassification",

@@ -65,6 +65,19 @@ class Task(abc.ABC):
         """Updates of the optimizer in one step of a run; its schedule counts them."""
         return 1
 
+    @property
+    def parts(self) -> tuple[Task, ...]:
+        """The tasks that this one is made of: itself, or see `Several`."""
+        return (self,)
+
+    def part(self, name: str) -> Task:
+        """The task of a part of the data, by its name: itself, which is that of all."""
+        return self
+
+    def mapped(self, function: Callable[[Task], Task]) -> Task:
+        """This task with a function applied to each of its parts."""
+        return function(self)
+
     @abc.abstractmethod
     def loss(self, output: Any, batch: Batch) -> Sums:
         """The quantity to minimise, as (sum, denominator).
