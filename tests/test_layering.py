@@ -34,7 +34,8 @@ class Row:
 
 
 BELOW_HUB = (
-    "config registry tokenizers models decoding preprocessing storage interop predictors pretrained"
+    "config registry tokenizers models decoding envs preprocessing storage interop predictors "
+    "pretrained"
 )
 TABLE = {
     "config": Row(),
@@ -44,6 +45,8 @@ TABLE = {
     "xla": Row("", "jax numpy jaxtyping"),
     "models": Row("config registry xla", "jax flax numpy jaxtyping"),
     "decoding": Row("config xla", "jax jaxtyping numpy"),
+    # Gymnasium is an extra; drawings are made only where somebody asks for one.
+    "envs": Row("config registry", "jax numpy", outside_inside="PIL gymnasium"),
     "storage": Row(
         "config",
         "flax jax numpy orbax safetensors",
@@ -58,7 +61,7 @@ TABLE = {
         "tensorflow tensorflow_datasets",
     ),
     "predictors": Row(
-        "config decoding models preprocessing tokenizers",
+        "config decoding envs models preprocessing tokenizers",
         "jax flax numpy",
         "storage",
         "PIL pysbd",
