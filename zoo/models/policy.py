@@ -6,7 +6,7 @@ three ways, so that a roll-out and a loss know neither:
 
     memory = module.begin(batch)                                  # before an episode; () of an MLP
     output, memory = module.step(observation, memory)             # one step of each environment
-    output = module.unroll(observations, memory, first)           # T steps; `first` begins episodes
+    output, memories = module.unroll(observations, memory, first) # T steps; `first` begins episodes
 
 A policy does not know its environment, only what that decides: the shape of an observation, the
 number of actions or the shape and the bounds of one.
@@ -259,9 +259,9 @@ class PolicyMLP(Policy):
 
     def unroll(
         self, observations: Float[Array, "T B ..."], memory: Memory, first: Bool[Array, "T B"]
-    ) -> PolicyOutput:
-        """The outputs for T steps."""
-        return self(observations)
+    ) -> tuple[PolicyOutput, Memory]:
+        """The outputs for T steps, and the memory after each, [T, B, …]."""
+        return self(observations), ()
 
 
 class PolicyLSTM(Policy):
@@ -293,21 +293,22 @@ class PolicyLSTM(Policy):
 
     def unroll(
         self, observations: Float[Array, "T B ..."], memory: Memory, first: Bool[Array, "T B"]
-    ) -> PolicyOutput:
-        """The outputs for T steps. The memory is empty again where `first` says that an episode
-        begins."""
+    ) -> tuple[PolicyOutput, Memory]:
+        """The outputs for T steps, and the memory after each, [T, B, …]. The memory is empty again
+        where `first` says that an episode begins."""
 
         def advance(
             lstm: RecurrentLayer, memory: Memory, at: tuple[Array, Array]
-        ) -> tuple[Memory, Array]:
+        ) -> tuple[Memory, Memory]:
             x, first = at
-            memory = jax.tree.map(lambda m: jnp.where(first[:, None], 0.0, m), memory)
-            outputs, memory = lstm(x[None], memory)
-            return memory, outputs[0]
+            memory = jax.tree.map(lambda part: jnp.where(first[:, None], 0.0, part), memory)
+            _, memory = lstm(x[None], memory)
+            return memory, memory
 
         loop = nn.scan(advance, variable_broadcast="params", split_rngs={"params": False})
-        _, x = loop(self.lstm, memory, (self.body(self._read(observations)), first))
-        return self.heads(x, x)
+        _, memories = loop(self.lstm, memory, (self.body(self._read(observations)), first))
+        hidden = memories[-1]
+        return self.heads(hidden, hidden), memories
 
 
 @dataclass(frozen=True, kw_only=True)
