@@ -105,7 +105,7 @@ class Outputs(Predictor):
             return [self._ids(value)], True
         if isinstance(value, list | tuple) and value and isinstance(value[0], str):
             return [self._ids(text) for text in value], False
-        array, axes = _numbers(self._by_column(value), argument.dtype), len(argument.shape)
+        array, axes = as_numbers(self._by_column(value), argument.dtype), len(argument.shape)
         if array.ndim in (axes, axes + 1) and array.shape[array.ndim - axes :] == argument.shape:
             array = self._prepare.scale(array) if self._prepare.mean else array
             return ([array], True) if array.ndim == axes else (list(array), False)
@@ -181,7 +181,7 @@ class Outputs(Predictor):
         return tuple(map(values, self._arguments))
 
 
-def _numbers(value: Any, dtype: Any) -> Array:
+def as_numbers(value: Any, dtype: Any) -> Array:
     """A value as an array of a dtype.
 
     Raises:

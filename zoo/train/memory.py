@@ -82,7 +82,7 @@ def of_step(train_step: TrainStep, state: TrainState, tally: Any, batch: Any) ->
     arguments = found.argument_size_in_bytes
     changed = found.output_size_in_bytes - found.alias_size_in_bytes
     return Estimate(
-        inputs=tuple(batch["inputs"].shape),
+        inputs=tuple(batch["inputs"].shape) if batch else (),
         variables=_size(state.variables),
         optimizer=_size(state.optimizer),
         temporary=found.temp_size_in_bytes,
@@ -101,7 +101,7 @@ def step_of(
         recipe.model,
         optimizer,
         mesh,
-        lambda: task.initial_carry(recipe.model, recipe.batch_size),
+        lambda: task.initial_carry(recipe.model, recipe.batch_size, recipe.seed),
     )
     check_batch_size(recipe.batch_size, state, mesh)
     tally = empty_tally(module, task, optimizer, state, batch)
@@ -131,10 +131,10 @@ def of_recipe(recipe: Recipe) -> Iterator[Estimate]:
     setup = set_up(recipe, source=load_source(recipe.init_from))
     recipe, mesh = setup.recipe, setup.mesh
     batches = itertools.islice(setup.data.train(recipe.batch_size, seed=recipe.seed), BATCHES)
-    batch = max(batches, key=lambda batch: int(batch["inputs"].size))
+    batch = max(batches, key=lambda batch: int(batch["inputs"].size) if batch else 0)
     estimate = of_batch(recipe, _shapes(batch, mesh), mesh)
     yield estimate
-    inputs = batch["inputs"]
+    inputs = batch.get("inputs", np.zeros(()))
     if capacity(mesh) is None or inputs.ndim != 2 or not np.issubdtype(inputs.dtype, np.integer):
         return
     fits, length = enough(estimate, mesh), inputs.shape[1]

@@ -97,7 +97,7 @@ def start(
 
     # Weights and the optimizer's state: of the checkpoint, or else new ones.
     def carry() -> Any:
-        return recipe.task.initial_carry(recipe.model, recipe.batch_size)
+        return recipe.task.initial_carry(recipe.model, recipe.batch_size, recipe.seed)
 
     optimizer = recipe.transformation()
     shapes = shapes_of_state(module, recipe.model, optimizer, mesh, carry)

@@ -10,10 +10,16 @@ from zoo.train.tasks.classification import (
     TextClassification,
 )
 from zoo.train.tasks.language_modeling import LanguageModeling, NextToken
+from zoo.train.tasks.reinforcement import AWR, PPO, A2C, Control, Reinforce
 from zoo.train.tasks.tagging import Tagging
 from zoo.train.tasks.translation import Translation
 
 __all__ = [
+    "A2C",
+    "AWR",
+    "PPO",
+    "Control",
+    "Reinforce",
     "Classification",
     "CrossEntropy",
     "ImageClassification",

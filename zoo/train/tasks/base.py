@@ -202,7 +202,7 @@ class Task(abc.ABC):
           ConfigError: the data does not suit the task.
         """
 
-    def initial_carry(self, config: ModelConfig, batch_size: int) -> Any:
+    def initial_carry(self, config: ModelConfig, batch_size: int, seed: int) -> Any:
         """The `carry` of the first step: a tree of arrays, here empty.
 
         It is part of the run's state, which is saved with every checkpoint.

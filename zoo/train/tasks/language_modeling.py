@@ -62,7 +62,7 @@ class LanguageModeling(NextToken):
                 "set data.contiguous too"
             )
 
-    def initial_carry(self, config: ModelConfig, batch_size: int) -> Any:
+    def initial_carry(self, config: ModelConfig, batch_size: int, seed: int) -> Any:
         """The recurrent state before the first batch, where the task carries it."""
         module = config.build()
         kind = type(module).__name__
