@@ -69,7 +69,7 @@ TABLE = {
     "hub": Row(BELOW_HUB, outside_inside="jax pooch requests filelock rich"),
     "train": Row(
         f"{BELOW_HUB} hub pipelines xla",
-        "jax flax numpy optax clu rich",
+        "jax jaxtyping flax numpy optax clu rich",
         outside_inside="filelock matplotlib sacrebleu sklearn",
     ),
     # The command and the public list start at once: they import the rest when it is used.

@@ -16,7 +16,6 @@ Shapes: `B` environments, `T` steps, `N` inputs of the distribution, `D` units.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -195,7 +194,8 @@ class Heads(nn.Module):
         distribution = self.config.distribution
         value = orthogonal(1, 1.0, "value")(for_value)[..., 0]
         if not (isinstance(distribution, Gaussian) and distribution.spread == "log"):
-            return PolicyOutput(orthogonal(distribution.num_inputs, 0.01, "policy")(for_policy), value)
+            logits = orthogonal(distribution.num_inputs, 0.01, "policy")(for_policy)
+            return PolicyOutput(logits, value)
         size = math.prod(distribution.shape)
         mean = orthogonal(size, 0.01, "policy")(for_policy)
         log_std = self.param("log_std", nn.initializers.zeros, (size,), jnp.float32)
@@ -240,9 +240,7 @@ class PolicyMLP(Policy):
         if self.config.normalize_observations:
             self.moments = RunningMoments(self.config.observation_shape or ())
 
-    def __call__(
-        self, observation: Float[Array, "..."], *, train: bool = False
-    ) -> PolicyOutput:
+    def __call__(self, observation: Float[Array, "..."], *, train: bool = False) -> PolicyOutput:
         """Distribution and value for observations [..., *shape], float32."""
         x = self._read(observation)
         hidden = self.body(x)
@@ -253,7 +251,9 @@ class PolicyMLP(Policy):
         """The memory before an episode: none."""
         return ()
 
-    def step(self, observation: Float[Array, "B ..."], memory: Memory) -> tuple[PolicyOutput, Memory]:
+    def step(
+        self, observation: Float[Array, "B ..."], memory: Memory
+    ) -> tuple[PolicyOutput, Memory]:
         """The output for one step, and the memory after it."""
         return self(observation), ()
 
@@ -286,7 +286,9 @@ class PolicyLSTM(Policy):
         zeros = jnp.zeros((batch, self.config.d_model))
         return zeros, zeros
 
-    def step(self, observation: Float[Array, "B ..."], memory: Memory) -> tuple[PolicyOutput, Memory]:
+    def step(
+        self, observation: Float[Array, "B ..."], memory: Memory
+    ) -> tuple[PolicyOutput, Memory]:
         """The output for one step, and the memory after it."""
         x, memory = self.lstm(self.body(self._read(observation))[None], memory)
         return self.heads(x[0], x[0]), memory
@@ -321,7 +323,7 @@ class PolicyMLPConfig(PolicyConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class PolicyLSTMConfig(PolicyConfig):
-    """Hidden layers, an LSTM, and two heads: for environments whose observation is not the state."""
+    """Hidden layers, an LSTM, and two heads: for observations that do not show the whole state."""
 
     hidden_sizes: tuple[int, ...] = (64,)
     """Widths of the hidden layers below the LSTM."""
@@ -333,7 +335,7 @@ class PolicyLSTMConfig(PolicyConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.shared:
-            raise ConfigError("shared is False, but a policy with an LSTM has one for both; leave it out")
+            raise ConfigError("shared is False, but a policy with an LSTM shares it; leave it out")
 
     def build(self) -> PolicyLSTM:
         return PolicyLSTM(self)
@@ -341,7 +343,7 @@ class PolicyLSTMConfig(PolicyConfig):
 
 @registry.models.register
 def policy_mlp() -> PolicyMLPConfig:
-    """Two networks of two hidden layers of 64 units, for policy and value (Schulman et al. 2017)."""
+    """Two networks of two hidden layers of 64 units: policy and value (Schulman et al. 2017)."""
     return PolicyMLPConfig()
 
 
@@ -349,7 +351,7 @@ def policy_mlp() -> PolicyMLPConfig:
 def policy_mlp_shared() -> PolicyMLPConfig:
     """One network of two hidden layers of 64 units, with a head for the policy and one for the
     value."""
-    return dataclasses.replace(policy_mlp(), shared=True)
+    return PolicyMLPConfig(shared=True)
 
 
 @registry.models.register

@@ -17,6 +17,7 @@ from flax import linen as nn
 
 from zoo import envs
 from zoo.config import ValueMistake, check_not_negative, check_size
+from zoo.envs.playing import Act
 from zoo.models.policy import Memory, PolicyConfig
 from zoo.predictors.base import Predictor
 from zoo.predictors.batching import Array
@@ -236,13 +237,14 @@ def check_spaces(config: PolicyConfig, environment: envs.Environment) -> None:
         )
 
 
-def acting(
-    module: nn.Module, variables: Any, temperature: float | jax.Array = 0.0
-) -> envs.Act:
+def acting(module: nn.Module, variables: Any, temperature: float | jax.Array = 0.0) -> Act:
     """A policy as `envs.play` takes it; what it carries is its memory."""
 
     def act(memory: Memory, observations: jax.Array, key: jax.Array) -> tuple[jax.Array, Memory]:
-        return _act(module, variables, memory, observations, key, temperature)
+        chosen: tuple[jax.Array, Memory] = _act(
+            module, variables, memory, observations, key, temperature
+        )
+        return chosen
 
     return act
 
@@ -300,7 +302,7 @@ def _read(text: str) -> Any:
         return json.loads(numbers)
     except (ValueError, RecursionError):
         raise ValueMistake(
-            f"{text!r:.60} is no observation; give numbers between commas or spaces, or a JSON array"
+            f"{text!r:.60} is no observation; give numbers between commas or spaces, or JSON"
         ) from None
 
 

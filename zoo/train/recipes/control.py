@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-
 from zoo import registry
 from zoo.models.policy import PolicyLSTMConfig, PolicyMLPConfig
-from zoo.train import AWR, A2C, PPO, Adam, Linear, Recipe, Reinforce
+from zoo.train import A2C, AWR, PPO, Adam, Linear, Recipe, Reinforce
 from zoo.train.reinforcement.episodes import Episodes
 
 

@@ -5,6 +5,7 @@ Shapes: `T` steps of a roll-out, `E` environments, `S` sequences that are learnt
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -65,9 +66,7 @@ class Ended:
     number: Float[Array, ""]
 
 
-def begin(
-    module: nn.Module, environment: Environment, number: int, key: PRNGKeyArray
-) -> Actors:
+def begin(module: nn.Module, environment: Environment, number: int, key: PRNGKeyArray) -> Actors:
     """`number` environments, each at the beginning of an episode."""
     state, observation = environment.reset_all(key, number)
     memory = module.begin(number)
@@ -104,14 +103,12 @@ def collect(
     if whole_episodes:
         key, begin_key = jax.random.split(key)
         fresh = begin(module, environment, number, begin_key)
-        actors = fresh.replace(steps=actors.steps)
+        actors = dataclasses.replace(fresh, steps=actors.steps)
 
     def step(at: tuple[Actors, Array], key: PRNGKeyArray) -> Any:
         actors, weights = at
         act_key, step_key = jax.random.split(key)
-        output, memory = module.apply(
-            variables, actors.observation, actors.memory, method="step"
-        )
+        output, memory = module.apply(variables, actors.observation, actors.memory, method="step")
         action = distribution.sample(output.logits, act_key)
         now = environment.step_all(step_key, actors.environment, config.bounded(action))
         over = now.terminated | now.truncated
@@ -145,7 +142,7 @@ def collect(
         step, (actors, jnp.ones(number)), jax.random.split(key, steps)
     )
     return (
-        taken.replace(memory=actors.memory),
+        dataclasses.replace(taken, memory=actors.memory),
         following,
         jax.tree.map(lambda each: jnp.sum(each, axis=0), ended),
     )
@@ -176,9 +173,7 @@ class RewardScale:
         zero = jnp.zeros(())
         return cls(jnp.zeros(number), zero, jnp.ones(()), zero)
 
-    def scaled(
-        self, experience: Experience, gamma: float
-    ) -> tuple[RewardScale, Experience]:
+    def scaled(self, experience: Experience, gamma: float) -> tuple[RewardScale, Experience]:
         """Takes the rewards of a roll-out in, and divides them by the standard deviation."""
 
         def add(returns: Array, at: tuple[Array, Array]) -> tuple[Array, Array]:
@@ -191,12 +186,12 @@ class RewardScale:
         moments = merged_moments(self.mean, self.variance, self.count, seen.ravel())
         scale = jnp.sqrt(moments[1]) + 1e-8
         reward = jnp.clip(experience.reward / scale, -10.0, 10.0)
-        return RewardScale(returns, *moments), experience.replace(reward=reward)
+        return RewardScale(returns, *moments), dataclasses.replace(experience, reward=reward)
 
 
 @struct.dataclass
 class Replay:
-    """The experience of the last R roll-outs, side by side as if of R times as many environments."""
+    """The experience of the last R roll-outs, as if of R times as many environments."""
 
     experience: Experience
     """[T, R E, …]."""

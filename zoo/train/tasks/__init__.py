@@ -10,7 +10,7 @@ from zoo.train.tasks.classification import (
     TextClassification,
 )
 from zoo.train.tasks.language_modeling import LanguageModeling, NextToken
-from zoo.train.tasks.reinforcement import AWR, PPO, A2C, Control, Reinforce
+from zoo.train.tasks.reinforcement import A2C, AWR, PPO, Control, Reinforce
 from zoo.train.tasks.tagging import Tagging
 from zoo.train.tasks.translation import Translation
 
@@ -18,13 +18,13 @@ __all__ = [
     "A2C",
     "AWR",
     "PPO",
-    "Control",
-    "Reinforce",
     "Classification",
+    "Control",
     "CrossEntropy",
     "ImageClassification",
     "LanguageModeling",
     "NextToken",
+    "Reinforce",
     "Tagging",
     "Task",
     "TextClassification",

@@ -18,20 +18,20 @@ from typing import Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from flax import linen as nn
 from flax import struct
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from zoo import envs
-from zoo.config import ConfigError, check_share, check_size
+from zoo.config import ConfigError, check_size
 from zoo.models.base import ModelConfig
 from zoo.models.policy import STATISTICS, PolicyConfig, PolicyLSTMConfig
 from zoo.pipelines.base import DataConfig
 from zoo.predictors import Agent
 from zoo.storage.checkpoints import Best
-from zoo.train.metrics import Batch, Metric, MetricFunction, Sums
+from zoo.train.losses import Sums
+from zoo.train.metrics import Batch, Metric, MetricFunction
 from zoo.train.reinforcement import estimators, objectives, rollouts
 from zoo.train.reinforcement.episodes import Episodes
 from zoo.train.reinforcement.estimators import Estimator
@@ -224,7 +224,11 @@ class Control(Task):
             state.step + 1, variables, optimizer_state, state.key, Carry(actors, scale, replay)
         )
         taken = (actors.steps - before.actors.steps).astype(jnp.float32)
-        output = {**figures, "return": (ended.rewards, ended.number), "steps": (taken, jnp.ones(()))}
+        output = {
+            **figures,
+            "return": (ended.rewards, ended.number),
+            "steps": (taken, jnp.ones(())),
+        }
         return new, figures["loss"][0], output
 
     def learn(
@@ -235,7 +239,7 @@ class Control(Task):
         experience: Experience,
         key: PRNGKeyArray,
     ) -> tuple[Any, Any, dict[str, Sums]]:
-        """Parameters and optimizer after K passes over the experience, and figures of the training."""
+        """Parameters and optimizer after K passes over the experience, and figures for the log."""
         collections = {name: part for name, part in state.variables.items() if name != "params"}
         lesson, memory, explained = self.estimate(module, state.variables, experience)
 
@@ -324,9 +328,7 @@ class Control(Task):
         value_loss = objectives.value_loss(answer.value, lesson.target, weights)
         entropy = objectives.mean(answer.entropy, weights)
         loss = (
-            policy_loss
-            + self.value_coefficient * value_loss
-            - self.entropy_coefficient * entropy
+            policy_loss + self.value_coefficient * value_loss - self.entropy_coefficient * entropy
         )
         return loss, {
             "policy_loss": policy_loss,
