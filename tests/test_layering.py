@@ -44,6 +44,8 @@ TABLE = {
     "xla": Row("", "jax numpy jaxtyping"),
     "models": Row("config registry xla", "jax flax numpy jaxtyping"),
     "decoding": Row("config xla", "jax jaxtyping numpy"),
+    # Gymnasium is an extra; drawings are made only where somebody asks for one.
+    "envs": Row("config registry", "jax numpy", outside_inside="PIL gymnasium"),
     "storage": Row(
         "config",
         "flax jax numpy orbax safetensors",
@@ -58,7 +60,7 @@ TABLE = {
         "tensorflow tensorflow_datasets",
     ),
     "predictors": Row(
-        "config decoding models preprocessing tokenizers",
+        "config decoding envs models preprocessing tokenizers",
         "jax flax numpy",
         "storage",
         "PIL pysbd",
@@ -66,12 +68,12 @@ TABLE = {
     # Listing names waits for no model, and only reading a run waits for Orbax (in storage).
     "hub": Row(BELOW_HUB, outside_inside="jax pooch requests filelock rich"),
     "train": Row(
-        f"{BELOW_HUB} hub pipelines xla",
+        f"{BELOW_HUB} envs hub pipelines xla",
         "jax flax numpy optax clu rich",
         outside_inside="filelock matplotlib sacrebleu sklearn",
     ),
     # The command and the public list start at once: they import the rest when it is used.
-    "cli": Row("config registry", "tyro", f"{BELOW_HUB} hub pipelines train zoo", "jax"),
+    "cli": Row("config registry", "tyro", f"{BELOW_HUB} envs hub pipelines train zoo", "jax"),
     "zoo": Row("registry", "", f"{BELOW_HUB} hub pipelines train"),
 }
 
