@@ -34,7 +34,8 @@ class Row:
 
 
 BELOW_HUB = (
-    "config registry tokenizers models decoding preprocessing storage interop predictors pretrained"
+    "config registry tokenizers models decoding envs preprocessing storage interop predictors "
+    "pretrained"
 )
 TABLE = {
     "config": Row(),
@@ -68,12 +69,12 @@ TABLE = {
     # Listing names waits for no model, and only reading a run waits for Orbax (in storage).
     "hub": Row(BELOW_HUB, outside_inside="jax pooch requests filelock rich"),
     "train": Row(
-        f"{BELOW_HUB} envs hub pipelines xla",
+        f"{BELOW_HUB} hub pipelines xla",
         "jax flax numpy optax clu rich",
         outside_inside="filelock matplotlib sacrebleu sklearn",
     ),
     # The command and the public list start at once: they import the rest when it is used.
-    "cli": Row("config registry", "tyro", f"{BELOW_HUB} envs hub pipelines train zoo", "jax"),
+    "cli": Row("config registry", "tyro", f"{BELOW_HUB} hub pipelines train zoo", "jax"),
     "zoo": Row("registry", "", f"{BELOW_HUB} hub pipelines train"),
 }
 

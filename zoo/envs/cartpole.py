@@ -40,8 +40,8 @@ class CartPole(Environment):
        \ddot x = a - \frac{m l \ddot\theta \cos\theta}{M + m} $$
 
     are integrated by one explicit Euler step. The episode terminates when the cart leaves the track
-    or the pole leans by more than 12°; each step gives a reward of 1, that one too. At the beginning
-    all four numbers are uniform in ±0.05.
+    or the pole leans by more than 12°; each step gives a reward of 1, the last one too. Episodes
+    begin with four numbers that are uniform in ±0.05.
 
     Observation: position, velocity, angle, angular velocity. Actions: 0 pushes to the left, 1 to
     the right.
