@@ -45,8 +45,7 @@ TABLE = {
     "xla": Row("", "jax numpy jaxtyping"),
     "models": Row("config registry xla", "jax flax numpy jaxtyping"),
     "decoding": Row("config xla", "jax jaxtyping numpy"),
-    # Gymnasium is an extra; drawings are made only where somebody asks for one.
-    "envs": Row("config registry", "jax numpy", outside_inside="PIL gymnasium"),
+    "envs": Row("config registry", "jax numpy PIL", outside_inside="gymnasium"),
     "storage": Row(
         "config",
         "flax jax numpy orbax safetensors",

@@ -323,6 +323,11 @@ def select(condition: jax.Array, yes: T, no: T) -> T:
     return chosen
 
 
+def wrap(angle: jax.Array) -> jax.Array:
+    """The same direction in [-π, π)."""
+    return (angle + jnp.pi) % (2 * jnp.pi) - jnp.pi
+
+
 @dataclass(frozen=True, kw_only=True)
 class Masked(Wrapper):
     """Shows only some entries of the observation, such as positions without velocities."""

@@ -3,18 +3,34 @@
 from __future__ import annotations
 
 import importlib
+import re
 
 from zoo import registry
 from zoo.envs.base import Environment
 
+GYMNASIUM_ID = re.compile(r"([\w.]+:)?([\w.:-]+/)?[\w.:-]+-v\d+|[\w.]+:[\w./:-]+")
+"""`LunarLander-v3`, `ALE/Pong-v5`, or `ale_py:ALE/Pong-v5` with the module that registers it."""
+
 
 def create(name: str) -> Environment:
-    """The environment of a name: a registered one, `registry.list_environments()`.
+    """The environment of a name: a registered one, or one of gymnasium by its id.
+
+    >>> zoo.envs.create("cartpole")  # doctest: +SKIP
+    >>> zoo.envs.create("LunarLander-v3")  # doctest: +SKIP
 
     Raises:
       UnknownNameError: there is none of that name.
+      PackageMistake: an id of gymnasium, which is not installed.
+      ValueError: gymnasium's environment has a space that is not supported.
     """
-    env: Environment = registry.environments.get(name)()
+    env: Environment
+    if name not in registry.environments.names() and GYMNASIUM_ID.fullmatch(name):
+        from zoo.envs.gym import GymEnvironment
+
+        env = GymEnvironment(id=name)
+        _ = env.action_space  # makes one: an unknown id is found here
+    else:
+        env = registry.environments.get(name)()
     return env
 
 
