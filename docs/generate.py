@@ -1,4 +1,5 @@
-"""Writes docs/_generated: the tables of models, recipes and weights, from registry and cards.
+"""Writes docs/_generated: the tables of models, recipes, environments and weights, from registries
+and cards.
 
     python docs/generate.py
 
@@ -17,7 +18,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from zoo import hub, registry
+from zoo import envs, hub, registry
 
 FOLDER = Path(__file__).resolve().parent / "_generated"
 PARAMETERS = FOLDER / "parameters.json"
@@ -115,6 +116,23 @@ def recipes() -> str:
         title = f"**{subject.capitalize()}**"
         parts.append(f"{title}\n\n{table(['recipe', 'what it trains', 'model'], rows)}")
     return "\n\n".join(parts)
+
+
+def environments() -> str:
+    """A table of the environments."""
+    rows = []
+    for name in registry.list_environments():
+        env = envs.create(name)
+        space = env.observation_space, env.action_space
+        numbers = f"{space[0].shape[0]} numbers"
+        actions = (
+            f"0 to {space[1].num - 1}"
+            if isinstance(space[1], envs.Discrete)
+            else (f"{space[1].shape[0]} in [{space[1].low:g}, {space[1].high:g}]")
+        )
+        summary = first_line(registry.environments.get(name))
+        rows.append([f"`{name}`", numbers, actions, str(env.max_steps), summary])
+    return table(["name", "observation", "action", "steps", "what it is"], rows)
 
 
 def paragraphs(docstring: str) -> str:
@@ -276,6 +294,7 @@ def pages(counts: Mapping[str, int]) -> dict[str, str]:
     )
     made = {
         "models.md": every,
+        "environments.md": environments(),
         "recipes.md": recipes(),
         "weights.md": weights_table(),
         "results.md": "\n\n".join(result(name, card) for name, card in cards().items()),

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from zoo.envs.base import Space as Space
     from zoo.envs.base import Step as Step
     from zoo.envs.base import TimeLimit as TimeLimit
+    from zoo.envs.base import UniformStart as UniformStart
     from zoo.envs.base import Wrapper as Wrapper
     from zoo.envs.cartpole import CartPole as CartPole
     from zoo.envs.drawing import save_gif as save_gif

@@ -10,7 +10,7 @@ import jax
 from jax import numpy as jnp
 
 from zoo import registry
-from zoo.envs.base import Box, Discrete, Environment, Step, TimeLimit, wrap
+from zoo.envs.base import Box, Discrete, Step, TimeLimit, UniformStart, wrap
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -28,26 +28,23 @@ class AcrobotState(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Acrobot(Environment):
-    r"""A double pendulum with a motor in its elbow.
+class Acrobot(UniformStart):
+    """A double pendulum with a motor in its elbow.
 
-    Both links have length $l$, mass $m$ and moment of inertia $I$; their centres of mass are at
-    $c$. With $\theta_1, \theta_2$ as in `AcrobotState` and the torque $\tau$ of -1, 0 or 1 N m
+    Both links have length l, mass m and moment of inertia I; their centres of mass are at c. With
+    the angles θ1, θ2 of `AcrobotState` and the torque τ of -1, 0 or 1 N m::
 
-    $$ d_1 = m c^2 + m (l^2 + c^2 + 2 l c \cos\theta_2) + 2 I, \qquad
-       d_2 = m (c^2 + l c \cos\theta_2) + I $$
-    $$ \phi_2 = m c g \sin(\theta_1 + \theta_2), \qquad
-       \phi_1 = -m l c \dot\theta_2 (\dot\theta_2 + 2 \dot\theta_1) \sin\theta_2
-                + m (c + l) g \sin\theta_1 + \phi_2 $$
-    $$ \ddot\theta_2 = \frac{\tau + \frac{d_2}{d_1} \phi_1
-                             - m l c \dot\theta_1^2 \sin\theta_2 - \phi_2}
-                            {m c^2 + I - d_2^2 / d_1}, \qquad
-       \ddot\theta_1 = -\frac{d_2 \ddot\theta_2 + \phi_1}{d_1} $$
+        d1   = m c² + m (l² + c² + 2 l c cos θ2) + 2 I
+        d2   = m (c² + l c cos θ2) + I
+        φ2   = m c g sin(θ1 + θ2)
+        φ1   = -m l c θ2' (θ2' + 2 θ1') sin θ2 + m (c + l) g sin θ1 + φ2
+        θ2'' = (τ + φ1 d2/d1 - m l c θ1'² sin θ2 - φ2) / (m c² + I - d2²/d1)
+        θ1'' = -(d2 θ2'' + φ1) / d1
 
-    are integrated by one Runge-Kutta step of fourth order. Then the angles are wrapped and the
+    A step is one of Runge-Kutta of fourth order. Then the angles are wrapped and the
     velocities bounded. The episode terminates when the tip is higher than one length above the
-    joint, $-\cos\theta_1 - \cos(\theta_1 + \theta_2) > 1$; each step before costs 1. At the
-    beginning all four numbers are uniform in ±0.1.
+    joint, -cos θ1 - cos(θ1 + θ2) > 1; each step before costs 1. At the beginning all four numbers
+    are uniform in ±0.1.
 
     Observation: cos θ1, sin θ1, cos θ2, sin θ2 and both velocities. Actions: 0, 1, 2 are torques of
     -1, 0, 1.
@@ -85,9 +82,12 @@ class Acrobot(Environment):
     def action_space(self) -> Discrete:
         return Discrete(3)
 
-    def reset(self, key: jax.Array) -> tuple[AcrobotState, jax.Array]:
-        bound = self.reset_bound
-        state = AcrobotState(*jax.random.uniform(key, (4,), jnp.float32, -bound, bound))
+    @property
+    def start_space(self) -> Box:
+        return Box((4,), -self.reset_bound, self.reset_bound)
+
+    def begin(self, start: jax.Array) -> tuple[AcrobotState, jax.Array]:
+        state = AcrobotState(*start)
         return state, self._observation(state)
 
     def _observation(self, state: AcrobotState) -> jax.Array:

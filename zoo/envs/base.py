@@ -90,8 +90,10 @@ class Box:
         bounds = (b if isinstance(b, tuple) else (b,) for b in (self.low, self.high))
         if not all(math.isfinite(number) for bound in bounds for number in bound):
             raise ValueMistake(f"no uniform sample between infinite bounds: {self!r}")
-        low, high = (jnp.broadcast_to(b, (num, *self.shape)) for b in (self.lows, self.highs))
-        return jax.random.uniform(key, (num, *self.shape), jnp.float32, low, high)
+        low, high = self.lows.reshape(-1, 1), self.highs.reshape(-1, 1)
+        # Rows as long as `num`: a CPU draws short ones, of one element each, four times as slowly.
+        drawn = jax.random.uniform(key, (low.size, num), jnp.float32)
+        return (low + (high - low) * drawn).T.reshape(num, *self.shape)
 
 
 Space = Discrete | Box
@@ -211,6 +213,30 @@ class Environment(abc.ABC):
 
 
 @dataclass(frozen=True, kw_only=True)
+class UniformStart(Environment):
+    """An environment whose episodes begin with numbers that are uniform in a box.
+
+    Those of all environments are drawn at once: with a key for each, a step of 1,024 CartPoles
+    takes three times as long.
+    """
+
+    @property
+    @abc.abstractmethod
+    def start_space(self) -> Box:
+        """Where the numbers lie."""
+
+    @abc.abstractmethod
+    def begin(self, start: jax.Array) -> tuple[Any, jax.Array]:
+        """The state and first observation that an element of `start_space` makes."""
+
+    def reset(self, key: jax.Array) -> tuple[Any, jax.Array]:
+        return self.begin(self.start_space.sample(key, 1)[0])
+
+    def reset_all(self, key: jax.Array, num: int) -> tuple[Any, jax.Array]:
+        return jax.vmap(self.begin)(self.start_space.sample(key, num))
+
+
+@dataclass(frozen=True, kw_only=True)
 class Wrapper(Environment):
     """An environment that changes another, and is like it in all else."""
 
@@ -239,8 +265,18 @@ class Wrapper(Environment):
     def max_steps(self) -> int | None:
         return self.env.max_steps
 
+    def begun(self, state: Any, observation: jax.Array) -> tuple[Any, jax.Array]:
+        """What becomes of the state and first observation of the other environment.
+
+        Both `reset` and `reset_all` pass here.
+        """
+        return state, observation
+
     def reset(self, key: jax.Array) -> tuple[Any, jax.Array]:
-        return self.env.reset(key)
+        return self.begun(*self.env.reset(key))
+
+    def reset_all(self, key: jax.Array, num: int) -> tuple[Any, jax.Array]:
+        return jax.vmap(self.begun)(*self.env.reset_all(key, num))
 
     def step(self, key: jax.Array, state: Any, action: jax.Array) -> Step:
         return self.env.step(key, state, action)
@@ -277,8 +313,7 @@ class TimeLimit(Wrapper):
         inner = self.env.max_steps
         return self.limit if inner is None else min(self.limit, inner)
 
-    def reset(self, key: jax.Array) -> tuple[Timed, jax.Array]:
-        state, observation = self.env.reset(key)
+    def begun(self, state: Any, observation: jax.Array) -> tuple[Timed, jax.Array]:
         return Timed(state, jnp.zeros((), jnp.int32)), observation
 
     def step(self, key: jax.Array, state: Timed, action: jax.Array) -> Step:
@@ -355,8 +390,7 @@ class Masked(Wrapper):
     def _shown(self, observation: jax.Array) -> jax.Array:
         return observation[jnp.asarray(self.kept)]
 
-    def reset(self, key: jax.Array) -> tuple[Any, jax.Array]:
-        state, observation = self.env.reset(key)
+    def begun(self, state: Any, observation: jax.Array) -> tuple[Any, jax.Array]:
         return state, self._shown(observation)
 
     def step(self, key: jax.Array, state: Any, action: jax.Array) -> Step:

@@ -10,7 +10,7 @@ import jax
 from jax import numpy as jnp
 
 from zoo import registry
-from zoo.envs.base import Box, Discrete, Environment, Masked, Step, TimeLimit
+from zoo.envs.base import Box, Discrete, Masked, Step, TimeLimit, UniformStart
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -28,18 +28,17 @@ class CartPoleState(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CartPole(Environment):
-    r"""A pole on a cart.
+class CartPole(UniformStart):
+    """A pole on a cart.
 
-    The pole of mass $m$ and half length $l$ turns by $\theta$, the cart of mass $M$ is at $x$, and
-    the action pushes it by $F = \pm 10$ N. Without friction
+    The pole of mass m and half length l leans by θ, the cart of mass M is at x, and the action
+    pushes it by F = ±10 N. Without friction::
 
-    $$ a = \frac{F + m l \dot\theta^2 \sin\theta}{M + m}, \qquad
-       \ddot\theta = \frac{g \sin\theta - a \cos\theta}
-                          {l \left(\frac43 - \frac{m \cos^2\theta}{M + m}\right)}, \qquad
-       \ddot x = a - \frac{m l \ddot\theta \cos\theta}{M + m} $$
+        a   = (F + m l θ'² sin θ) / (M + m)
+        θ'' = (g sin θ - a cos θ) / (l (4/3 - m cos² θ / (M + m)))
+        x'' = a - m l θ'' cos θ / (M + m)
 
-    are integrated by one explicit Euler step. The episode terminates when the cart leaves the track
+    A step is one of explicit Euler. The episode terminates when the cart leaves the track
     or the pole leans by more than 12°; each step gives a reward of 1, the last one too. Episodes
     begin with four numbers that are uniform in ±0.05.
 
@@ -78,10 +77,12 @@ class CartPole(Environment):
     def action_space(self) -> Discrete:
         return Discrete(2)
 
-    def reset(self, key: jax.Array) -> tuple[CartPoleState, jax.Array]:
-        bound = self.reset_bound
-        observation = jax.random.uniform(key, (4,), jnp.float32, -bound, bound)
-        return CartPoleState(*observation), observation
+    @property
+    def start_space(self) -> Box:
+        return Box((4,), -self.reset_bound, self.reset_bound)
+
+    def begin(self, start: jax.Array) -> tuple[CartPoleState, jax.Array]:
+        return CartPoleState(*start), start
 
     def step(self, key: jax.Array, state: CartPoleState, action: jax.Array) -> Step:
         x, v, angle, w = state
@@ -118,11 +119,11 @@ def cartpole() -> TimeLimit:
 
 @registry.environments.register
 def cartpole_v0() -> TimeLimit:
-    """The same for at most 200 steps (CartPole-v0), as trax's learning test had it."""
+    """A pole on a cart, balanced for at most 200 steps (CartPole-v0): trax's learning test."""
     return TimeLimit(env=CartPole(), limit=200)
 
 
 @registry.environments.register
 def cartpole_masked() -> TimeLimit:
-    """The same for at most 500 steps, without velocities in the observation: it takes memory."""
+    """A pole on a cart for at most 500 steps; velocities are not shown, so it takes memory."""
     return TimeLimit(env=Masked(env=CartPole(), kept=(0, 2)), limit=500)

@@ -231,9 +231,15 @@ def save_gif(
     """
     if not frames:
         raise ValueMistake("an animation takes at least one frame")
-    # One palette for all frames: one of its own for each makes colours flicker.
-    first = frames[0].quantize(64)
-    small = [frame.quantize(palette=first, dither=Image.Dither.NONE) for frame in frames]
+    # One palette for all frames: one of its own for each makes colours flicker. It is chosen from
+    # some of them side by side, for an arrow may be missing in the first.
+    shown = frames[:: max(1, len(frames) // 16)]
+    width, height = frames[0].size
+    strip = Image.new("RGB", (width * len(shown), height))
+    for i, frame in enumerate(shown):
+        strip.paste(frame, (i * width, 0))
+    palette = strip.quantize(64)
+    small = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
     small[0].save(
         path,
         format="GIF",

@@ -10,7 +10,7 @@ import jax
 from jax import numpy as jnp
 
 from zoo import registry
-from zoo.envs.base import Box, Discrete, Environment, Step, TimeLimit
+from zoo.envs.base import Box, Discrete, Step, TimeLimit, UniformStart
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -25,14 +25,17 @@ class MountainCarState(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MountainCar(Environment):
-    r"""A car in a valley whose height is $\sin 3x$.
+class MountainCar(UniformStart):
+    """A car in a valley whose height is sin 3x.
 
-    $$ \dot x \leftarrow \dot x + f (a - 1) - g \cos 3x, \qquad x \leftarrow x + \dot x $$
+    A step with the action a, 0 to 2::
 
-    for the action $a$, both bounded; a wall at the left end stops the car. The episode terminates
-    at the goal on the right hill; each step costs 1, the last one too. At the beginning the car is
-    at rest, its position uniform in [-0.6, -0.4].
+        v ← v + f (a - 1) - g cos 3x
+        x ← x + v
+
+    Both are bounded; a wall at the left end stops the car. The episode terminates at the goal on
+    the right hill; each step costs 1, the last one too. At the beginning the car is at rest, its
+    position uniform in [-0.6, -0.4].
 
     Observation: position and velocity. Actions: 0 accelerates to the left, 1 not, 2 to the right.
 
@@ -64,9 +67,12 @@ class MountainCar(Environment):
         """Of the hill."""
         return math.sin(3 * position)
 
-    def reset(self, key: jax.Array) -> tuple[MountainCarState, jax.Array]:
-        position = jax.random.uniform(key, (), jnp.float32, self.reset_low, self.reset_high)
-        state = MountainCarState(position, jnp.zeros((), jnp.float32))
+    @property
+    def start_space(self) -> Box:
+        return Box((), self.reset_low, self.reset_high)
+
+    def begin(self, start: jax.Array) -> tuple[MountainCarState, jax.Array]:
+        state = MountainCarState(start, jnp.zeros((), jnp.float32))
         return state, jnp.stack(state)
 
     def step(self, key: jax.Array, state: MountainCarState, action: jax.Array) -> Step:

@@ -36,5 +36,6 @@ def create(name: str) -> Environment:
 
 def import_environments() -> None:
     """Imports all modules of environments, so that `config.from_dict` finds the classes by name."""
-    for _, module in registry.defined_in("zoo.envs", r"^class (\w+)\((?:Environment|Wrapper)\)"):
-        importlib.import_module(module)
+    for name in registry.environments.names():
+        registry.environments.get(name)
+    importlib.import_module("zoo.envs.gym")

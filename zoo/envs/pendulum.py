@@ -10,7 +10,7 @@ import jax
 from jax import numpy as jnp
 
 from zoo import registry
-from zoo.envs.base import Box, Environment, Step, TimeLimit, wrap
+from zoo.envs.base import Box, Step, TimeLimit, UniformStart, wrap
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -26,17 +26,16 @@ class PendulumState(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pendulum(Environment):
-    r"""A pole that a motor turns about its end.
+class Pendulum(UniformStart):
+    """A pole that a motor turns about its end.
 
-    The pole has mass $m$ and length $l$; the action is the torque $u$, clipped to its bounds.
+    The pole has mass m and length l; the action is the torque u, clipped to its bounds::
 
-    $$ \ddot\theta = \frac{3 g}{2 l} \sin\theta + \frac{3}{m l^2} u $$
+        θ'' = 3 g / (2 l) sin θ + 3 / (m l²) u
 
-    is integrated by one semi-implicit Euler step, the velocity bounded. A step costs
-    $\theta^2 + 0.1\,\dot\theta^2 + 0.001\,u^2$, with the angle in [-π, π) and the velocity before
-    it. The episode never terminates. At the beginning the angle is uniform in ±π and the velocity
-    in ±1.
+    A step is one of semi-implicit Euler; the velocity is bounded. It costs θ² + 0.1 θ'² + 0.001 u²,
+    with the angle in [-π, π) and the velocity before the step. The episode never terminates. At the
+    beginning the angle is uniform in ±π and the velocity in ±1.
 
     Observation: cos θ, sin θ, velocity. Action: float32 [1], the torque, positive counterclockwise.
 
@@ -67,9 +66,13 @@ class Pendulum(Environment):
     def action_space(self) -> Box:
         return Box((1,), -self.max_torque, self.max_torque)
 
-    def reset(self, key: jax.Array) -> tuple[PendulumState, jax.Array]:
-        angle, velocity = jax.random.uniform(key, (2,), jnp.float32, -1.0, 1.0)
-        state = PendulumState(self.reset_angle * angle, self.reset_velocity * velocity)
+    @property
+    def start_space(self) -> Box:
+        high = (self.reset_angle, self.reset_velocity)
+        return Box((2,), tuple(-bound for bound in high), high)
+
+    def begin(self, start: jax.Array) -> tuple[PendulumState, jax.Array]:
+        state = PendulumState(*start)
         return state, self._observation(state)
 
     def _observation(self, state: PendulumState) -> jax.Array:
