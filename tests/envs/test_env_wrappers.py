@@ -115,6 +115,20 @@ def test_many_environments_reset_by_themselves_and_begin_apart():
     np.testing.assert_array_equal(state.steps, np.zeros(6))
 
 
+def test_several_seeds_are_one_program():
+    from zoo import envs
+
+    env, keys = envs.create("mountain_car"), jax.random.split(KEY, 3)
+
+    def run(key):
+        state, _ = env.reset_all(key, 2)
+        return env.step_all(key, state, jnp.zeros(2, jnp.int32)).observation
+
+    together = jax.jit(jax.vmap(run))(keys)
+    np.testing.assert_allclose(together, jnp.stack([run(key) for key in keys]), rtol=1e-6)
+    assert len(np.unique(together[..., 0])) == 6
+
+
 def test_the_order_of_environments_changes_nothing():
     from zoo import envs
 
