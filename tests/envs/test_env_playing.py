@@ -91,7 +91,7 @@ def test_an_episode_is_recorded_and_drawn(name, tmp_path):
         assert (read.n_frames, read.size, read.info["duration"]) == (6, frames[0].size, 50)
         assert read.info["loop"] == 0
         colours = read.convert("RGB").getcolors(100_000)
-    assert len(colours) > 20  # there is something on it
+    assert len(colours) > 8  # there is something on it
 
 
 def test_a_colour_that_comes_later_is_kept(tmp_path):
