@@ -148,3 +148,25 @@ def ppo_cartpole_masked_lstm() -> Recipe:
         batch_size=16,
         log_every=25,
     )
+
+
+@registry.recipes.register
+def ppo_lunar_lander() -> Recipe:
+    """LunarLander-v3 of gymnasium with PPO."""
+    return Recipe(
+        model=PolicyMLPConfig(),
+        data=Episodes(environment="LunarLander-v3"),
+        task=PPO(
+            num_steps=1024,
+            gamma=0.999,
+            lambda_=0.98,
+            epochs=4,
+            minibatches=64,
+            entropy_coefficient=0.01,
+        ),
+        optimizer=Adam(learning_rate=1e-3, eps=1e-5, clip_norm=0.5, schedule=Linear()),
+        steps=60,
+        batch_size=16,
+        log_every=6,
+        eval_every=6,
+    )
