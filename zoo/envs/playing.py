@@ -90,8 +90,9 @@ def play(
     zeros = jnp.zeros(episodes, jnp.float32)
     start = _Playing(jnp.zeros((), jnp.int32), key, state, observation, none, zeros, carry)
     with gym_errors():
-        returns: jax.Array = jax.lax.while_loop(go_on, advance, start).returns
-        return jax.block_until_ready(returns)
+        final: _Playing = jax.lax.while_loop(go_on, advance, start)
+        returns: jax.Array = jax.block_until_ready(final.returns)
+        return returns
 
 
 def _limit(env: Environment, max_steps: int | None) -> int:
