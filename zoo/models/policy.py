@@ -143,8 +143,9 @@ class RunningMoments(nn.Module):
 
     def __call__(self, x: Float[Array, "... *shape"]) -> Float[Array, "... *shape"]:
         """(x - mean) / (standard deviation + 1e-5), cut to ±CLIP."""
-        scaled = (x - self.mean.value) / (jnp.sqrt(self.variance.value) + 1e-5)
-        return jnp.clip(scaled, -CLIP, CLIP)
+        axes = range(x.ndim - len(self.shape))
+        mean, variance = (jnp.expand_dims(y.value, axes) for y in (self.mean, self.variance))
+        return jnp.clip((x - mean) / (jnp.sqrt(variance) + 1e-5), -CLIP, CLIP)
 
     def add(self, x: Float[Array, "N *shape"]) -> None:
         """Takes N more observations in; `statistics` must be mutable."""
