@@ -121,7 +121,7 @@ class PolicyConfig(ModelConfig):
         """An action of the distribution as the environment takes it."""
         if self.action_shape is None or self.action_bounds is None:
             return action
-        bounds = jnp.asarray(self.action_bounds, jnp.float32).reshape(*self.action_shape, 2)
+        bounds = jnp.asarray(self.action_bounds, jnp.float32).reshape(1, *self.action_shape, 2)
         low, high = bounds[..., 0], bounds[..., 1]
         if self.outside == "clip":
             return jnp.clip(action, low, high)
