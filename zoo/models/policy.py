@@ -121,7 +121,7 @@ class PolicyConfig(ModelConfig):
         """An action of the distribution as the environment takes it."""
         if self.action_shape is None or self.action_bounds is None:
             return action
-        bounds = jnp.asarray(self.action_bounds, jnp.float32).reshape(*self.action_shape, 2)
+        bounds = jnp.asarray(self.action_bounds, jnp.float32).reshape(1, *self.action_shape, 2)
         low, high = bounds[..., 0], bounds[..., 1]
         if self.outside == "clip":
             return jnp.clip(action, low, high)
@@ -143,8 +143,9 @@ class RunningMoments(nn.Module):
 
     def __call__(self, x: Float[Array, "... *shape"]) -> Float[Array, "... *shape"]:
         """(x - mean) / (standard deviation + 1e-5), cut to ±CLIP."""
-        scaled = (x - self.mean.value) / (jnp.sqrt(self.variance.value) + 1e-5)
-        return jnp.clip(scaled, -CLIP, CLIP)
+        axes = range(x.ndim - len(self.shape))
+        mean, variance = (jnp.expand_dims(y.value, axes) for y in (self.mean, self.variance))
+        return jnp.clip((x - mean) / (jnp.sqrt(variance) + 1e-5), -CLIP, CLIP)
 
     def add(self, x: Float[Array, "N *shape"]) -> None:
         """Takes N more observations in; `statistics` must be mutable."""
