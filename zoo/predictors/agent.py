@@ -120,10 +120,12 @@ class Agent(Predictor):
           environment: the environment, or its name; None: that of the training.
 
         Raises:
-          ValueError: the policy is for other observations or actions.
+          ValueError: the policy is for other observations or actions, or the temperature is
+            negative.
         """
         check_size("episodes", episodes)
-        played = self._environment(environment)
+        check_not_negative("temperature", temperature)
+        played = self.environment(environment)
         with envs.gym_errors():
             found = _play(
                 played, self.module, self.variables, jax.random.key(seed), episodes, temperature
@@ -137,14 +139,18 @@ class Agent(Predictor):
         temperature: float = 0.0,
         environment: str | envs.Environment | None = None,
     ) -> envs.Episode:
-        """Plays one episode and keeps it, to be drawn: `envs.save_gif(episode, path)`.
+        """Plays one episode and keeps it, to be drawn.
+
+            env = agent.environment()
+            zoo.envs.save_gif(agent.record().frames(env), "episode.gif")
 
         Arguments as for `play`.
 
         Raises:
           ValueError: the environment has no drawing.
         """
-        played = self._environment(environment)
+        check_not_negative("temperature", temperature)
+        played = self.environment(environment)
         act = acting(self.module, self.variables, temperature)
         return envs.record(played, act, key=jax.random.key(seed), carry=self.module.begin(1))
 
@@ -201,11 +207,29 @@ class Agent(Predictor):
             )
         return (array, False) if array.ndim > axes else (array[None], True)
 
-    def _environment(self, wanted: str | envs.Environment | None) -> envs.Environment:
-        """An environment that the policy fits."""
-        name = wanted if wanted is not None else self.card.preprocessing.get("environment")
+    @property
+    def environment_name(self) -> str:
+        """Of the environment of the training.
+
+        Raises:
+          ValueError: the card does not say it.
+        """
+        name: str | None = self.card.preprocessing.get("environment")
         if name is None:
             raise ValueMistake(f"{self.card.name} does not say its environment; name one")
+        return name
+
+    def environment(self, wanted: str | envs.Environment | None = None) -> envs.Environment:
+        """An environment that the policy fits.
+
+        Args:
+          wanted: the environment, or its name; None: that of the training.
+
+        Raises:
+          UnknownNameError: there is none of that name.
+          ValueError: the policy is for other observations or actions.
+        """
+        name = self.environment_name if wanted is None else wanted
         found = envs.create(name) if isinstance(name, str) else name
         check_spaces(self._config, found)
         return found
