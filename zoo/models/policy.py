@@ -47,10 +47,10 @@ CLIP = 10.0
 class PolicyOutput:
     """What a policy says of observations."""
 
-    logits: Float[Array, "... N"]
-    """Inputs of the distribution of actions: the logits of a categorical one."""
-    value: Float[Array, "..."]
-    """The discounted sum of the rewards to come."""
+    logits: Any
+    """Inputs of the distribution of actions, float32 [..., N]: the logits of a categorical one."""
+    value: Any
+    """The discounted sum of the rewards to come, float32 [...]."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,9 +137,9 @@ class RunningMoments(nn.Module):
     shape: tuple[int, ...]
 
     def setup(self) -> None:
-        self.mean = self.variable(STATISTICS, "mean", jnp.zeros, self.shape)
-        self.variance = self.variable(STATISTICS, "variance", jnp.ones, self.shape)
-        self.count = self.variable(STATISTICS, "count", jnp.zeros, ())
+        self.mean = self.variable(STATISTICS, "mean", jnp.zeros, self.shape, jnp.float32)
+        self.variance = self.variable(STATISTICS, "variance", jnp.ones, self.shape, jnp.float32)
+        self.count = self.variable(STATISTICS, "count", jnp.zeros, (), jnp.float32)
 
     def __call__(self, x: Float[Array, "... *shape"]) -> Float[Array, "... *shape"]:
         """(x - mean) / (standard deviation + 1e-5), cut to ±CLIP."""
@@ -284,7 +284,7 @@ class PolicyLSTM(Policy):
     @nn.nowrap
     def begin(self, batch: int) -> Memory:
         """The memory before an episode: the cell and the output of the LSTM, zeros [B, D]."""
-        zeros = jnp.zeros((batch, self.config.d_model))
+        zeros = jnp.zeros((batch, self.config.d_model), jnp.float32)
         return zeros, zeros
 
     def step(
