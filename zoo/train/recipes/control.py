@@ -142,11 +142,11 @@ def ppo_cartpole_masked_lstm() -> Recipe:
     return Recipe(
         model=PolicyLSTMConfig(normalize_observations=True),
         data=Episodes(environment="cartpole_masked"),
-        task=PPO(num_steps=32, gamma=0.98, lambda_=0.9),
-        optimizer=Adam(learning_rate=3e-3, eps=1e-5, clip_norm=0.5, schedule=Linear()),
-        steps=1_000,
-        batch_size=16,
-        log_every=100,
+        task=PPO(num_steps=32, gamma=0.98, lambda_=0.9, epochs=8),
+        optimizer=Adam(learning_rate=2e-3, eps=1e-5, clip_norm=0.5, schedule=Linear()),
+        steps=700,
+        batch_size=32,
+        log_every=70,
     )
 
 
