@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import zoo
-from zoo import hub
+from zoo import hub, registry
 from zoo.cli.main import main
 from zoo.config import ConfigError, FileMistake
 from zoo.models.policy import PolicyMLPConfig
@@ -208,7 +208,7 @@ def test_other_recipes_train_seed_after_seed(recipe, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", zoo.list_recipes("*_*"))
+@pytest.mark.parametrize("name", registry.recipes.summaries()["control"])
 def test_every_recipe_of_an_environment_of_jax_is_one_program(name):
     from zoo.train import seeds
     from zoo.train.tasks import Control
