@@ -31,6 +31,7 @@ FAMILIES: Mapping[str, tuple[str, ...]] = {
     "resnet": ("resnet",),
     "transformer": ("transformer",),
     "reformer": ("reformer",),
+    "policy": ("policy",),
 }
 """Page of docs/families -> the modules of zoo.models that it describes."""
 
@@ -41,9 +42,16 @@ TITLES = {
     "resnet": "ResNet",
     "transformer": "Transformer",
     "reformer": "Reformer",
+    "policy": "Policies for reinforcement learning",
 }
 
-OPEN = {"vocab_size": 8000, "num_classes": 10, "input_shape": (32, 32, 3)}
+OPEN = {
+    "vocab_size": 8000,
+    "num_classes": 10,
+    "input_shape": (32, 32, 3),
+    "observation_shape": (4,),
+    "num_actions": 2,
+}
 """Sizes that the data decides, as they are taken to count parameters."""
 
 MADE = "<!-- Written by docs/generate.py: do not edit. -->\n\n"
@@ -164,7 +172,7 @@ def cards() -> dict[str, dict[str, Any]]:
     }
 
 
-HEADLINE = ("test/bleu", "test/accuracy", "validation/loss")
+HEADLINE = ("test/bleu", "test/accuracy", "test/return", "validation/loss")
 """The metric that a row shows: the first of these that a card has."""
 
 
@@ -177,6 +185,7 @@ def headline(card: Mapping[str, Any]) -> str:
             value = metrics[name]
             return {
                 "bleu": f"{value:.1f} BLEU",
+                "return": f"a mean return of {value:.1f}",
                 "accuracy": f"{value:.2%} accuracy".replace("%", " %"),
                 "loss": f"{value:.3f} nats a symbol",
             }[what] + f" ({split})"

@@ -70,7 +70,7 @@ TABLE = {
     "train": Row(
         f"{BELOW_HUB} hub pipelines xla",
         "jax jaxtyping flax numpy optax clu rich",
-        outside_inside="filelock matplotlib sacrebleu sklearn",
+        outside_inside="filelock matplotlib sacrebleu scipy sklearn",
     ),
     # The command and the public list start at once: they import the rest when it is used.
     "cli": Row("config registry", "tyro", f"{BELOW_HUB} hub pipelines train zoo", "jax"),

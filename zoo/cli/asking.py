@@ -26,7 +26,7 @@ Ask: TypeAlias = Callable[[list[str]], list[str]]
 
 @dataclass(frozen=True, kw_only=True)
 class Predict(AsksModel):
-    """Predicts classes of texts or images, tags of words, or actions.
+    """Predicts classes, tags of words, or actions.
 
     A classifier prints the class with its probability, a tab and the input; a tagger a line of
     word, tag and probability for each word, and an empty line after each sentence; an agent the

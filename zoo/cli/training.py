@@ -41,6 +41,9 @@ class Options:
     """A Python file of your own that defines what a recipe.json or `init_from` names."""
     callback: tuple[str, ...] = ()
     """Functions of your own that watch the run: FILE.py:FUNCTION, see `zoo.train.Callback`."""
+    seeds: int | None = None
+    """Train this many seeds, from --seed on, and show their mean and 95 % interval. Reinforcement
+    learning trains them in one program."""
     allow_change: tuple[str, ...] = ()
     """Fields that may differ from those that the run in the folder began with, such as
     optimizer.learning_rate. Those that change no parameter to come always may."""
@@ -52,12 +55,25 @@ class Options:
 
 def train(words: list[str]) -> int:
     """Trains a model by a recipe, or resumes a run."""
-    from zoo.train import recipe_files, run
+    from zoo.train import recipe_files, run, run_seeds
 
     if not words or words[0].startswith("-"):
         print(USAGE)
         return 0 if words[:1] in (["-h"], ["--help"]) else 2
     recipe, options = recipe_of(words, "zoo train")
+    if options.seeds is not None:
+        for flag in ("callback", "profile_at"):
+            if getattr(options, flag):
+                raise ValueMistake(f"--{flag.replace('_', '-')} is for one run; leave out --seeds")
+        run_seeds(
+            recipe,
+            options.workdir,
+            seeds=options.seeds,
+            allow_change=options.allow_change,
+            quiet=options.quiet,
+        )
+        streams.forgo_output()
+        return 0
     run(
         recipe,
         options.workdir,

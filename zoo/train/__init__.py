@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from zoo.train.schedules import Schedule as Schedule
     from zoo.train.schedules import Staircase as Staircase
     from zoo.train.schedules import WarmupRsqrt as WarmupRsqrt
+    from zoo.train.seeds import SeedResults as SeedResults
+    from zoo.train.seeds import run_seeds as run_seeds
     from zoo.train.sharding import MeshConfig as MeshConfig
     from zoo.train.tasks import A2C as A2C
     from zoo.train.tasks import AWR as AWR

@@ -78,6 +78,7 @@ def run(
             recipe = dataclasses.replace(recipe, init_from=init_from)
         path = local(workdir) if workdir is not None else Path("runs") / (recipe.name or "unnamed")
         stack.enter_context(folder.locked(path))
+        folder.check_one_seed(path)
         reporter = Reporter(path, recipe.steps, profile_at=profile_at, quiet=quiet)
         stack.callback(reporter.close)
         parts, state, progress = start(

@@ -89,7 +89,7 @@ def start(
     if earlier is None:
         _check_lengths(setup)
     else:
-        setup = dataclasses.replace(setup, recipe=_keep_schedule(setup.recipe, earlier, say))
+        setup = dataclasses.replace(setup, recipe=keep_schedule(setup.recipe, earlier, say))
         changed = folder.check_recipe(workdir, earlier, setup.recipe, allow_change)
     if card is not None:
         changed |= folder.check_rows(workdir, card, setup.data.facts, allow_change)
@@ -135,7 +135,7 @@ def start(
     return Run(recipe, data, mesh, module, workdir, card, optimizer, store), state, progress
 
 
-def _keep_schedule(recipe: Recipe, earlier: Recipe, say: Callable[[str], None]) -> Recipe:
+def keep_schedule(recipe: Recipe, earlier: Recipe, say: Callable[[str], None]) -> Recipe:
     """The recipe of a resumed run, whose schedule stretches over the steps that the run began with
     unless the user says otherwise."""
     if recipe.schedule_steps is not None:

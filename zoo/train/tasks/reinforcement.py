@@ -12,6 +12,7 @@ memory learns from single steps (L is 1), one with a memory from whole roll-outs
 from __future__ import annotations
 
 import abc
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -23,7 +24,7 @@ from flax import linen as nn
 from flax import struct
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from zoo import envs
+from zoo import envs, xla
 from zoo.config import ConfigError, check_size
 from zoo.models.base import ModelConfig
 from zoo.models.policy import STATISTICS, PolicyConfig, PolicyLSTMConfig
@@ -212,9 +213,10 @@ class Control(Task):
         if replay is not None:
             replay = replay.with_new(experience)
             experience = replay.experience
-        params, optimizer_state, figures = self.learn(
-            module, optimizer, state, experience, learn_key
-        )
+        learn: Callable[..., Any] = functools.partial(self.learn, module, optimizer)
+        if self.updates_per_step > 1:
+            learn = xla.one_by_one(learn)  # several seeds at once: the updates take nearly all time
+        params, optimizer_state, figures = learn(state, experience, learn_key)
         variables = {**state.variables, "params": params}
         if STATISTICS in variables:
             # After learning, so that a policy is improved as it acted.
