@@ -90,7 +90,7 @@ class PolicyConfig(ModelConfig):
         if self.num_actions is not None and self.action_shape is not None:
             raise ConfigError(
                 f"num_actions is {self.num_actions} and action_shape is {self.action_shape}; "
-                "actions are discrete or continuous: give one of them"
+                "actions are discrete or continuous, which the environment decides: leave both out"
             )
         if self.outside == "squash" and self.action_shape and self.action_bounds is None:
             raise ConfigError(

@@ -191,7 +191,7 @@ class Agent(Predictor):
     def _observations(self, value: Any) -> tuple[Array, bool]:
         """Observations [N, *shape], and whether it was one that was not in a batch."""
         shape = self._config.observation_shape or ()
-        array = as_numbers(value, np.float32)
+        array = as_numbers(value, "float32")
         axes = len(shape)
         if array.ndim not in (axes, axes + 1) or array.shape[array.ndim - axes :] != shape:
             listed = ", ".join(map(str, shape))
@@ -199,6 +199,8 @@ class Agent(Predictor):
                 f"an observation has the shape {list(array.shape)}; {self.card.name} takes one "
                 f"[{listed}] or a batch [N, {listed}]"
             )
+        if np.isnan(array).any():
+            raise ValueMistake("an observation has an entry that is NaN; all must be numbers")
         return (array, False) if array.ndim > axes else (array[None], True)
 
     def _environment(self, wanted: str | envs.Environment | None) -> envs.Environment:

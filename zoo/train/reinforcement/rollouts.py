@@ -38,6 +38,13 @@ class Experience:
     memory: Any
     """The policy's memory before the first step, [E, …]."""
 
+    def spoilt(self) -> Int[Array, "2"]:
+        """The numbers of steps that reached an observation, and that gave a reward, which are not
+        finite."""
+        axes = tuple(range(2, self.reached.ndim))
+        bad = ~jnp.isfinite(self.reached).all(axis=axes), ~jnp.isfinite(self.reward)
+        return jnp.stack([jnp.sum(each, dtype=jnp.int32) for each in bad])
+
 
 @struct.dataclass
 class Actors:

@@ -12,6 +12,7 @@ memory learns from single steps (L is 1), one with a memory from whole roll-outs
 from __future__ import annotations
 
 import abc
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -21,7 +22,7 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 from flax import struct
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from zoo import envs
 from zoo.config import ConfigError, check_size
@@ -29,6 +30,7 @@ from zoo.models.base import ModelConfig
 from zoo.models.policy import STATISTICS, PolicyConfig, PolicyLSTMConfig
 from zoo.pipelines.base import DataConfig
 from zoo.predictors import Agent
+from zoo.predictors.agent import check_spaces
 from zoo.storage.checkpoints import Best
 from zoo.train.losses import Sums
 from zoo.train.metrics import Batch, Metric, MetricFunction
@@ -47,6 +49,8 @@ class Carry:
     actors: Actors
     scale: RewardScale | None
     replay: Replay | None
+    spoilt: Int[Array, "2"]
+    """Observations and rewards of the environments that were not finite, until now."""
 
 
 @struct.dataclass
@@ -141,6 +145,8 @@ class Control(Task):
                 f"{type(self).__name__} trains a policy, and the model is a "
                 f"{type(config).__name__}; take one such as policy_mlp"
             )
+        if self.environment is not None:
+            check_spaces(config, self.environment_())
 
     def environment_(self) -> envs.Environment:
         """The environment.
@@ -163,10 +169,23 @@ class Control(Task):
         key = jax.random.fold_in(jax.random.key(seed), 1)
         actors = rollouts.begin(module, environment, batch_size, key)
         scale = RewardScale.begin(batch_size) if self.normalize_rewards else None
-        return Carry(actors, scale, self._empty_replay(config, actors))
+        none = jnp.zeros(2, jnp.int32)
+        return Carry(actors, scale, self._empty_replay(config, actors), none)
 
     def _empty_replay(self, config: ModelConfig, actors: Actors) -> Replay | None:
         return None
+
+    def failures(self) -> contextlib.AbstractContextManager[None]:
+        """See `Task.failures`: errors of gymnasium's environments."""
+        return envs.gym_errors()
+
+    def why_not_finite(self, carry: Carry) -> str:
+        """See `Task.why_not_finite`."""
+        observations, rewards = (int(number) for number in carry.spoilt)
+        if not observations and not rewards:
+            return ""
+        what = "an observation" if observations else "a reward"
+        return f"the environment {self.environment} gave {what} that is NaN or infinite"
 
     def _check_minibatches(self, config: ModelConfig, batch_size: int) -> None:
         items = self._sequences(config, batch_size)
@@ -207,6 +226,7 @@ class Control(Task):
             whole_episodes=self.whole_episodes,
         )
         seen, scale, replay = experience.observation, before.scale, before.replay
+        spoilt = before.spoilt + experience.spoilt()
         if scale is not None:
             scale, experience = scale.scaled(experience, self.gamma)
         if replay is not None:
@@ -221,7 +241,11 @@ class Control(Task):
             _, changed = module.apply(variables, seen, method="observe", mutable=[STATISTICS])
             variables |= changed
         new = TrainState(
-            state.step + 1, variables, optimizer_state, state.key, Carry(actors, scale, replay)
+            state.step + 1,
+            variables,
+            optimizer_state,
+            state.key,
+            Carry(actors, scale, replay, spoilt),
         )
         taken = (actors.steps - before.actors.steps).astype(jnp.float32)
         output = {
