@@ -43,7 +43,7 @@ def play(
 ) -> jax.Array:
     """Plays episodes side by side, each in an environment of its own, until all are over.
 
-    It may be compiled, but for environments outside of JAX, which a loop in Python plays.
+    It may be compiled. If it is not, a loop in Python plays environments outside of JAX.
 
     Args:
       env: whose episodes end.
@@ -62,7 +62,7 @@ def play(
     check_size("episodes", episodes)
     limit = _limit(env, max_steps)
     reset_key, key = jax.random.split(key)
-    if not env.is_pure:
+    if not env.is_pure and not isinstance(key, jax.core.Tracer):
         return _play_outside(env, act, episodes, reset_key, key, carry, limit)
 
     def go_on(now: _Playing) -> jax.Array:
@@ -71,12 +71,16 @@ def play(
     def advance(now: _Playing) -> _Playing:
         key, act_key, step_key = jax.random.split(now.key, 3)
         action, carry = act(now.carry, now.observation, act_key)
-        step_keys = jax.random.split(step_key, episodes)
-        step = jax.vmap(env.step)(step_keys, now.state, action)
-        # What is over stays as it was: going on could lead to numbers that are not finite.
-        state, observation = jax.vmap(select)(
-            now.over, (now.state, now.observation), (step.state, step.next_observation)
-        )
+        if env.is_pure:
+            step_keys = jax.random.split(step_key, episodes)
+            step = jax.vmap(env.step)(step_keys, now.state, action)
+            # What is over stays as it was: going on could lead to numbers that are not finite.
+            state, observation = jax.vmap(select)(
+                now.over, (now.state, now.observation), (step.state, step.next_observation)
+            )
+        else:
+            step = env.step_all(step_key, now.state, action)
+            state, observation = step.state, step.next_observation
         returns = now.returns + jnp.where(now.over, 0.0, step.reward)
         over = now.over | step.terminated | step.truncated
         return _Playing(now.steps + 1, key, state, observation, over, returns, carry)

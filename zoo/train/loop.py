@@ -12,7 +12,7 @@ from typing import Any
 
 from zoo.config import local
 from zoo.train import callbacks as watchers
-from zoo.train import folder, recipe_files, saving, sharding, update
+from zoo.train import folder, recipe_files, saving, sharding
 from zoo.train.callbacks import Callback, Report
 from zoo.train.evaluation import Evaluator
 from zoo.train.malloc import keep_freed_memory
@@ -23,7 +23,7 @@ from zoo.train.recipe import InitFrom, Recipe
 from zoo.train.reporting import Reporter, prefixed
 from zoo.train.signals import Signals
 from zoo.train.start import Run, start
-from zoo.train.state import Progress, TrainState
+from zoo.train.state import Progress, TrainState, all_finite
 from zoo.train.stepper import Stepper
 from zoo.train.summary import conclude, introduce
 from zoo.train.update import Tally
@@ -207,7 +207,7 @@ def _check_finite(
       NonFiniteError: a loss or a parameter is not finite.
     """
     bad = int(tally.nonfinite_step) if tally is not None else 0
-    if not bad and (not weights or bool(update.all_finite(state.variables))):
+    if not bad and (not weights or bool(all_finite(state.variables))):
         return
     what = f"the loss of step {bad}" if bad else f"a parameter after step {progress.step}"
     saved = run.store.steps()
@@ -217,7 +217,7 @@ def _check_finite(
         else "nothing was saved yet"
     )
     if reason := run.recipe.task.why_not_finite(state.carry):
-        raise NonFiniteError(f"{reason}, so {what} is not finite; {kept}")
+        raise NonFiniteError(f"{reason}, in step {bad or progress.step}; {kept}")
     if not saved:
         raise NonFiniteError(
             f"{what} is not finite; {kept}. "

@@ -33,6 +33,7 @@ from zoo.storage.checkpoints import Best
 from zoo.train import losses
 from zoo.train.losses import Sums
 from zoo.train.metrics import Batch, Metric, MetricFunction
+from zoo.train.reinforcement.episodes import Episodes
 from zoo.train.state import TrainState
 
 Variables: TypeAlias = Mapping[str, Any]
@@ -202,12 +203,17 @@ class Task(abc.ABC):
             output,
         )
 
-    def check_data(self, config: DataConfig) -> None:  # noqa: B027  # most tasks take any data
+    def check_data(self, config: DataConfig) -> None:
         """Refuses data that the task cannot be learnt from; called when a recipe is made.
 
         Raises:
           ConfigError: the data does not suit the task.
         """
+        if isinstance(config, Episodes) and not is_own(type(self)):
+            raise ConfigError(
+                f"{type(self).__name__} learns from examples, and the data is an environment; take "
+                "a task of reinforcement learning, such as PPO"
+            )
 
     def failures(self) -> contextlib.AbstractContextManager[None]:
         """Around everything that runs the task's programs: what fails in them is raised in words of

@@ -38,7 +38,7 @@ from zoo.train.reinforcement import estimators, objectives, rollouts
 from zoo.train.reinforcement.episodes import Episodes
 from zoo.train.reinforcement.estimators import Estimator
 from zoo.train.reinforcement.rollouts import Actors, Experience, Replay, RewardScale
-from zoo.train.state import TrainState
+from zoo.train.state import TrainState, all_finite
 from zoo.train.tasks.base import Task, Variables
 
 
@@ -138,6 +138,11 @@ class Control(Task):
                 f"{type(self).__name__} learns in an environment, and the data is a "
                 f"{type(config).__name__}; take data=Episodes(environment=…)"
             )
+        if self.environment not in (None, config.environment):
+            raise ConfigError(
+                f"task.environment is {self.environment!r}, but data.environment is "
+                f"{config.environment!r}; leave task.environment out, and the data decides it"
+            )
 
     def check_model(self, config: ModelConfig) -> None:
         if not isinstance(config, PolicyConfig):
@@ -190,10 +195,12 @@ class Control(Task):
     def _check_minibatches(self, config: ModelConfig, batch_size: int) -> None:
         items = self._sequences(config, batch_size)
         if items % self.minibatches:
+            steps = batch_size * self.num_steps
             what = (
                 f"{batch_size} environments, whose roll-outs stay whole for a policy with a memory"
                 if isinstance(config, PolicyLSTMConfig)
-                else f"{items} steps ({batch_size} environments x {self.num_steps})"
+                else f"{items:,} steps ({batch_size} environments x {self.num_steps}"
+                + (")" if items == steps else f" x {items // steps} roll-outs)")
             )
             raise ConfigError(
                 f"task.minibatches is {self.minibatches}, which does not divide {what}; take a "
@@ -226,7 +233,8 @@ class Control(Task):
             whole_episodes=self.whole_episodes,
         )
         seen, scale, replay = experience.observation, before.scale, before.replay
-        spoilt = before.spoilt + experience.spoilt()
+        # A policy that is not finite spoils what it touches: the environment is not to blame.
+        spoilt = before.spoilt + jnp.where(all_finite(state.params), experience.spoilt(), 0)
         if scale is not None:
             scale, experience = scale.scaled(experience, self.gamma)
         if replay is not None:
@@ -253,7 +261,8 @@ class Control(Task):
             "return": (ended.rewards, ended.number),
             "steps": (taken, jnp.ones(())),
         }
-        return new, figures["loss"][0], output
+        # Nothing may be learnt from NaN, not even where it would not reach the loss.
+        return new, jnp.where(jnp.any(spoilt > 0), jnp.nan, figures["loss"][0]), output
 
     def learn(
         self,
