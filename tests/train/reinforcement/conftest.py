@@ -110,3 +110,14 @@ def experienced():
         return jax.tree.map(jnp.asarray, made)
 
     return experience
+
+
+@pytest.fixture(scope="session")
+def agent():
+    """An agent for CartPole with random weights."""
+    from helpers import toy_predictor
+
+    from zoo.models.policy import PolicyMLPConfig
+
+    config = PolicyMLPConfig(observation_shape=(4,), num_actions=2, hidden_sizes=(4,))
+    return toy_predictor(config, "control", lambda: jax.random.key(0), {"environment": "cartpole"})

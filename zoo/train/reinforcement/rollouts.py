@@ -38,6 +38,13 @@ class Experience:
     memory: Any
     """The policy's memory before the first step, [E, …]."""
 
+    def spoilt(self) -> Int[Array, "2"]:
+        """The numbers of observations and of rewards that have NaN or infinity in them."""
+        axes = tuple(range(2, self.reached.ndim))
+        sound = jnp.isfinite(self.observation) & jnp.isfinite(self.reached)
+        bad = ~sound.all(axis=axes), ~jnp.isfinite(self.reward)
+        return jnp.stack([jnp.sum(each, dtype=jnp.int32) for each in bad])
+
 
 @struct.dataclass
 class Actors:
