@@ -171,7 +171,8 @@ def test_batch_normalisation_is_over_all_devices(image_plan, image_rows, eight, 
 
 def test_images_that_eight_devices_cannot_share_are_refused(eight):
     assert eight[1][4].startswith(
-        "ConfigError: batch_size is 9, which 8 devices cannot share equally: "
+        "ConfigError: batch_size is 9, which the mesh (data 8, fsdp 1, tensor 1) cannot "
+        "share equally: "
     )
 
 
@@ -202,7 +203,10 @@ def test_two_processes_train_and_resume_what_one_trains(one, plan, rows, tmp_pat
         failed,
     )
     for lone, other in ((first[4], first[5]), (second[4], second[5])):
-        assert "mesh.data is 1 of 2 devices, which leaves process 1 without any" in lone
+        assert (
+            "mesh is data 1, fsdp 1, tensor 1: 1 of 2 devices, which leaves process 1 without any"
+            in lone
+        )
         assert "seed is 0 there, 1 now" in other
 
 
@@ -252,5 +256,5 @@ def test_a_process_that_waits_for_a_device_ends_when_another_one_fails(plan, row
 
 
 def test_more_devices_than_there_are_is_an_error(recipe, rows, tmp_path):
-    with pytest.raises(ConfigError, match=r"mesh.data is 512, but there are 1 device\(s\)"):
+    with pytest.raises(ConfigError, match="which takes 512 devices, but there are 1 "):
         zoo.fit(recipe(mesh__data=512), tmp_path / "run", data=rows, quiet=True)

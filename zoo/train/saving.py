@@ -65,6 +65,6 @@ def restore(
     if restored is None:
         return None
     number, variables, (optimizer, carry), progress = restored
-    step = sharding.put_state(np.int32(number), mesh)
+    step = sharding.copied(np.int32(number), mesh)
     state = TrainState(step, variables, optimizer, run_key(seed, mesh), carry)
     return state, Progress.of_checkpoint(progress)

@@ -40,6 +40,8 @@ class Run(Setup):
     """As written before the first step."""
     optimizer: optax.GradientTransformation
     store: Checkpoints
+    shapes: TrainState
+    """Of the state, with the places of its arrays on the devices."""
 
     @property
     def validates(self) -> bool:
@@ -132,7 +134,7 @@ def start(
     card = folder.note_rows(workdir, card, data.facts)
     if not progress.ended(recipe.steps):
         card = folder.clear_results(workdir, card)
-    return Run(recipe, data, mesh, module, workdir, card, optimizer, store), state, progress
+    return Run(recipe, data, mesh, module, workdir, card, optimizer, store, shapes), state, progress
 
 
 def _keep_schedule(recipe: Recipe, earlier: Recipe, say: Callable[[str], None]) -> Recipe:
