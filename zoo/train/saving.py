@@ -36,11 +36,12 @@ def save(
       OSError: it could not be written; the one before stays.
     """
     sums = tuple(leaf.tolist() for leaf in jax.tree.leaves(jax.device_get(tally)))
+    mesh = dict(state.step.sharding.mesh.shape)  # type: ignore[attr-defined]  # a NamedSharding
     store.save(
         progress.step,
         variables=state.variables,
         optimizer=(state.optimizer, state.carry),
-        progress=dataclasses.asdict(dataclasses.replace(progress, sums=sums)),
+        progress=dataclasses.asdict(dataclasses.replace(progress, sums=sums, mesh=mesh)),
         metrics=metrics,
     )
 

@@ -14,6 +14,7 @@ jit. The devices form a grid of three axes:
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -78,12 +79,10 @@ class MeshConfig:
         sizes = (self.data, self.fsdp, self.tensor)
         fixed = math.prod(size for size in sizes if size != -1)
         if fixed > available or (-1 in sizes and available % fixed):
-            told = f"{_listed(sizes)}, which takes {fixed}" + (" at least" if -1 in sizes else "")
-            if fixed <= available:
-                told = f"{_listed(sizes)}, a multiple of {fixed}"
+            takes = f"a multiple of {fixed} devices" if -1 in sizes else f"{fixed} devices"
             raise ConfigError(
-                f"mesh is {told} devices, but there are {available} device(s); the product must be "
-                "their number"
+                f"mesh is {_listed(sizes)}, which takes {takes}, but there are {available} "
+                "device(s); the product of the three must be their number"
             )
         data, fsdp, tensor = (available // fixed if size == -1 else size for size in sizes)
         return data, fsdp, tensor
@@ -123,7 +122,7 @@ def make_mesh(config: MeshConfig) -> Mesh:
     )
 
 
-def replicated(mesh: Mesh) -> NamedSharding:
+def replicated(mesh: Mesh | AbstractMesh) -> NamedSharding:
     """The sharding of what each device has a copy of, such as metrics."""
     return NamedSharding(mesh, PartitionSpec())
 
@@ -133,7 +132,7 @@ def of_batch(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(ROWS))
 
 
-def parts(mesh: Mesh) -> int:
+def parts(mesh: Mesh | AbstractMesh) -> int:
     """Number of parts into which a batch is divided."""
     return math.prod(mesh.shape[name] for name in ROWS)
 
@@ -176,6 +175,34 @@ def of_tree(tree: Any, mesh: Mesh | AbstractMesh) -> Any:
     )
 
 
+@contextlib.contextmanager
+def fetching(mesh: Mesh) -> Iterator[None]:
+    """While a function is traced inside, `fetched` knows the mesh."""
+    if mesh.shape["fsdp"] == 1:
+        yield
+        return
+    with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+        yield
+
+
+def fetched(params: Any) -> Any:
+    """Parameters whose parts the devices of the axis `fsdp` have fetched from each other.
+
+    Without this the compiler may divide activations as the parameters are, by their last axis, and
+    send them instead: they are larger.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if "fsdp" not in mesh.shape:
+        return params
+
+    def fetch(leaf: Any, lies: NamedSharding) -> Any:
+        spec = (None if name == "fsdp" else name for name in lies.spec)
+        whole = NamedSharding(mesh, PartitionSpec(*spec))
+        return jax.lax.with_sharding_constraint(leaf, whole)
+
+    return jax.tree.map(fetch, params, of_tree(params, mesh))
+
+
 def placed(shapes: Any, where: Any) -> Any:
     """Shapes of arrays that are to lie there.
 
@@ -195,10 +222,10 @@ def placed(shapes: Any, where: Any) -> Any:
 def held(tree: Any) -> int:
     """The bytes that one device holds of arrays, or of placed shapes."""
 
-    def size(leaf: Any) -> int:
-        return math.prod(leaf.sharding.shard_shape(leaf.shape)) * int(leaf.dtype.itemsize)
-
-    return sum(map(size, jax.tree.leaves(tree)))
+    return sum(
+        math.prod(leaf.sharding.shard_shape(leaf.shape)) * int(leaf.dtype.itemsize)
+        for leaf in jax.tree.leaves(tree)
+    )
 
 
 def put(tree: Any, where: Any) -> Any:

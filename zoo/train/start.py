@@ -124,6 +124,12 @@ def start(
         progress = Progress()
     else:
         state, progress = restored
+        if progress.mesh and progress.mesh != dict(mesh.shape):
+            say(
+                f"until step {progress.step} the run was on a mesh of {progress.mesh}, and is on "
+                f"{dict(mesh.shape)} now: sums are in another order, so that numbers to come are "
+                "equal only within rounding"
+            )
         steps_before = earlier.steps if earlier else recipe.steps
         progress = progress.going_on(recipe.steps, steps_before, recipe.patience)
 

@@ -14,7 +14,7 @@ import numpy as np
 import optax
 from flax import linen as nn
 from flax import struct
-from jax.sharding import Mesh
+from jax.sharding import AbstractMesh, Mesh
 
 from zoo.config import ConfigError
 from zoo.models.base import ModelConfig
@@ -60,6 +60,8 @@ class Progress:
     """The reason why the run ended before its last step; empty if it did not."""
     sums: tuple[Any, ...] = ()
     """At a checkpoint: the metrics' sums since the last report, as lists of numbers."""
+    mesh: Mapping[str, int] = field(default_factory=dict)
+    """At a checkpoint: the sizes of the mesh's axes."""
 
     @classmethod
     def of_checkpoint(cls, values: Mapping[str, Any]) -> Progress:
@@ -182,7 +184,7 @@ def shapes_of_state(
     module: nn.Module,
     config: ModelConfig,
     optimizer: optax.GradientTransformation,
-    mesh: Mesh,
+    mesh: Mesh | AbstractMesh,
     carry: Callable[[], Any],
 ) -> TrainState:
     """The shapes of a state, with the places of its arrays. Nothing is computed.
@@ -210,7 +212,7 @@ def shapes_of_state(
     return placed
 
 
-def check_batch_size(batch_size: int, state: TrainState, mesh: Mesh) -> None:
+def check_batch_size(batch_size: int, state: TrainState, mesh: Mesh | AbstractMesh) -> None:
     """Refuses a batch that has to be padded for the devices where padding rows would count.
 
     Raises:

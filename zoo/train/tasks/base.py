@@ -28,7 +28,7 @@ from zoo.models.base import ModelConfig
 from zoo.pipelines.base import Data, DataConfig
 from zoo.predictors import Predictor
 from zoo.storage.checkpoints import Best
-from zoo.train import losses
+from zoo.train import losses, sharding
 from zoo.train.losses import Sums
 from zoo.train.metrics import Batch, Metric, MetricFunction
 from zoo.train.state import TrainState
@@ -176,7 +176,7 @@ class Task(abc.ABC):
         collections = {name: value for name, value in state.variables.items() if name != "params"}
 
         def loss_of(params: Any) -> tuple[jax.Array, tuple[Any, Any, Any]]:
-            variables = {"params": params, **collections}
+            variables = {"params": sharding.fetched(params), **collections}
             output, changed, carry = self.training_output(
                 module, variables, state.carry, batch, rngs
             )
