@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import os
@@ -18,6 +19,7 @@ from jax.sharding import AbstractMesh, PartitionSpec
 import zoo
 from zoo.config import ConfigError
 from zoo.models.axes import AXES, axes_of
+from zoo.pipelines.base import Share
 from zoo.train import layout, sharding
 from zoo.train.optimizers import Adafactor, Adam
 from zoo.train.sharding import MeshConfig, of_array
@@ -214,6 +216,37 @@ def test_show_tells_how_a_recipe_lies_on_devices_that_are_not_there():
     (row,) = (line for line in described if "encoder/block_*/mlp/up/kernel" in line)
     assert row.split()[1:] == "[64, 128] embed over fsdp, mlp over tensor [16, 64]".split()
     assert "a batch of 6 is divided into 4 part(s)" in described
+
+
+@dataclasses.dataclass(frozen=True)
+class Device:
+    """Of a mesh that is not there."""
+
+    process_index: int
+
+
+@pytest.mark.parametrize(
+    ("processes", "sizes", "shares"),
+    [
+        ([0] * 8, (8, 1, 1), [Share(0, 1, 8)]),
+        ([0, 0, 1, 1], (2, 2, 1), [Share(0, 2, 2), Share(1, 2, 2)]),
+        ([0, 1, 2, 3], (1, 4, 1), [Share(n, 4, 1) for n in range(4)]),
+        ([0, 1, 2, 3], (2, 1, 2), [Share(0, 2, 1)] * 2 + [Share(1, 2, 1)] * 2),
+        ([0, 1], (1, 1, 2), [Share(0, 1, 1)] * 2),  # both compute parts of all rows
+        ([0, 1, 0, 1], (4, 1, 1), [Share(0, 1, 4)] * 2),  # no equal block has the rows of one
+    ],
+)
+def test_a_process_reads_the_rows_of_its_devices(processes, sizes, shares, monkeypatch):
+    @dataclasses.dataclass(frozen=True, eq=False)
+    class Layout:
+        devices: np.ndarray
+        shape: dict
+
+    devices = np.array([Device(number) for number in processes]).reshape(sizes)
+    for number, expected in enumerate(shares):
+        monkeypatch.setattr(jax, "process_index", lambda number=number: number)
+        found = sharding.share(Layout(devices, dict(zip(sharding.NAMES, sizes, strict=True))))
+        assert found == expected
 
 
 def test_host_arrays_are_put_where_they_belong():

@@ -71,7 +71,9 @@ class Evaluator:
 
     def _metrics(self, variables: Any, split: str, limit: int | None) -> dict[str, float]:
         setup, totals = self._setup, None
-        batches = setup.data.evaluate(split, setup.recipe.batch_size, limit=limit)
+        batches = setup.data.evaluate(
+            split, setup.recipe.batch_size, rows=sharding.share(setup.mesh), limit=limit
+        )
         for batch in sharding.on_device(batches, setup.mesh):
             if totals is None:
                 empty = update.empty_metrics(setup.module, setup.recipe.task, variables, batch)

@@ -116,7 +116,13 @@ def _train(
     if not ended():
         introduce(run, state, progress, reporter)
     batches = sharding.on_device(
-        run.data.train(recipe.batch_size, seed=recipe.seed, start=progress.step), run.mesh
+        run.data.train(
+            recipe.batch_size,
+            seed=recipe.seed,
+            start=progress.step,
+            rows=sharding.share(run.mesh),
+        ),
+        run.mesh,
     )
     with signals.noted():
         while not ended():

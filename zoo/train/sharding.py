@@ -27,6 +27,7 @@ from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionS
 
 from zoo.config import ConfigError, check_fields
 from zoo.models.axes import axes_of
+from zoo.pipelines.base import Share
 
 Batch = Mapping[str, Any]
 
@@ -263,21 +264,45 @@ def gathered(tree: Any, mesh: Mesh) -> Any:
     return jax.device_get(tree)
 
 
+@functools.cache
+def share(mesh: Mesh) -> Share:
+    """The rows of each batch that this process must have, for its devices."""
+    grid = mesh.devices.reshape(parts(mesh), -1)  # [parts, tensor]
+    own = [
+        number
+        for number, devices in enumerate(grid)
+        if any(device.process_index == jax.process_index() for device in devices)
+    ]
+    # The smallest of equal blocks that has them all.
+    sizes = (size for size in range(1, len(grid) + 1) if len(grid) % size == 0)
+    size = next(size for size in sizes if own[0] // size == own[-1] // size)
+    return Share(own[0] // size, len(grid) // size, parts=size)
+
+
 def put_batch(batch: Batch, mesh: Mesh) -> dict[str, Any]:
     """A batch of NumPy arrays on the devices of the mesh, divided along its first axis.
 
     Rows are added until every part of the mesh has the same number. All their entries are zero,
     `weights` included, so they count in no loss and no metric.
+
+    Args:
+      batch: of several processes, the rows that `share` gives each.
+      mesh: the devices.
     """
-    groups = parts(mesh)
-    sharding = of_batch(mesh)
+    sharding, own = of_batch(mesh), share(mesh)
 
     def place(array: np.ndarray[Any, Any]) -> jax.Array:
-        missing = -len(array) % groups
+        missing = -len(array) % own.parts
         if missing:
             filler = np.zeros((missing, *array.shape[1:]), array.dtype)
             array = np.concatenate([array, filler])
-        return jax.make_array_from_callback(array.shape, sharding, array.__getitem__)
+        rows, first = len(array) * own.count, len(array) * own.index
+
+        def part(index: Any) -> np.ndarray[Any, Any]:
+            start, stop, _ = index[0].indices(rows)
+            return array[start - first : stop - first]
+
+        return jax.make_array_from_callback((rows, *array.shape[1:]), sharding, part)
 
     if mesh.devices.size == 1:
         return {key: jax.device_put(array, sharding) for key, array in batch.items()}
