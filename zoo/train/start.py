@@ -105,9 +105,16 @@ def start(
     shapes = shapes_of_state(module, recipe.model, optimizer, mesh, carry)
     check_batch_size(recipe.batch_size, shapes, mesh)
     best = recipe.task.best if "validation" in data.facts.num_examples else None
+    if recipe.keep_every is not None:
+        saving.check_room(workdir, shapes)
     job.agree()  # nobody failed so far: from here on all wait for each other
     store = Checkpoints(
-        workdir / FOLDER, best, latest=recipe.keep_checkpoints, warn=say, agree=job.agree
+        workdir / FOLDER,
+        best,
+        latest=recipe.keep_checkpoints,
+        every=recipe.keep_every,
+        warn=say,
+        agree=job.agree,
     )
     restored = saving.restore(store, shapes, recipe.seed, mesh)
     if restored is None:
