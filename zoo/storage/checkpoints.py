@@ -131,8 +131,9 @@ class Checkpoints:
             self._manager = _Manager(
                 folder.absolute(),
                 item_handlers={
-                    "variables": ocp.StandardCheckpointHandler(),
-                    "optimizer": ocp.StandardCheckpointHandler(),
+                    # Weights hardly compress, and are read twice as fast if they are not.
+                    "variables": ocp.PyTreeCheckpointHandler(use_compression=False),
+                    "optimizer": ocp.PyTreeCheckpointHandler(use_compression=False),
                     "progress": ocp.JsonCheckpointHandler(),
                 },
                 options=ocp.CheckpointManagerOptions(
@@ -195,8 +196,8 @@ class Checkpoints:
                 self._manager.save(
                     step,
                     args=ocp.args.Composite(
-                        variables=ocp.args.StandardSave(variables),
-                        optimizer=ocp.args.StandardSave(optimizer),
+                        variables=ocp.args.PyTreeSave(variables),
+                        optimizer=ocp.args.PyTreeSave(optimizer),
                         progress=ocp.args.JsonSave({**progress, LATEST: self._latest}),
                     ),
                     metrics=dict(metrics) if metrics is not None else None,
@@ -365,7 +366,10 @@ class Checkpoints:
         """
         args = ocp.args.Composite(
             **{
-                item: ocp.args.StandardRestore(_abstract(target))
+                item: ocp.args.PyTreeRestore(
+                    _abstract(target),
+                    restore_args=ocp.checkpoint_utils.construct_restore_args(_abstract(target)),
+                )
                 for item, target in targets.items()
             },
             **other,
