@@ -20,7 +20,11 @@ MOST = 40
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Shows a card, a recipe, a model or an environment."""
+    """Shows a card, a recipe, a model or an environment.
+
+    With `--mesh.fsdp 8` and the like: how the parameters of a recipe lie on such a mesh, and what a
+    device holds; takes the flags of `zoo train` too.
+    """
 
     name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")]
     """Of a model, a recipe, published weights or an environment; or a run's folder."""
@@ -35,16 +39,20 @@ class Options:
 
 def show(words: list[str]) -> int:
     """Shows a card, a recipe, a model or an environment."""
-    if "--memory" not in words or {"-h", "--help"} & set(words):
+    on_mesh = any(word.startswith("--mesh.") for word in words)
+    if not ("--memory" in words or on_mesh) or {"-h", "--help"} & set(words):
         options = parse(Options, words, prog="zoo show")
         print(describe(options.name, resolve=options.resolve, code=options.code))
         return 0
-    from zoo.train import memory
+    from zoo.train import layout, memory
 
     options, rest = parse_known(Options, words, prog="zoo show")
     own = [] if options.code is None else ["--code", str(options.code)]
-    recipe, _ = recipe_of([options.name, *own, *rest], "zoo show --memory")
-    print(memory.describe(recipe, list(memory.of_recipe(recipe))))
+    recipe, _ = recipe_of([options.name, *own, *rest], "zoo show")
+    if options.memory:
+        print(memory.describe(recipe, list(memory.of_recipe(recipe))))
+    else:
+        print(layout.describe(recipe))
     return 0
 
 

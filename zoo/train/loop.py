@@ -118,7 +118,13 @@ def _train(
     if not ended():
         introduce(run, state, progress, reporter)
     batches = sharding.on_device(
-        run.data.train(recipe.batch_size, seed=recipe.seed, start=progress.step), run.mesh
+        run.data.train(
+            recipe.batch_size,
+            seed=recipe.seed,
+            start=progress.step,
+            rows=sharding.share(run.mesh),
+        ),
+        run.mesh,
     )
     with signals.noted():
         while not ended():
@@ -126,6 +132,7 @@ def _train(
                 batch = next(batches)
             state, tally = train_step(state, tally, batch)
             progress = progress.after_step()
+            run.store.check()
             reporter.after_step(progress.step)
 
             # The order below is fixed: what is not finite is neither reported nor saved, a
@@ -152,13 +159,15 @@ def _train(
                 progress = call_back(metrics)
 
             stop = job.stop(signals.received)
-            if best_so_far is not None or stop or due(recipe.checkpoint_every):
+            keeps = recipe.keep_every is not None and due(recipe.keep_every)
+            if best_so_far is not None or stop or keeps or due(recipe.checkpoint_every):
                 # This waits for the queued steps before the clock pauses: they count as training.
                 _check_finite(run, progress, state, tally, weights=True)
                 with reporter.pause():
                     progress = dataclasses.replace(progress, seconds=time.monotonic() - began)
                     saving.save(run.store, state, progress, tally, best_so_far)
             if stop and not ended():
+                run.store.finish()
                 job.close()
                 reporter.draw()
                 raise Interrupted(
@@ -167,6 +176,7 @@ def _train(
                     stop,
                 )
 
+        run.store.finish()
         trained = progress.step > first_step
         try:
             if job.any(signals.received is not None):

@@ -83,8 +83,8 @@ def of_step(train_step: TrainStep, state: TrainState, tally: Any, batch: Any) ->
     changed = found.output_size_in_bytes - found.alias_size_in_bytes
     return Estimate(
         inputs=tuple(batch["inputs"].shape) if batch else (),
-        variables=_size(state.variables),
-        optimizer=_size(state.optimizer),
+        variables=sharding.held(state.variables),
+        optimizer=sharding.held(state.optimizer),
         temporary=found.temp_size_in_bytes,
         total=arguments + changed + found.temp_size_in_bytes,
     )
@@ -105,7 +105,7 @@ def step_of(
     )
     check_batch_size(recipe.batch_size, state, mesh)
     tally = empty_tally(module, task, optimizer, state, batch)
-    return make_train_step(module, task, optimizer, mesh), state, tally
+    return make_train_step(module, task, optimizer, state), state, tally
 
 
 def of_batch(recipe: Recipe, batch: dict[str, jax.ShapeDtypeStruct], mesh: Mesh) -> Estimate:
@@ -114,7 +114,7 @@ def of_batch(recipe: Recipe, batch: dict[str, jax.ShapeDtypeStruct], mesh: Mesh)
     return of_step(
         train_step,
         state,
-        sharding.placed(tally, sharding.of_state(mesh)),
+        sharding.placed(tally, sharding.replicated(mesh)),
         sharding.placed(batch, sharding.of_batch(mesh)),
     )
 
@@ -152,9 +152,8 @@ def describe(recipe: Recipe, estimates: Sequence[Estimate]) -> str:
     mesh = sharding.make_mesh(recipe.mesh)
     device = mesh.devices.flat[0]
     name = recipe.name or "this recipe"
-    lines = [
-        f"memory of a training step of {name} on {mesh.devices.size}{TIMES}{device.device_kind}"
-    ]
+    devices = f"{mesh.devices.size}{TIMES}{device.device_kind}{sharding.in_brackets(mesh)}"
+    lines = [f"memory of a training step of {name} on {devices}"]
     lines += [HEADER, *(estimate.row() for estimate in estimates)]
     limit = capacity(mesh)
     if limit is None:
@@ -217,11 +216,7 @@ def _shapes(
 
     def shape(array: Any) -> tuple[int, ...]:
         rows, *rest = array.shape
-        rows += -rows % mesh.devices.size
+        rows += -rows % sharding.parts(mesh)
         return (rows, *(size * length // instead_of for size in rest))
 
     return {key: jax.ShapeDtypeStruct(shape(x), x.dtype) for key, x in batch.items()}
-
-
-def _size(tree: Any) -> int:
-    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))

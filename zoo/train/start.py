@@ -40,6 +40,8 @@ class Run(Setup):
     """As written before the first step."""
     optimizer: optax.GradientTransformation
     store: Checkpoints
+    shapes: TrainState
+    """Of the state, with the places of its arrays on the devices."""
 
     @property
     def validates(self) -> bool:
@@ -103,9 +105,16 @@ def start(
     shapes = shapes_of_state(module, recipe.model, optimizer, mesh, carry)
     check_batch_size(recipe.batch_size, shapes, mesh)
     best = recipe.task.best if "validation" in data.facts.num_examples else None
+    if recipe.keep_every is not None:
+        saving.check_room(workdir, shapes)
     job.agree()  # nobody failed so far: from here on all wait for each other
     store = Checkpoints(
-        workdir / FOLDER, best, latest=recipe.keep_checkpoints, warn=say, agree=job.agree
+        workdir / FOLDER,
+        best,
+        latest=recipe.keep_checkpoints,
+        every=recipe.keep_every,
+        warn=say,
+        agree=job.agree,
     )
     restored = saving.restore(store, shapes, recipe.seed, mesh)
     if restored is None:
@@ -122,6 +131,12 @@ def start(
         progress = Progress()
     else:
         state, progress = restored
+        if progress.mesh and progress.mesh != dict(mesh.shape):
+            say(
+                f"until step {progress.step} the run was on a mesh of {progress.mesh}, and is on "
+                f"{dict(mesh.shape)} now: sums are in another order, so that numbers to come are "
+                "equal only within rounding"
+            )
         steps_before = earlier.steps if earlier else recipe.steps
         progress = progress.going_on(recipe.steps, steps_before, recipe.patience)
 
@@ -132,7 +147,7 @@ def start(
     card = folder.note_rows(workdir, card, data.facts)
     if not progress.ended(recipe.steps):
         card = folder.clear_results(workdir, card)
-    return Run(recipe, data, mesh, module, workdir, card, optimizer, store), state, progress
+    return Run(recipe, data, mesh, module, workdir, card, optimizer, store, shapes), state, progress
 
 
 def keep_schedule(recipe: Recipe, earlier: Recipe, say: Callable[[str], None]) -> Recipe:

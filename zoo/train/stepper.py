@@ -25,7 +25,7 @@ class Stepper:
         self._run = run
         self._warn = warn
         task = run.recipe.task
-        self._step = update.make_train_step(run.module, task, run.optimizer, run.mesh)
+        self._step = update.make_train_step(run.module, task, run.optimizer, run.shapes)
         self._empty: Tally | None = None
         self._sums = sums
         self._largest = -1
@@ -53,7 +53,7 @@ class Stepper:
             )
         begun = update.filled_tally(self._empty, self._sums)
         self._sums = ()
-        tally: Tally = sharding.put_state(begun, self._run.mesh)
+        tally: Tally = sharding.copied(begun, self._run.mesh)
         return tally
 
     def _check_memory(self, state: TrainState, tally: Any, batch: Batch) -> None:

@@ -99,24 +99,33 @@ def filled_tally(empty: Tally, sums: Sequence[Any]) -> Tally:
 
 
 def make_train_step(
-    module: nn.Module, task: Task, optimizer: optax.GradientTransformation, mesh: Mesh
+    module: nn.Module, task: Task, optimizer: optax.GradientTransformation, state: TrainState
 ) -> TrainStep:
-    """One update: (state, tally, batch) -> (state, tally). State and tally are donated."""
+    """One update: (state, tally, batch) -> (state, tally). State and tally are donated.
+
+    Args:
+      module, task, optimizer: the run's.
+      state: its state, or the placed shapes of it: each array stays where it is.
+    """
+    lies = jax.tree.map(lambda leaf: leaf.sharding, state)
     update = _measured_update(module, task, optimizer)
 
     def train_step(state: TrainState, tally: Tally, batch: Batch) -> tuple[TrainState, Tally]:
-        state, loss, metrics = update(state, batch)
+        with sharding.fetching(lies.step.mesh):
+            state, loss, metrics = update(state, batch)
         is_first = (tally.nonfinite_step == 0) & ~jnp.isfinite(loss)
         nonfinite_step = jnp.where(is_first, state.step, tally.nonfinite_step)
         return state, Tally(tally.metrics.merge(metrics), nonfinite_step)
 
-    return jax.jit(train_step, donate_argnums=(0, 1), out_shardings=sharding.of_state(mesh))
+    return jax.jit(train_step, donate_argnums=(0, 1), out_shardings=(lies, lies.step))
 
 
 def make_eval_step(module: nn.Module, task: Task, mesh: Mesh) -> EvalStep:
     """One evaluation batch: (variables, metrics so far, batch) -> metrics. Metrics are donated."""
 
     def eval_step(variables: Any, metrics: Any, batch: Batch) -> Any:
-        return metrics.merge(measure(task, task.output(module, variables, batch), batch))
+        with sharding.fetching(mesh):
+            output = task.output(module, sharding.fetched(variables), batch)
+        return metrics.merge(measure(task, output, batch))
 
-    return jax.jit(eval_step, donate_argnums=1, out_shardings=sharding.of_state(mesh))
+    return jax.jit(eval_step, donate_argnums=1, out_shardings=sharding.replicated(mesh))

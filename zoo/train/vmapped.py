@@ -32,7 +32,7 @@ from zoo.train.reporting import Reporter, prefixed
 from zoo.train.setup import Setup, set_up
 from zoo.train.signals import Signals
 from zoo.train.start import keep_schedule
-from zoo.train.state import Progress, TrainState, all_finite, create_state
+from zoo.train.state import Progress, TrainState, all_finite, create_state, shapes_of_state
 from zoo.train.update import Tally
 
 FOLDER = "seeds"
@@ -68,7 +68,11 @@ class Team:
             carry = task.initial_carry(recipe.model, recipe.batch_size, seed)
             return create_state(module, recipe.model, optimizer, seed, mesh, carry=carry)
 
-        step = update.make_train_step(module, task, optimizer, mesh)
+        def carry() -> Any:
+            return task.initial_carry(recipe.model, recipe.batch_size, recipe.seed)
+
+        shapes = shapes_of_state(module, recipe.model, optimizer, mesh, carry)
+        step = update.make_train_step(module, task, optimizer, shapes)
         self._begin = jax.jit(jax.vmap(begin))
         self._step = jax.jit(jax.vmap(step, in_axes=(0, 0, None)), donate_argnums=(0, 1))
         self._measure = jax.jit(jax.vmap(update.make_eval_step(module, task, mesh), (0, 0, None)))
@@ -194,7 +198,7 @@ def train(
         state, progress = fresh, Progress()
         if restored is not None:
             state, progress = restored
-            step = sharding.put_state(np.full(len(runs), progress.step, np.int32), setup.mesh)
+            step = sharding.copied(np.full(len(runs), progress.step, np.int32), setup.mesh)
             state = dataclasses.replace(state, step=step, key=fresh.key)
         folder.write_recipe(workdir, setup.recipe)
         cards = _begin_folders(setup, runs, progress.step, changed)

@@ -30,7 +30,7 @@ from zoo.models.policy import PolicyConfig
 from zoo.pipelines.base import Data, DataConfig
 from zoo.predictors import Predictor
 from zoo.storage.checkpoints import Best
-from zoo.train import losses
+from zoo.train import losses, sharding
 from zoo.train.losses import Sums
 from zoo.train.metrics import Batch, Metric, MetricFunction
 from zoo.train.reinforcement.episodes import Episodes
@@ -184,7 +184,7 @@ class Task(abc.ABC):
         collections = {name: value for name, value in state.variables.items() if name != "params"}
 
         def loss_of(params: Any) -> tuple[jax.Array, tuple[Any, Any, Any]]:
-            variables = {"params": params, **collections}
+            variables = {"params": sharding.fetched(params), **collections}
             output, changed, carry = self.training_output(
                 module, variables, state.carry, batch, rngs
             )
