@@ -344,7 +344,7 @@ def _conclude(
         measured = {task.best.metric: float(best.value[i])}
         own = dataclasses.replace(progress, best=measured, sums=())
         with contextlib.closing(Checkpoints(path / checkpoints.FOLDER, task.best)) as store:
-            last, at = _row(state, i), int(best.step[i])
+            last, at = sharding.copied(_row(state, i), setup.mesh), int(best.step[i])
             if at != progress.step and at not in store.steps():
                 # Only its weights were kept: it is read, and never resumed from.
                 of_best = dataclasses.replace(last, variables=_row(best.variables, i))

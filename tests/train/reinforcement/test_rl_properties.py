@@ -271,12 +271,18 @@ def test_the_order_of_the_environments_is_nothing_to_an_update(key):
     policy |= {"kernel": 1e4 * policy["kernel"], "bias": 1e4 * policy["bias"]}
     carry = task.initial_carry(config, 4, 0)
     order = np.array([2, 0, 3, 1])
-    permuted = jax.tree.map(lambda part: part[order] if part.ndim else part, carry)
+
+    def reordered(carry, order):
+        def of_each(part):  # some parts are of all environments together
+            return part[order] if part.shape[:1] == (4,) else part
+
+        return jax.tree.map(of_each, carry)
+
+    permuted = reordered(carry, order)
     update = jax.jit(lambda state: task.update(module, SGD, state, {})[0])
     one, other = (update(state_of(variables, c)) for c in (carry, permuted))
     trees_agree(one.params, other.params)
-    back = jax.tree.map(lambda part: part[np.argsort(order)] if part.ndim else part, other.carry)
-    trees_agree(one.carry, back)
+    trees_agree(one.carry, reordered(other.carry, np.argsort(order)))
 
 
 def test_what_follows_an_end_enters_nothing(chain, registered, key):

@@ -25,7 +25,7 @@ class Episodes(DataConfig):
 
     environment: str = "cartpole"
     """A registered environment (`zoo list`), or an id of gymnasium such as `LunarLander-v3`."""
-    episodes: int = 20
+    episodes: int = 50
     """Episodes of the validation split."""
     test_episodes: int = 100
     """Episodes of the test split."""
