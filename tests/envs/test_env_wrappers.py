@@ -103,10 +103,11 @@ def test_many_environments_reset_by_themselves_and_begin_apart():
     from zoo.envs import TimeLimit
 
     env = TimeLimit(env=counting(2), limit=5)
+    step_all = jax.jit(env.step_all)
     state, observation = env.reset_all(KEY, 6)
     assert len(set(np.asarray(observation[:, 1]).tolist())) == 6
     for i in range(2):
-        step = env.step_all(jax.random.key(i), state, jnp.zeros(6, jnp.int32))
+        step = step_all(jax.random.key(i), state, jnp.zeros(6, jnp.int32))
         state = step.state
     assert step.terminated.all() and not step.truncated.any()
     assert (step.observation[:, 0] == 2).all() and (step.next_observation[:, 0] == 0).all()
@@ -115,14 +116,28 @@ def test_many_environments_reset_by_themselves_and_begin_apart():
     np.testing.assert_array_equal(state.steps, np.zeros(6))
 
 
+def test_several_seeds_are_one_program():
+    from zoo import envs
+
+    env, keys = envs.create("mountain_car"), jax.random.split(KEY, 3)
+
+    def run(key):
+        state, _ = env.reset_all(key, 2)
+        return env.step_all(key, state, jnp.zeros(2, jnp.int32)).observation
+
+    together = jax.jit(jax.vmap(run))(keys)
+    np.testing.assert_allclose(together[1], jax.jit(run)(keys[1]), rtol=1e-6)
+    assert len(np.unique(together[..., 0])) == 6
+
+
 def test_the_order_of_environments_changes_nothing():
     from zoo import envs
 
     env, order = envs.create("acrobot"), np.array([3, 0, 4, 1, 2])
-    state, _ = env.reset_all(KEY, 5)
-    action = jnp.array([0, 1, 2, 2, 0])
-    step = jax.jit(env.step_all)(KEY, state, action)
-    moved = jax.jit(env.step_all)(KEY, jax.tree.map(lambda x: x[order], state), action[order])
+    state, _ = jax.device_get(jax.jit(lambda: env.reset_all(KEY, 5))())
+    action, step_all = np.array([0, 1, 2, 2, 0]), jax.jit(env.step_all)
+    step = step_all(KEY, state, action)
+    moved = step_all(KEY, jax.tree.map(lambda x: x[order], state), action[order])
     for one, other in zip(jax.tree.leaves(step), jax.tree.leaves(moved), strict=True):
         np.testing.assert_array_equal(one[order], other)
 

@@ -32,7 +32,7 @@ class Acrobot(UniformStart):
     """A double pendulum with a motor in its elbow.
 
     Both links have length l, mass m and moment of inertia I; their centres of mass are at c. With
-    the angles θ1, θ2 of `AcrobotState` and the torque τ of -1, 0 or 1 N m::
+    the angles θ1, θ2 of `AcrobotState` and the torque τ of -1, 0 or 1 N m:
 
         d1   = m c² + m (l² + c² + 2 l c cos θ2) + 2 I
         d2   = m (c² + l c cos θ2) + I
@@ -41,7 +41,7 @@ class Acrobot(UniformStart):
         θ2'' = (τ + φ1 d2/d1 - m l c θ1'² sin θ2 - φ2) / (m c² + I - d2²/d1)
         θ1'' = -(d2 θ2'' + φ1) / d1
 
-    A step is one of Runge-Kutta of fourth order. Then the angles are wrapped and the
+    One Runge-Kutta step of fourth order integrates them. Then the angles are wrapped and the
     velocities bounded. The episode terminates when the tip is higher than one length above the
     joint, -cos θ1 - cos(θ1 + θ2) > 1; each step before costs 1. At the beginning all four numbers
     are uniform in ±0.1.

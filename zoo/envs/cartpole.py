@@ -32,13 +32,13 @@ class CartPole(UniformStart):
     """A pole on a cart.
 
     The pole of mass m and half length l leans by θ, the cart of mass M is at x, and the action
-    pushes it by F = ±10 N. Without friction::
+    pushes it by F = ±10 N. Without friction:
 
         a   = (F + m l θ'² sin θ) / (M + m)
         θ'' = (g sin θ - a cos θ) / (l (4/3 - m cos² θ / (M + m)))
         x'' = a - m l θ'' cos θ / (M + m)
 
-    A step is one of explicit Euler. The episode terminates when the cart leaves the track
+    One explicit Euler step integrates them. The episode terminates when the cart leaves the track
     or the pole leans by more than 12°; each step gives a reward of 1, the last one too. Episodes
     begin with four numbers that are uniform in ±0.05.
 

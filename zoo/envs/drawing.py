@@ -88,7 +88,7 @@ class _Canvas:
         self.polygon([(x + dx, y + dy), (x - dy, y + dx), (x + dy, y - dx)], colour)
 
     def picture(self) -> Image.Image:
-        return self._image.resize(self._size, Image.Resampling.LANCZOS)
+        return self._image.reduce(SMOOTH)
 
 
 def _between(start: Point, end: Point, share: float) -> Point:

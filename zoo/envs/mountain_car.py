@@ -28,7 +28,7 @@ class MountainCarState(NamedTuple):
 class MountainCar(UniformStart):
     """A car in a valley whose height is sin 3x.
 
-    A step with the action a, 0 to 2::
+    A step with the action a, 0 to 2:
 
         v ← v + f (a - 1) - g cos 3x
         x ← x + v

@@ -29,13 +29,13 @@ class PendulumState(NamedTuple):
 class Pendulum(UniformStart):
     """A pole that a motor turns about its end.
 
-    The pole has mass m and length l; the action is the torque u, clipped to its bounds::
+    The pole has mass m and length l; the action is the torque u, clipped to its bounds:
 
         θ'' = 3 g / (2 l) sin θ + 3 / (m l²) u
 
-    A step is one of semi-implicit Euler; the velocity is bounded. It costs θ² + 0.1 θ'² + 0.001 u²,
-    with the angle in [-π, π) and the velocity before the step. The episode never terminates. At the
-    beginning the angle is uniform in ±π and the velocity in ±1.
+    One semi-implicit Euler step integrates it; the velocity is bounded. A step costs
+    θ² + 0.1 θ'² + 0.001 u², with the angle in [-π, π) and the velocity before it. The episode never
+    terminates. At the beginning the angle is uniform in ±π and the velocity in ±1.
 
     Observation: cos θ, sin θ, velocity. Action: float32 [1], the torque, positive counterclockwise.
 

@@ -11,7 +11,8 @@ import numpy as np
 from jax import numpy as jnp
 
 from zoo.config import ValueMistake, check_size
-from zoo.envs.base import Environment, select
+from zoo.envs.base import Environment, Step, select
+from zoo.envs.gym import gym_errors
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -43,7 +44,7 @@ def play(
 ) -> jax.Array:
     """Plays episodes side by side, each in an environment of its own, until all are over.
 
-    It may be compiled, but for environments outside of JAX, which a loop in Python plays.
+    It may be compiled.
 
     Args:
       env: whose episodes end.
@@ -62,8 +63,16 @@ def play(
     check_size("episodes", episodes)
     limit = _limit(env, max_steps)
     reset_key, key = jax.random.split(key)
-    if not env.is_pure:
-        return _play_outside(env, act, episodes, reset_key, key, carry, limit)
+
+    def step_each(key: jax.Array, now: _Playing, action: jax.Array) -> Step:
+        if not env.is_pure:  # what is over goes on with new episodes, which do not count
+            return env.step_all(key, now.state, action)
+        step = jax.vmap(env.step)(jax.random.split(key, episodes), now.state, action)
+        # What is over stays as it was: going on could lead to numbers that are not finite.
+        state, observation = jax.vmap(select)(
+            now.over, (now.state, now.observation), (step.state, step.next_observation)
+        )
+        return step._replace(state=state, next_observation=observation)
 
     def go_on(now: _Playing) -> jax.Array:
         return (now.steps < limit) & ~now.over.all()
@@ -71,21 +80,19 @@ def play(
     def advance(now: _Playing) -> _Playing:
         key, act_key, step_key = jax.random.split(now.key, 3)
         action, carry = act(now.carry, now.observation, act_key)
-        step_keys = jax.random.split(step_key, episodes)
-        step = jax.vmap(env.step)(step_keys, now.state, action)
-        # What is over stays as it was: going on could lead to numbers that are not finite.
-        state, observation = jax.vmap(select)(
-            now.over, (now.state, now.observation), (step.state, step.next_observation)
-        )
+        step = step_each(step_key, now, action)
         returns = now.returns + jnp.where(now.over, 0.0, step.reward)
         over = now.over | step.terminated | step.truncated
-        return _Playing(now.steps + 1, key, state, observation, over, returns, carry)
+        return _Playing(now.steps + 1, key, step.state, step.next_observation, over, returns, carry)
 
     state, observation = env.reset_all(reset_key, episodes)
     none = jnp.zeros(episodes, bool)
     zeros = jnp.zeros(episodes, jnp.float32)
     start = _Playing(jnp.zeros((), jnp.int32), key, state, observation, none, zeros, carry)
-    return jax.lax.while_loop(go_on, advance, start).returns
+    with gym_errors():
+        final: _Playing = jax.lax.while_loop(go_on, advance, start)
+        returns: jax.Array = jax.block_until_ready(final.returns)
+        return returns
 
 
 def _limit(env: Environment, max_steps: int | None) -> int:
@@ -96,27 +103,6 @@ def _limit(env: Environment, max_steps: int | None) -> int:
         )
     check_size("max_steps", min(limits))
     return min(limits)
-
-
-def _play_outside(
-    env: Any, act: Act, episodes: int, reset_key: jax.Array, key: jax.Array, carry: Any, limit: int
-) -> jax.Array:
-    """`play` for gymnasium's environments."""
-    vector = env.vector(episodes, _seed(reset_key))
-    try:
-        observation = vector.reset()
-        over, returns = np.zeros(episodes, bool), np.zeros(episodes, np.float32)
-        for step_key in jax.random.split(key, limit):
-            action, carry = act(carry, jnp.asarray(observation), step_key)
-            step = vector.step(action)
-            returns += np.where(over, 0, step.reward)
-            over |= step.terminated | step.truncated
-            observation = step.next_observation
-            if over.all():
-                break
-        return jnp.asarray(returns)
-    finally:
-        vector.close()
 
 
 def _seed(key: jax.Array) -> int:

@@ -47,10 +47,10 @@ CLIP = 10.0
 class PolicyOutput:
     """What a policy says of observations."""
 
-    logits: Float[Array, "... N"]
-    """Inputs of the distribution of actions: the logits of a categorical one."""
-    value: Float[Array, "..."]
-    """The discounted sum of the rewards to come."""
+    logits: Any
+    """Inputs of the distribution of actions, float32 [..., N]: the logits of a categorical one."""
+    value: Any
+    """The discounted sum of the rewards to come, float32 [...]."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,8 +90,10 @@ class PolicyConfig(ModelConfig):
         if self.num_actions is not None and self.action_shape is not None:
             raise ConfigError(
                 f"num_actions is {self.num_actions} and action_shape is {self.action_shape}; "
-                "actions are discrete or continuous: give one of them"
+                "actions are discrete or continuous, which the environment decides: leave both out"
             )
+        if self.spread in ("fixed", "log") and not 0 < self.std < math.inf:
+            raise ConfigError(f"std is {self.std}; a standard deviation is above 0")
         if self.outside == "squash" and self.action_shape and self.action_bounds is None:
             raise ConfigError(
                 "outside is 'squash', but the actions have no bounds (action_bounds is None); "
@@ -121,7 +123,7 @@ class PolicyConfig(ModelConfig):
         """An action of the distribution as the environment takes it."""
         if self.action_shape is None or self.action_bounds is None:
             return action
-        bounds = jnp.asarray(self.action_bounds, jnp.float32).reshape(*self.action_shape, 2)
+        bounds = jnp.asarray(self.action_bounds, jnp.float32).reshape(1, *self.action_shape, 2)
         low, high = bounds[..., 0], bounds[..., 1]
         if self.outside == "clip":
             return jnp.clip(action, low, high)
@@ -137,14 +139,15 @@ class RunningMoments(nn.Module):
     shape: tuple[int, ...]
 
     def setup(self) -> None:
-        self.mean = self.variable(STATISTICS, "mean", jnp.zeros, self.shape)
-        self.variance = self.variable(STATISTICS, "variance", jnp.ones, self.shape)
-        self.count = self.variable(STATISTICS, "count", jnp.zeros, ())
+        self.mean = self.variable(STATISTICS, "mean", jnp.zeros, self.shape, jnp.float32)
+        self.variance = self.variable(STATISTICS, "variance", jnp.ones, self.shape, jnp.float32)
+        self.count = self.variable(STATISTICS, "count", jnp.zeros, (), jnp.float32)
 
     def __call__(self, x: Float[Array, "... *shape"]) -> Float[Array, "... *shape"]:
         """(x - mean) / (standard deviation + 1e-5), cut to ±CLIP."""
-        scaled = (x - self.mean.value) / (jnp.sqrt(self.variance.value) + 1e-5)
-        return jnp.clip(scaled, -CLIP, CLIP)
+        axes = range(x.ndim - len(self.shape))
+        mean, variance = (jnp.expand_dims(y.value, axes) for y in (self.mean, self.variance))
+        return jnp.clip((x - mean) / (jnp.sqrt(variance) + 1e-5), -CLIP, CLIP)
 
     def add(self, x: Float[Array, "N *shape"]) -> None:
         """Takes N more observations in; `statistics` must be mutable."""
@@ -283,7 +286,7 @@ class PolicyLSTM(Policy):
     @nn.nowrap
     def begin(self, batch: int) -> Memory:
         """The memory before an episode: the cell and the output of the LSTM, zeros [B, D]."""
-        zeros = jnp.zeros((batch, self.config.d_model))
+        zeros = jnp.zeros((batch, self.config.d_model), jnp.float32)
         return zeros, zeros
 
     def step(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import json
+import numbers
+import operator
 import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,7 +18,7 @@ import numpy as np
 from flax import linen as nn
 
 from zoo import envs
-from zoo.config import ValueMistake, check_not_negative, check_size
+from zoo.config import TypeMistake, ValueMistake, check_not_negative, check_size, shown
 from zoo.envs.playing import Act
 from zoo.models.policy import Memory, PolicyConfig
 from zoo.predictors.base import Predictor
@@ -88,7 +90,7 @@ class Agent(Predictor):
 
     def begin(self, number: int = 1) -> Memory:
         """The memory of a policy before `number` episodes."""
-        check_size("number", number)
+        check_size("number", _integer("number", number))
         return self.module.begin(number)
 
     def step(
@@ -101,6 +103,14 @@ class Agent(Predictor):
         rows, single = self._observations(observations)
         if single:
             raise ValueMistake("step takes a batch of observations; give [observation] of one")
+        expected, given = (
+            jax.tree.map(np.shape, tree) for tree in (self.module.begin(len(rows)), memory)
+        )
+        if given != expected:
+            raise ValueMistake(
+                f"the memory is not one of {len(rows)} episodes of this policy; begin({len(rows)}) "
+                "gives the first"
+            )
         return self._step(rows, memory, temperature, seed)
 
     def play(
@@ -123,13 +133,11 @@ class Agent(Predictor):
           ValueError: the policy is for other observations or actions, or the temperature is
             negative.
         """
-        check_size("episodes", episodes)
-        check_not_negative("temperature", temperature)
-        played = self.environment(environment)
+        check_size("episodes", _integer("episodes", episodes))
+        key, played = _key(seed), self.environment(environment)
+        heat = _temperature(temperature)
         with envs.gym_errors():
-            found = _play(
-                played, self.module, self.variables, jax.random.key(seed), episodes, temperature
-            )
+            found = _play(played, self.module, self.variables, key, int(episodes), heat)
             return Returns(tuple(self.checked(found).tolist()))
 
     def record(
@@ -149,10 +157,10 @@ class Agent(Predictor):
         Raises:
           ValueError: the environment has no drawing.
         """
-        check_not_negative("temperature", temperature)
-        played = self.environment(environment)
-        act = acting(self.module, self.variables, temperature)
-        return envs.record(played, act, key=jax.random.key(seed), carry=self.module.begin(1))
+        key, played = _key(seed), self.environment(environment)
+        act = acting(self.module, self.variables, _temperature(temperature))
+        with envs.gym_errors():
+            return envs.record(played, act, key=key, carry=self.module.begin(1))
 
     def printed(self, items: Sequence[str], *, top_k: int | None = None) -> Iterator[str]:
         """See `Predictor.printed`. An item is an observation: numbers between commas or spaces, or
@@ -189,15 +197,14 @@ class Agent(Predictor):
     def _step(
         self, rows: Array, memory: Memory, temperature: float, seed: int
     ) -> tuple[Array, Memory]:
-        check_not_negative("temperature", temperature)
-        act = acting(self.module, self.variables, temperature)
-        actions, memory = act(memory, jnp.asarray(rows), jax.random.key(seed))
+        act = acting(self.module, self.variables, _temperature(temperature))
+        actions, memory = act(memory, jnp.asarray(rows), _key(seed))
         return self.checked(actions), memory
 
     def _observations(self, value: Any) -> tuple[Array, bool]:
         """Observations [N, *shape], and whether it was one that was not in a batch."""
         shape = self._config.observation_shape or ()
-        array = as_numbers(value, np.float32)
+        array = as_numbers(value, "float32")
         axes = len(shape)
         if array.ndim not in (axes, axes + 1) or array.shape[array.ndim - axes :] != shape:
             listed = ", ".join(map(str, shape))
@@ -205,6 +212,8 @@ class Agent(Predictor):
                 f"an observation has the shape {list(array.shape)}; {self.card.name} takes one "
                 f"[{listed}] or a batch [N, {listed}]"
             )
+        if not np.isfinite(array).all():
+            raise ValueMistake("an observation has an entry that is NaN or infinite")
         return (array, False) if array.ndim > axes else (array[None], True)
 
     @property
@@ -231,8 +240,33 @@ class Agent(Predictor):
         """
         name = self.environment_name if wanted is None else wanted
         found = envs.create(name) if isinstance(name, str) else name
+        if not isinstance(found, envs.Environment):
+            raise TypeMistake(
+                f"environment is {shown(name)}; it must be a name or a zoo.envs.Environment"
+            )
         check_spaces(self._config, found)
         return found
+
+
+def _integer(name: str, value: Any) -> int:
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise TypeMistake(f"{name} is {shown(value)}; it must be an integer") from None
+
+
+def _key(seed: Any) -> jax.Array:
+    number = _integer("seed", seed)
+    if not -(2**63) <= number < 2**63:
+        raise ValueMistake(f"seed is {shown(seed)}; it must be an integer of 64 bits")
+    return jax.random.key(number)
+
+
+def _temperature(value: Any) -> float:
+    if not isinstance(value, numbers.Real):
+        raise TypeMistake(f"temperature is {shown(value)}; it must be a number")
+    check_not_negative("temperature", float(value))
+    return float(value)
 
 
 def check_spaces(config: PolicyConfig, environment: envs.Environment) -> None:
@@ -321,9 +355,9 @@ def _read(text: str) -> Any:
     """The observation that a text on the command line means."""
     if Path(text).suffix == ".npy":
         return np.load(text)
-    numbers = text if "[" in text else f"[{','.join(text.replace(',', ' ').split())}]"
+    listed = text if "[" in text else f"[{','.join(text.replace(',', ' ').split())}]"
     try:
-        return json.loads(numbers)
+        return json.loads(listed)
     except (ValueError, RecursionError):
         raise ValueMistake(
             f"{text!r:.60} is no observation; give numbers between commas or spaces, or JSON"

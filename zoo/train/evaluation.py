@@ -59,7 +59,8 @@ class Evaluator:
           ValueError: it has no examples.
         """
         data, task = self._setup.data, self._setup.recipe.task
-        metrics = self._metrics(variables, split, limit)
+        with task.failures():
+            metrics = self._metrics(variables, split, limit)
 
         def predictor() -> predictors.Predictor:
             # It answers for this process only, so it gets weights of this process's own.

@@ -12,7 +12,7 @@ from typing import Any
 
 from zoo.config import local
 from zoo.train import callbacks as watchers
-from zoo.train import folder, recipe_files, saving, sharding, update
+from zoo.train import folder, recipe_files, saving, sharding
 from zoo.train.callbacks import Callback, Report
 from zoo.train.evaluation import Evaluator
 from zoo.train.malloc import keep_freed_memory
@@ -23,7 +23,7 @@ from zoo.train.recipe import InitFrom, Recipe
 from zoo.train.reporting import Reporter, prefixed
 from zoo.train.signals import Signals
 from zoo.train.start import Run, start
-from zoo.train.state import Progress, TrainState
+from zoo.train.state import Progress, TrainState, all_finite
 from zoo.train.stepper import Stepper
 from zoo.train.summary import conclude, introduce
 from zoo.train.update import Tally
@@ -86,6 +86,7 @@ def run(
         )
         stack.callback(parts.store.close)
         reporter.begin(progress.step)
+        stack.enter_context(parts.recipe.task.failures())
         return _train(parts, state, progress, callbacks, reporter, job)
 
 
@@ -131,7 +132,7 @@ def _train(
             # checkpoint carries the metrics of its own step, and whoever ends the run does so
             # before it is saved.
             if due(recipe.log_every):
-                _check_finite(run, progress, tally)
+                _check_finite(run, progress, state, tally)
                 metrics = prefixed("train", tally.metrics.compute())
                 reporter.train(progress.step, metrics, recipe.learning_rate(progress.step - 1))
                 progress = call_back(metrics)
@@ -139,7 +140,7 @@ def _train(
 
             best_so_far = None
             if run.validates and due(recipe.eval_every):
-                _check_finite(run, progress, tally)
+                _check_finite(run, progress, state, tally)
                 with reporter.pause():
                     metrics, note = evaluate(
                         state.variables, "validation", limit=recipe.eval_examples, quick=True
@@ -153,7 +154,7 @@ def _train(
             stop = job.stop(signals.received)
             if best_so_far is not None or stop or due(recipe.checkpoint_every):
                 # This waits for the queued steps before the clock pauses: they count as training.
-                _check_finite(run, progress, tally, state.variables)
+                _check_finite(run, progress, state, tally, weights=True)
                 with reporter.pause():
                     progress = dataclasses.replace(progress, seconds=time.monotonic() - began)
                     saving.save(run.store, state, progress, tally, best_so_far)
@@ -191,31 +192,41 @@ def _judged(run: Run, metrics: Mapping[str, float], note: str) -> str:
     return f"{note}, {lost}" if note else lost
 
 
-def _check_finite(run: Run, progress: Progress, tally: Tally | None, variables: Any = None) -> None:
+def _check_finite(
+    run: Run, progress: Progress, state: TrainState, tally: Tally | None, *, weights: bool = False
+) -> None:
     """Stops a run in which something is not finite.
 
     Args:
       run: the run.
       progress: its progress.
+      state: its state.
       tally: of the steps since the last report, whose losses must be finite.
-      variables: the weights to be saved, if any, which must be finite too.
+      weights: whether the weights, which are to be saved, must be finite too.
 
     Raises:
       NonFiniteError: a loss or a parameter is not finite.
     """
     bad = int(tally.nonfinite_step) if tally is not None else 0
-    if not bad and (variables is None or bool(update.all_finite(variables))):
+    if not bad and (not weights or bool(all_finite(state.variables))):
         return
     what = f"the loss of step {bad}" if bad else f"a parameter after step {progress.step}"
     saved = run.store.steps()
+    kept = (
+        f"the checkpoint of step {saved[-1]} in {run.workdir} is good"
+        if saved
+        else "nothing was saved yet"
+    )
+    if reason := run.recipe.task.why_not_finite(state.carry):
+        raise NonFiniteError(f"{reason}, in step {bad or progress.step}; {kept}")
     if not saved:
         raise NonFiniteError(
-            f"{what} is not finite; nothing was saved yet. "
+            f"{what} is not finite; {kept}. "
             "A lower optimizer.learning_rate, a warm-up or optimizer.clip_norm may help"
         )
     lower = f"{run.recipe.optimizer.learning_rate / 10:g}"
     raise NonFiniteError(
-        f"{what} is not finite; the checkpoint of step {saved[-1]} in {run.workdir} is good. A "
+        f"{what} is not finite; {kept}. A "
         "lower learning rate from there on may help: the same command with "
         f"--optimizer.learning-rate {lower} --allow-change optimizer.learning_rate (zoo.fit: "
         'allow_change=("optimizer.learning_rate",)); so may optimizer.clip_norm, in the same way'

@@ -132,9 +132,9 @@ class Recipe:
         facts = facts if facts is not None else self.data.open().facts
         decided = {**facts.decides, "labels": facts.labels or None}
         check_sizes(self, facts)
-        model = _filled(self.model, decided)
-        self.task.check_model(model)
-        return dataclasses.replace(self, model=model, task=_filled(self.task, decided))
+        model, task = _filled(self.model, decided), _filled(self.task, decided)
+        task.check_model(model)
+        return dataclasses.replace(self, model=model, task=task)
 
 
 def _filled(config: C, decided: Mapping[str, Any]) -> C:

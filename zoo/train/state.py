@@ -43,6 +43,13 @@ class TrainState:
         return self.variables["params"]
 
 
+@jax.jit
+def all_finite(tree: Any) -> jax.Array:
+    """Whether every floating-point value in a tree is finite: bool []."""
+    leaves = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in leaves]))
+
+
 @dataclass(frozen=True)
 class Progress:
     """How far a run has come: what a checkpoint holds beside the state."""

@@ -120,10 +120,3 @@ def make_eval_step(module: nn.Module, task: Task, mesh: Mesh) -> EvalStep:
         return metrics.merge(measure(task, task.output(module, variables, batch), batch))
 
     return jax.jit(eval_step, donate_argnums=1, out_shardings=sharding.of_state(mesh))
-
-
-@jax.jit
-def all_finite(tree: Any) -> jax.Array:
-    """Whether every floating-point value in a tree is finite: bool []."""
-    leaves = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.floating)]
-    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in leaves]))

@@ -32,7 +32,7 @@ from zoo.train.reporting import Reporter, prefixed
 from zoo.train.setup import Setup, set_up
 from zoo.train.signals import Signals
 from zoo.train.start import keep_schedule
-from zoo.train.state import Progress, TrainState, create_state
+from zoo.train.state import Progress, TrainState, all_finite, create_state
 from zoo.train.update import Tally
 
 FOLDER = "seeds"
@@ -301,7 +301,7 @@ def _check_finite(
     bad = np.zeros(len(runs), int) if tally is None else np.asarray(tally.nonfinite_step)
     what = "the loss of step {}"
     if not bad.any() and variables is not None:
-        bad = np.where(jax.vmap(update.all_finite)(variables), 0, step)
+        bad = np.where(jax.vmap(all_finite)(variables), 0, step)
         what = "a parameter after step {}"
     if not bad.any():
         return

@@ -14,8 +14,8 @@ def ppo_cartpole() -> Recipe:
     return Recipe(
         model=PolicyMLPConfig(),
         data=Episodes(environment="cartpole"),
-        task=PPO(num_steps=32, gamma=0.98, lambda_=0.8, epochs=20, minibatches=1),
-        optimizer=Adam(learning_rate=1e-3, eps=1e-5, clip_norm=0.5, schedule=Linear()),
+        task=PPO(num_steps=32, gamma=0.98, lambda_=0.8),
+        optimizer=Adam(learning_rate=2e-3, eps=1e-5, clip_norm=0.5, schedule=Linear()),
         steps=390,
         batch_size=8,
         log_every=39,
@@ -42,11 +42,11 @@ def reinforce_cartpole() -> Recipe:
     return Recipe(
         model=PolicyMLPConfig(),
         data=Episodes(environment="cartpole"),
-        task=Reinforce(num_steps=500),
+        task=Reinforce(num_steps=500, value_coefficient=1e-4),
         optimizer=Adam(learning_rate=3e-3, eps=1e-5, clip_norm=0.5, schedule=Linear()),
-        steps=200,
+        steps=160,
         batch_size=8,
-        log_every=20,
+        log_every=16,
     )
 
 
@@ -70,11 +70,11 @@ def awr_cartpole() -> Recipe:
     return Recipe(
         model=PolicyMLPConfig(),
         data=Episodes(environment="cartpole"),
-        task=AWR(num_steps=64, replay=20, minibatches=16, beta=1.0, epochs=2),
+        task=AWR(num_steps=64, replay=20, minibatches=16, epochs=2),
         optimizer=Adam(learning_rate=1e-3, eps=1e-5, clip_norm=0.5),
-        steps=400,
+        steps=200,
         batch_size=8,
-        log_every=40,
+        log_every=20,
     )
 
 
@@ -86,9 +86,9 @@ def ppo_acrobot() -> Recipe:
         data=Episodes(environment="acrobot"),
         task=PPO(num_steps=256, gamma=0.99, lambda_=0.94, epochs=4, minibatches=16),
         optimizer=Adam(learning_rate=1e-3, eps=1e-5, clip_norm=0.5, schedule=Linear()),
-        steps=120,
+        steps=240,
         batch_size=16,
-        log_every=12,
+        log_every=24,
     )
 
 
@@ -98,7 +98,7 @@ def ppo_pendulum() -> Recipe:
     return Recipe(
         model=PolicyMLPConfig(),
         data=Episodes(environment="pendulum"),
-        task=PPO(num_steps=256, gamma=0.9, lambda_=0.95, epochs=10, minibatches=16),
+        task=PPO(num_steps=256, gamma=0.95, lambda_=0.95, epochs=10, minibatches=16),
         optimizer=Adam(learning_rate=1e-3, eps=1e-5, clip_norm=0.5, schedule=Linear()),
         steps=100,
         batch_size=16,
@@ -140,11 +140,33 @@ def awr_pendulum() -> Recipe:
 def ppo_cartpole_masked_lstm() -> Recipe:
     """CartPole-v1 without velocities, with PPO and a policy with an LSTM."""
     return Recipe(
-        model=PolicyLSTMConfig(),
+        model=PolicyLSTMConfig(normalize_observations=True),
         data=Episodes(environment="cartpole_masked"),
-        task=PPO(num_steps=64, gamma=0.99, lambda_=0.95, epochs=8, minibatches=4),
+        task=PPO(num_steps=32, gamma=0.98, lambda_=0.9, epochs=8),
+        optimizer=Adam(learning_rate=2e-3, eps=1e-5, clip_norm=0.5, schedule=Linear()),
+        steps=700,
+        batch_size=32,
+        log_every=70,
+    )
+
+
+@registry.recipes.register
+def ppo_lunar_lander() -> Recipe:
+    """LunarLander-v3 of gymnasium with PPO."""
+    return Recipe(
+        model=PolicyMLPConfig(),
+        data=Episodes(environment="LunarLander-v3"),
+        task=PPO(
+            num_steps=1024,
+            gamma=0.999,
+            lambda_=0.98,
+            epochs=4,
+            minibatches=64,
+            entropy_coefficient=0.01,
+        ),
         optimizer=Adam(learning_rate=1e-3, eps=1e-5, clip_norm=0.5, schedule=Linear()),
-        steps=250,
+        steps=60,
         batch_size=16,
-        log_every=25,
+        log_every=6,
+        eval_every=6,
     )

@@ -110,6 +110,5 @@ def discounted_returns(reward: Steps, gamma: float | Steps) -> Steps:
       gamma: the discount; where one for each step is 0, an episode ends.
     """
     reward = jnp.asarray(reward, jnp.result_type(reward, jnp.float32))
-    nothing = jnp.zeros_like(reward)
-    never = jnp.zeros(reward.shape, bool).at[-1].set(True)
-    return monte_carlo(reward, nothing, nothing, never, ~never & False, gamma=gamma)
+    nothing, never = jnp.zeros_like(reward), jnp.zeros(reward.shape, bool)
+    return monte_carlo(reward, nothing, nothing, never, never, gamma=gamma)

@@ -38,6 +38,13 @@ class Experience:
     memory: Any
     """The policy's memory before the first step, [E, …]."""
 
+    def spoilt(self) -> Int[Array, "2"]:
+        """The numbers of observations and of rewards that have NaN or infinity in them."""
+        axes = tuple(range(2, self.reached.ndim))
+        sound = jnp.isfinite(self.observation) & jnp.isfinite(self.reached)
+        bad = ~sound.all(axis=axes), ~jnp.isfinite(self.reward)
+        return jnp.stack([jnp.sum(each, dtype=jnp.int32) for each in bad])
+
 
 @struct.dataclass
 class Actors:
@@ -177,12 +184,12 @@ class RewardScale:
         """Takes the rewards of a roll-out in, and divides them by the standard deviation."""
 
         def add(returns: Array, at: tuple[Array, Array]) -> tuple[Array, Array]:
-            reward, over = at
-            returns = returns * gamma + reward
-            return jnp.where(over, 0.0, returns), returns
+            reward, first = at
+            returns = jnp.where(first, 0.0, returns) * gamma + reward
+            return returns, returns
 
-        over = experience.terminated | experience.truncated
-        returns, seen = jax.lax.scan(add, self.returns, (experience.reward, over))
+        steps = experience.reward, experience.first
+        returns, seen = jax.lax.scan(add, self.returns, steps)
         moments = merged_moments(self.mean, self.variance, self.count, seen.ravel())
         scale = jnp.sqrt(moments[1]) + 1e-8
         reward = jnp.clip(experience.reward / scale, -10.0, 10.0)

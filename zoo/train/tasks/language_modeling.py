@@ -56,6 +56,7 @@ class LanguageModeling(NextToken):
                 )
 
     def check_data(self, config: DataConfig) -> None:
+        super().check_data(config)
         if self.carry_state and not getattr(config, "contiguous", False):
             raise ConfigError(
                 "task.carry_state is True, but the batches of the data do not continue each other; "

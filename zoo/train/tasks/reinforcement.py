@@ -12,6 +12,7 @@ memory learns from single steps (L is 1), one with a memory from whole roll-outs
 from __future__ import annotations
 
 import abc
+import contextlib
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 from flax import struct
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from zoo import envs, xla
 from zoo.config import ConfigError, check_size
@@ -30,6 +31,7 @@ from zoo.models.base import ModelConfig
 from zoo.models.policy import STATISTICS, PolicyConfig, PolicyLSTMConfig
 from zoo.pipelines.base import DataConfig
 from zoo.predictors import Agent
+from zoo.predictors.agent import check_spaces
 from zoo.storage.checkpoints import Best
 from zoo.train.losses import Sums
 from zoo.train.metrics import Batch, Metric, MetricFunction
@@ -37,7 +39,7 @@ from zoo.train.reinforcement import estimators, objectives, rollouts
 from zoo.train.reinforcement.episodes import Episodes
 from zoo.train.reinforcement.estimators import Estimator
 from zoo.train.reinforcement.rollouts import Actors, Experience, Replay, RewardScale
-from zoo.train.state import TrainState
+from zoo.train.state import TrainState, all_finite
 from zoo.train.tasks.base import Task, Variables
 
 
@@ -48,6 +50,8 @@ class Carry:
     actors: Actors
     scale: RewardScale | None
     replay: Replay | None
+    spoilt: Int[Array, "2"]
+    """Observations and rewards of the environments that were not finite, until now."""
 
 
 @struct.dataclass
@@ -135,6 +139,11 @@ class Control(Task):
                 f"{type(self).__name__} learns in an environment, and the data is a "
                 f"{type(config).__name__}; take data=Episodes(environment=…)"
             )
+        if self.environment not in (None, config.environment):
+            raise ConfigError(
+                f"task.environment is {self.environment!r}, but data.environment is "
+                f"{config.environment!r}; leave task.environment out, and the data decides it"
+            )
 
     def check_model(self, config: ModelConfig) -> None:
         if not isinstance(config, PolicyConfig):
@@ -142,6 +151,8 @@ class Control(Task):
                 f"{type(self).__name__} trains a policy, and the model is a "
                 f"{type(config).__name__}; take one such as policy_mlp"
             )
+        if self.environment is not None:
+            check_spaces(config, self.environment_())
 
     def environment_(self) -> envs.Environment:
         """The environment.
@@ -164,18 +175,33 @@ class Control(Task):
         key = jax.random.fold_in(jax.random.key(seed), 1)
         actors = rollouts.begin(module, environment, batch_size, key)
         scale = RewardScale.begin(batch_size) if self.normalize_rewards else None
-        return Carry(actors, scale, self._empty_replay(config, actors))
+        none = jnp.zeros(2, jnp.int32)
+        return Carry(actors, scale, self._empty_replay(config, actors), none)
 
     def _empty_replay(self, config: ModelConfig, actors: Actors) -> Replay | None:
         return None
 
+    def failures(self) -> contextlib.AbstractContextManager[None]:
+        """See `Task.failures`: errors of gymnasium's environments."""
+        return envs.gym_errors()
+
+    def why_not_finite(self, carry: Carry) -> str:
+        """See `Task.why_not_finite`."""
+        observations, rewards = (int(number) for number in carry.spoilt)
+        if not observations and not rewards:
+            return ""
+        what = "an observation" if observations else "a reward"
+        return f"the environment {self.environment} gave {what} that is NaN or infinite"
+
     def _check_minibatches(self, config: ModelConfig, batch_size: int) -> None:
         items = self._sequences(config, batch_size)
         if items % self.minibatches:
+            steps = batch_size * self.num_steps
             what = (
                 f"{batch_size} environments, whose roll-outs stay whole for a policy with a memory"
                 if isinstance(config, PolicyLSTMConfig)
-                else f"{items} steps ({batch_size} environments x {self.num_steps})"
+                else f"{items:,} steps ({batch_size} environments x {self.num_steps}"
+                + (")" if items == steps else f" x {items // steps} roll-outs)")
             )
             raise ConfigError(
                 f"task.minibatches is {self.minibatches}, which does not divide {what}; take a "
@@ -208,6 +234,8 @@ class Control(Task):
             whole_episodes=self.whole_episodes,
         )
         seen, scale, replay = experience.observation, before.scale, before.replay
+        # A policy that is not finite spoils what it touches: the environment is not to blame.
+        spoilt = before.spoilt + jnp.where(all_finite(state.params), experience.spoilt(), 0)
         if scale is not None:
             scale, experience = scale.scaled(experience, self.gamma)
         if replay is not None:
@@ -223,7 +251,11 @@ class Control(Task):
             _, changed = module.apply(variables, seen, method="observe", mutable=[STATISTICS])
             variables |= changed
         new = TrainState(
-            state.step + 1, variables, optimizer_state, state.key, Carry(actors, scale, replay)
+            state.step + 1,
+            variables,
+            optimizer_state,
+            state.key,
+            Carry(actors, scale, replay, spoilt),
         )
         taken = (actors.steps - before.actors.steps).astype(jnp.float32)
         output = {
@@ -231,7 +263,8 @@ class Control(Task):
             "return": (ended.rewards, ended.number),
             "steps": (taken, jnp.ones(())),
         }
-        return new, figures["loss"][0], output
+        # Nothing may be learnt from NaN, not even where it would not reach the loss.
+        return new, jnp.where(jnp.any(spoilt > 0), jnp.nan, figures["loss"][0]), output
 
     def learn(
         self,
