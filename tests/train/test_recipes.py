@@ -16,6 +16,7 @@ from zoo.config import ConfigError
 from zoo.models.mlp import MLPConfig
 from zoo.pipelines.base import Facts
 from zoo.train import memory, sharding
+from zoo.train.reinforcement.episodes import Episodes
 
 FACTS = Facts(
     labels=tuple("OABCDEFGHI"),
@@ -24,7 +25,9 @@ FACTS = Facts(
 
 
 def batch_of(recipe):
-    """The shapes of a batch, at the sizes of the recipe."""
+    """The shapes of a batch, at the sizes of the recipe; in an environment it is empty."""
+    if isinstance(recipe.data, Episodes):
+        return {}
     inputs = list(recipe.model.example_inputs(recipe.batch_size))
     if length := getattr(recipe.data, "length", None):
         inputs = [jax.ShapeDtypeStruct((recipe.batch_size, length), x.dtype) for x in inputs]
@@ -39,7 +42,8 @@ def batch_of(recipe):
 
 def step_of(recipe):
     """The shapes of the state before and after a step, and of its tally."""
-    recipe = recipe.resolve(FACTS)
+    is_played = isinstance(recipe.data, Episodes)
+    recipe = recipe.resolve(recipe.data.open().facts if is_played else FACTS)
     mesh = sharding.make_mesh(sharding.MeshConfig(data=1))
     batch = batch_of(recipe)
     train_step, state, tally = memory.step_of(recipe, batch, mesh)
