@@ -9,7 +9,6 @@ import operator
 import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
 import jax
@@ -23,7 +22,7 @@ from zoo.envs.playing import Act
 from zoo.models.policy import Memory, PolicyConfig
 from zoo.predictors.base import Predictor
 from zoo.predictors.batching import Array
-from zoo.predictors.outputs import as_numbers
+from zoo.predictors.outputs import as_numbers, read_numbers
 
 RAMP = "ramp: i / 10 - 0.2"
 """The first sample observation, as a card describes it."""
@@ -163,12 +162,12 @@ class Agent(Predictor):
             return envs.record(played, act, key=key, carry=self.module.begin(1))
 
     def printed(self, items: Sequence[str], *, top_k: int | None = None) -> Iterator[str]:
-        """See `Predictor.printed`. An item is an observation: numbers between commas or spaces, or
-        a JSON array."""
+        """See `Predictor.printed`. An item is an observation: numbers between commas or spaces, a
+        JSON array, or the path of a .npy file."""
         if top_k is not None:
             raise ValueMistake(f"top_k is for classifiers; {self.card.name} gives actions")
         for item in items:
-            action = self.act(_read(item))
+            action = self.act(read_numbers(item))
             yield json.dumps(action if isinstance(action, int) else action.tolist())
 
     def sample_inputs(self) -> dict[str, Any]:
@@ -265,8 +264,12 @@ def _key(seed: Any) -> jax.Array:
 def _temperature(value: Any) -> float:
     if not isinstance(value, numbers.Real):
         raise TypeMistake(f"temperature is {shown(value)}; it must be a number")
-    check_not_negative("temperature", float(value))
-    return float(value)
+    try:
+        number = float(value)
+    except OverflowError:
+        raise ValueMistake(f"temperature is {shown(value)}, which is too large") from None
+    check_not_negative("temperature", number)
+    return number
 
 
 def check_spaces(config: PolicyConfig, environment: envs.Environment) -> None:
@@ -349,19 +352,6 @@ def play(
 @functools.partial(jax.jit, static_argnums=0)
 def _first_output(module: nn.Module, variables: Any, observations: jax.Array) -> Any:
     return module.apply(variables, observations)
-
-
-def _read(text: str) -> Any:
-    """The observation that a text on the command line means."""
-    if Path(text).suffix == ".npy":
-        return np.load(text)
-    listed = text if "[" in text else f"[{','.join(text.replace(',', ' ').split())}]"
-    try:
-        return json.loads(listed)
-    except (ValueError, RecursionError):
-        raise ValueMistake(
-            f"{text!r:.60} is no observation; give numbers between commas or spaces, or JSON"
-        ) from None
 
 
 def _plain(action: Array) -> Any:

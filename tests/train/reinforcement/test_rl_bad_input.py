@@ -169,6 +169,8 @@ ZEROS = [0.0] * 4
         (lambda agent: agent.play(2, environment="cartpol"), "did you mean 'cartpole'"),
         (lambda agent: agent.play(2, environment=3), "environment is 3; it must be a name"),
         (lambda agent: agent.step(ZEROS, ()), "takes a batch"),
+        (lambda agent: [*agent.printed(["1 2 x 4"])], "'1 2 x 4' is not an input of this model"),
+        (lambda agent: [*agent.printed(["nowhere.npy"])], r"there is no file nowhere\.npy"),
         (lambda agent: agent.step([ZEROS], (np.zeros(3),)), r"begin\(1\) gives the first"),
     ],
 )
