@@ -160,6 +160,8 @@ def our_ppo(
     from zoo.train.setup import set_up
     from zoo.train.state import create_state
 
+    if seeds > 1:
+        vmapped.use_cores()
     setup = set_up(recipe_of(settings) if settings else zoo.recipe("ppo_cartpole"))
     recipe, module, mesh = setup.recipe, setup.module, setup.mesh
     if seeds == 1:

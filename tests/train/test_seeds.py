@@ -214,13 +214,13 @@ def test_every_recipe_of_an_environment_of_jax_is_one_program(name):
     from zoo.train.tasks import Control
 
     made = zoo.recipe(name)
-    if not isinstance(made.task, Control) or not seeds._trains_together(made):
+    if not isinstance(made.task, Control) or not seeds.trains_together(made):
         pytest.skip("trained seed after seed")
     team = vmapped.Team(set_up(made), [0, 1])
     with jax.numpy_rank_promotion("allow"):
         state, _ = jax.eval_shape(lambda: vmapped.unpacked(team.begin()))
         after, _ = jax.eval_shape(
-            lambda state: team._step(state, team.filled_tally(state, ()), {}), state
+            lambda state: team._step(state, team.filled_tally(state, ())), state
         )
     assert jax.tree.map(lambda a: a.shape, after) == jax.tree.map(lambda a: a.shape, state)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import jax
 
+from zoo import envs
 from zoo.config import ConfigError, check_size, local, pictures
 from zoo.storage.cards import RUN_CARD, Card
 from zoo.storage.files import replacing
@@ -87,8 +88,9 @@ def run_seeds(
       allow_change: as for `run`.
       quiet: print nothing.
 
-    Where all seeds train in one program, `patience` ends none of them, and the devices of
-    `recipe.mesh` all do the same work.
+    Where all seeds train in one program, `patience` ends none of them, and each device takes an
+    equal share; on a CPU set JAX_NUM_CPU_DEVICES to the number of its cores before JAX starts, as
+    the command does by itself. What was interrupted resumes bit for bit on as many devices.
 
     Raises:
       ConfigError: the folder holds a run of one seed, or of another number of seeds; or as `run`.
@@ -115,8 +117,7 @@ def run_seeds(
         stack.enter_context(folder.locked(path))
         _check_folder(path, runs)
         Seeds(folders=tuple(one.name for one in runs.values())).save(path)
-        together = _trains_together(recipe)
-        if together:
+        if trains_together(recipe):
             vmapped.train(recipe, path, runs, allow_change=allow_change, quiet=quiet)
         else:
             for seed, one in runs.items():
@@ -129,12 +130,12 @@ def run_seeds(
     return results
 
 
-def _trains_together(recipe: Recipe) -> bool:
+def trains_together(recipe: Recipe) -> bool:
     """Whether all seeds can be one program."""
     if not isinstance(recipe.task, Control) or recipe.init_from is not None:
         return False
-    environment = recipe.resolve().task.environment_()  # type: ignore[attr-defined]
-    return bool(environment.is_pure)
+    environment = envs.create(recipe.data.environment)  # type: ignore[attr-defined]
+    return environment.is_pure
 
 
 def _check_folder(path: Path, runs: Mapping[int, Path]) -> None:

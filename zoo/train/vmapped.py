@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
+import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,6 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int
 
 from zoo.hub import compilation
@@ -25,6 +28,7 @@ from zoo.storage import checkpoints, weights
 from zoo.storage.cards import Card
 from zoo.storage.checkpoints import Checkpoints
 from zoo.train import folder, intervals, learning_curve, reporting, saving, sharding, update
+from zoo.train.clu_metrics import measure
 from zoo.train.learning_curve import METRICS
 from zoo.train.outcome import Interrupted, NonFiniteError
 from zoo.train.recipe import Recipe
@@ -52,7 +56,7 @@ class Best:
 
 
 class Team:
-    """The compiled functions of all seeds."""
+    """The compiled functions of all seeds. Each device takes its share of them."""
 
     def __init__(self, setup: Setup, seeds: Sequence[int]) -> None:
         """
@@ -61,33 +65,53 @@ class Team:
           seeds: one for each row of the state.
         """
         self._setup, self._seeds = setup, seeds
-        recipe, module, mesh = setup.recipe, setup.module, setup.mesh
-        task, optimizer = recipe.task, recipe.transformation()
+        self._optimizer = setup.recipe.transformation()
+        self._empty: dict[tuple[str, int | None], Any] = {}
+        mesh = _devices(len(seeds))
+        self.lies = NamedSharding(mesh, PartitionSpec("seeds"))
+        """Where the rows of the state are."""
+        module, task = setup.module, setup.recipe.task
 
-        def begin(seed: Any) -> TrainState:
-            carry = task.initial_carry(recipe.model, recipe.batch_size, seed)
-            return create_state(module, recipe.model, optimizer, seed, mesh, carry=carry)
+        def step(state: TrainState, tally: Tally) -> tuple[TrainState, Tally]:
+            new, loss, output = task.update(module, self._optimizer, state, {})
+            is_first = (tally.nonfinite_step == 0) & ~jnp.isfinite(loss)
+            bad = jnp.where(is_first, new.step, tally.nonfinite_step)
+            metrics = measure(task, output, {}, training=True)
+            return new, Tally(tally.metrics.merge(metrics), bad)
 
-        step = update.make_train_step(module, task, optimizer, mesh)
-        self._begin = jax.jit(jax.vmap(begin))
-        self._step = jax.jit(jax.vmap(step, in_axes=(0, 0, None)), donate_argnums=(0, 1))
-        self._measure = jax.jit(jax.vmap(update.make_eval_step(module, task, mesh), (0, 0, None)))
-        self._optimizer = optimizer
+        def judge(variables: Any, totals: Any, batch: update.Batch) -> Any:
+            return totals.merge(measure(task, task.output(module, variables, batch), batch))
+
+        rows, same = self.lies.spec, PartitionSpec()
+        shared = functools.partial(jax.shard_map, mesh=mesh, out_specs=rows, check_vma=False)
+        self._step = jax.jit(shared(jax.vmap(step), in_specs=rows), donate_argnums=(0, 1))
+        self._judge = jax.jit(
+            shared(jax.vmap(judge, (0, 0, None)), in_specs=(rows, rows, same)), donate_argnums=1
+        )
 
     def begin(self) -> TrainState:
         """The states before the first step, which also carry a `Best`: see `packed`."""
-        state: TrainState = self._begin(jnp.asarray(self._seeds, jnp.int32))
+        recipe = self._setup.recipe
+        one_device = sharding.make_mesh(sharding.MeshConfig(data=1))
+
+        def begin(seed: Any) -> TrainState:
+            carry = recipe.task.initial_carry(recipe.model, recipe.batch_size, seed)
+            return create_state(
+                self._setup.module, recipe.model, self._optimizer, seed, one_device, carry=carry
+            )
+
+        state = jax.jit(jax.vmap(begin))(jnp.asarray(self._seeds, jnp.int32))
         zeros = jnp.zeros(len(self._seeds), jnp.int32)
-        nothing = Best(
-            jax.tree.map(jnp.copy, state.variables), jnp.full(len(zeros), jnp.nan), zeros
-        )
-        return packed(state, nothing)
+        nothing = Best(state.variables, jnp.full(len(zeros), jnp.nan), zeros)
+        # Over the host: a step overwrites its state, so the best weights must be a copy.
+        begun: TrainState = jax.device_put(jax.device_get(packed(state, nothing)), self.lies)
+        return begun
 
     def step(self, state: TrainState, tally: Tally | None) -> tuple[TrainState, Tally]:
         """One step of each seed. State and tally are overwritten."""
         if tally is None:
             tally = self.filled_tally(state, ())
-        new: tuple[TrainState, Tally] = self._step(state, tally, {})
+        new: tuple[TrainState, Tally] = self._step(state, tally)
         return new
 
     def filled_tally(self, state: TrainState, sums: Sequence[Any]) -> Tally:
@@ -104,10 +128,17 @@ class Team:
         setup, totals = self._setup, None
         for batch in setup.data.evaluate(split, setup.recipe.batch_size, limit=limit):
             if totals is None:
-                task, first = setup.recipe.task, _row(variables, 0)
-                totals = self._stacked(update.empty_metrics(setup.module, task, first, batch))
-            totals = self._measure(variables, totals, batch)
+                totals = self._nothing(variables, batch, (split, limit))
+            totals = self._judge(variables, totals, batch)
         return [prefixed(split, metrics) for metrics in self.values(totals)]
+
+    def _nothing(self, variables: Any, batch: update.Batch, key: tuple[str, int | None]) -> Any:
+        """The metrics of a split before its first batch."""
+        if key not in self._empty:
+            task, first = self._setup.recipe.task, _row(variables, 0)
+            one = update.empty_metrics(self._setup.module, task, first, batch)
+            self._empty[key] = self._stacked(one)
+        return self._empty[key]
 
     def values(self, metrics: Any) -> list[dict[str, float]]:
         """The values of a stacked collection of metrics, for each seed."""
@@ -138,6 +169,26 @@ def _improved(best: Best, variables: Any, values: Array, step: int, sign: int) -
         choose(values, best.value),
         choose(jnp.full_like(best.step, step), best.step),
     )
+
+
+def _devices(number: int) -> Mesh:
+    """The most devices that can share a number of seeds equally."""
+    devices = jax.devices()
+    share = next(n for n in range(len(devices), 0, -1) if number % n == 0)
+    return jax.make_mesh((share,), ("seeds",), devices=devices[:share], axis_types=(AxisType.Auto,))
+
+
+def use_cores() -> None:
+    """Makes a device of each core, among which seeds are shared, if JAX has not started yet.
+
+    XLA:CPU computes the small products of a policy on one core.
+    """
+    if "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):
+        return
+    affinity = getattr(os, "sched_getaffinity", None)  # of Linux only
+    cores = len(affinity(0)) if affinity else os.cpu_count()
+    with contextlib.suppress(RuntimeError):  # JAX has started: its devices stay
+        jax.config.update("jax_num_cpu_devices", cores or 1)
 
 
 def _row(tree: Any, i: int) -> Any:
@@ -194,7 +245,7 @@ def train(
         state, progress = fresh, Progress()
         if restored is not None:
             state, progress = restored
-            step = sharding.put_state(np.full(len(runs), progress.step, np.int32), setup.mesh)
+            step = jax.device_put(np.full(len(runs), progress.step, np.int32), team.lies)
             state = dataclasses.replace(state, step=step, key=fresh.key)
         folder.write_recipe(workdir, setup.recipe)
         cards = _begin_folders(setup, runs, progress.step, changed)
