@@ -55,7 +55,7 @@ class Options:
 
 def train(words: list[str]) -> int:
     """Trains a model by a recipe, or resumes a run."""
-    from zoo.train import recipe_files, run, run_seeds, vmapped
+    from zoo.train import recipe_files, run, run_seeds, team
     from zoo.train.seeds import trains_together
 
     if not words or words[0].startswith("-"):
@@ -67,7 +67,7 @@ def train(words: list[str]) -> int:
             if getattr(options, flag):
                 raise ValueMistake(f"--{flag.replace('_', '-')} is for one run; leave out --seeds")
         if trains_together(recipe):
-            vmapped.use_cores()
+            team.use_cores()
         run_seeds(
             recipe,
             options.workdir,

@@ -115,8 +115,7 @@ def run_seeds(
     with contextlib.ExitStack() as stack:
         stack.enter_context(in_32_bits())
         stack.enter_context(folder.locked(path))
-        _check_folder(path, runs)
-        Seeds(folders=tuple(one.name for one in runs.values())).save(path)
+        _claim(path, runs)
         if trains_together(recipe):
             vmapped.train(recipe, path, runs, allow_change=allow_change, quiet=quiet)
         else:
@@ -138,8 +137,9 @@ def trains_together(recipe: Recipe) -> bool:
     return environment.is_pure
 
 
-def _check_folder(path: Path, runs: Mapping[int, Path]) -> None:
-    """Refuses a folder that holds something else.
+def _claim(path: Path, runs: Mapping[int, Path]) -> None:
+    """Notes that the folder is that of these seeds. One that was chosen before stays so until the
+    next end.
 
     Raises:
       ConfigError: it holds a run of one seed, or of other seeds.
@@ -148,12 +148,15 @@ def _check_folder(path: Path, runs: Mapping[int, Path]) -> None:
         raise ConfigError(f"{path} holds a run of one seed; use another workdir for several")
     earlier = Seeds.read(path)
     names = tuple(one.name for one in runs.values())
-    if earlier is not None and earlier.folders != names:
+    if earlier is not None and earlier.folders == names:
+        return
+    if earlier is not None and any((path / name).is_dir() for name in earlier.folders):
         raise ConfigError(
             f"{path} holds {len(earlier.folders)} seeds, {earlier.folders[0]} to "
             f"{earlier.folders[-1]}, and not {names[0]} to {names[-1]}; ask for these again, or "
             "use another workdir"
         )
+    Seeds(folders=names).save(path)
 
 
 def _write_metrics(path: Path, runs: Sequence[Path]) -> None:
