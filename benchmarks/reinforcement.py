@@ -156,10 +156,12 @@ def our_ppo(
     import jax
 
     import zoo
-    from zoo.train import update, vmapped
+    from zoo.train import team, update
     from zoo.train.setup import set_up
     from zoo.train.state import create_state
 
+    if seeds > 1:
+        team.use_cores()
     setup = set_up(recipe_of(settings) if settings else zoo.recipe("ppo_cartpole"))
     recipe, module, mesh = setup.recipe, setup.module, setup.mesh
     if seeds == 1:
@@ -173,9 +175,9 @@ def our_ppo(
             return one(state, tally, {})
 
     else:
-        team = vmapped.Team(setup, range(seeds))
-        state, _ = vmapped.unpacked(team.begin())
-        step, tally = team.step, None
+        several = team.Team(setup, range(seeds))
+        state, _ = team.unpacked(several.begin())
+        step, tally = several.step, None
 
     def go() -> None:
         nonlocal state, tally

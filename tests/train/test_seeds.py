@@ -32,6 +32,7 @@ from zoo.train import (
     run_seeds,
     vmapped,
 )
+from zoo.train import team as teams
 from zoo.train.reporting import Reporter
 from zoo.train.setup import set_up
 from zoo.train.update import Tally
@@ -60,7 +61,7 @@ def trained(tmp_path_factory):
 
 def arrays_of(folder):
     """The latest checkpoint of all seeds."""
-    team = vmapped.Team(set_up(RECIPE), [3, 4, 5])
+    team = teams.Team(set_up(RECIPE), [3, 4, 5])
     shapes = team.begin()
     store = Checkpoints(folder / vmapped.FOLDER, read_only=True)
     return store.restore(variables=shapes.variables, optimizer=(shapes.optimizer, shapes.carry))
@@ -162,6 +163,7 @@ def test_what_does_not_fit_the_folder_is_refused(trained, tmp_path):
         zoo.fit(RECIPE, trained.workdir, quiet=True)
     with pytest.raises(ConfigError, match=r"task.gamma is 0\.99 there, 0\.9 now"):
         run_seeds(zoo.override(RECIPE, {"task.gamma": 0.9}), trained.workdir, seeds=3, quiet=True)
+    assert hub.find(trained.workdir) == trained.chosen / "card.toml"
     (tmp_path / "card.toml").write_text("")
     with pytest.raises(ConfigError, match="holds a run of one seed"):
         run_seeds(RECIPE, tmp_path, seeds=3, quiet=True)
@@ -214,13 +216,13 @@ def test_every_recipe_of_an_environment_of_jax_is_one_program(name):
     from zoo.train.tasks import Control
 
     made = zoo.recipe(name)
-    if not isinstance(made.task, Control) or not seeds._trains_together(made):
+    if not isinstance(made.task, Control) or not seeds.trains_together(made):
         pytest.skip("trained seed after seed")
-    team = vmapped.Team(set_up(made), [0, 1])
+    team = teams.Team(set_up(made), [0, 1])
     with jax.numpy_rank_promotion("allow"):
-        state, _ = jax.eval_shape(lambda: vmapped.unpacked(team.begin()))
+        state, _ = jax.eval_shape(lambda: teams.unpacked(team.begin()))
         after, _ = jax.eval_shape(
-            lambda state: team._step(state, team.filled_tally(state, ()), {}), state
+            lambda state: team._step(state, team.filled_tally(state, ())), state
         )
     assert jax.tree.map(lambda a: a.shape, after) == jax.tree.map(lambda a: a.shape, state)
 
@@ -257,6 +259,7 @@ def test_a_broken_list_of_seeds_is_said_to_be(tmp_path):
         (["--seeds", "0"], "seeds is 0; it must be 1 or more"),
         (["--seeds", "2", "--profile-at", "3"], "--profile-at is for one run; leave out --seeds"),
         (["--seeds", "2", "--task.minibatches", "7"], "task.minibatches is 7, which does not div"),
+        (["--seeds", "2", "--data.environment", "cartpol"], "did you mean 'cartpole'?"),
     ],
 )
 def test_a_mistake_is_one_line(capsys, tmp_path, flags, message):

@@ -55,7 +55,8 @@ class Options:
 
 def train(words: list[str]) -> int:
     """Trains a model by a recipe, or resumes a run."""
-    from zoo.train import recipe_files, run, run_seeds
+    from zoo.train import recipe_files, run, run_seeds, team
+    from zoo.train.seeds import trains_together
 
     if not words or words[0].startswith("-"):
         print(USAGE)
@@ -65,6 +66,8 @@ def train(words: list[str]) -> int:
         for flag in ("callback", "profile_at"):
             if getattr(options, flag):
                 raise ValueMistake(f"--{flag.replace('_', '-')} is for one run; leave out --seeds")
+        if trains_together(recipe):
+            team.use_cores()
         run_seeds(
             recipe,
             options.workdir,

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import jax
 
+from zoo import envs
 from zoo.config import ConfigError, check_size, local, pictures
 from zoo.storage.cards import RUN_CARD, Card
 from zoo.storage.files import replacing
@@ -87,8 +88,9 @@ def run_seeds(
       allow_change: as for `run`.
       quiet: print nothing.
 
-    Where all seeds train in one program, `patience` ends none of them, and the devices of
-    `recipe.mesh` all do the same work.
+    Where all seeds train in one program, `patience` ends none of them, and each device takes an
+    equal share; on a CPU set JAX_NUM_CPU_DEVICES to the number of its cores before JAX starts, as
+    the command does by itself. What was interrupted resumes bit for bit on as many devices.
 
     Raises:
       ConfigError: the folder holds a run of one seed, or of another number of seeds; or as `run`.
@@ -113,10 +115,8 @@ def run_seeds(
     with contextlib.ExitStack() as stack:
         stack.enter_context(in_32_bits())
         stack.enter_context(folder.locked(path))
-        _check_folder(path, runs)
-        Seeds(folders=tuple(one.name for one in runs.values())).save(path)
-        together = _trains_together(recipe)
-        if together:
+        _claim(path, runs)
+        if trains_together(recipe):
             vmapped.train(recipe, path, runs, allow_change=allow_change, quiet=quiet)
         else:
             for seed, one in runs.items():
@@ -129,16 +129,17 @@ def run_seeds(
     return results
 
 
-def _trains_together(recipe: Recipe) -> bool:
+def trains_together(recipe: Recipe) -> bool:
     """Whether all seeds can be one program."""
     if not isinstance(recipe.task, Control) or recipe.init_from is not None:
         return False
-    environment = recipe.resolve().task.environment_()  # type: ignore[attr-defined]
-    return bool(environment.is_pure)
+    environment = envs.create(recipe.data.environment)  # type: ignore[attr-defined]
+    return environment.is_pure
 
 
-def _check_folder(path: Path, runs: Mapping[int, Path]) -> None:
-    """Refuses a folder that holds something else.
+def _claim(path: Path, runs: Mapping[int, Path]) -> None:
+    """Notes that the folder is that of these seeds. One that was chosen before stays so until the
+    next end.
 
     Raises:
       ConfigError: it holds a run of one seed, or of other seeds.
@@ -147,12 +148,15 @@ def _check_folder(path: Path, runs: Mapping[int, Path]) -> None:
         raise ConfigError(f"{path} holds a run of one seed; use another workdir for several")
     earlier = Seeds.read(path)
     names = tuple(one.name for one in runs.values())
-    if earlier is not None and earlier.folders != names:
+    if earlier is not None and earlier.folders == names:
+        return
+    if earlier is not None and any((path / name).is_dir() for name in earlier.folders):
         raise ConfigError(
             f"{path} holds {len(earlier.folders)} seeds, {earlier.folders[0]} to "
             f"{earlier.folders[-1]}, and not {names[0]} to {names[-1]}; ask for these again, or "
             "use another workdir"
         )
+    Seeds(folders=names).save(path)
 
 
 def _write_metrics(path: Path, runs: Sequence[Path]) -> None:

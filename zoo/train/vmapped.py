@@ -1,8 +1,7 @@
-"""Several seeds of one recipe in one program: the state of each is a row of one stacked state.
+"""Several seeds of one recipe in one program, from the first step to the folder of each.
 
-The update, the evaluation and the choice of the best weights are those of a single run under
-`jax.vmap`. One checkpoint holds everything, so that what was interrupted resumes bit for bit. At
-the end each seed is an ordinary run, in a folder of its own. S is the number of seeds.
+One checkpoint holds the states of all, so that what was interrupted resumes bit for bit. At the end
+each seed is an ordinary run, in a folder of its own.
 """
 
 from __future__ import annotations
@@ -15,16 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from flax import struct
-from jaxtyping import Array, Float, Int
 
 from zoo.hub import compilation
 from zoo.storage import checkpoints, weights
 from zoo.storage.cards import Card
 from zoo.storage.checkpoints import Checkpoints
-from zoo.train import folder, intervals, learning_curve, reporting, saving, sharding, update
+from zoo.train import folder, intervals, learning_curve, reporting, saving, sharding
 from zoo.train.learning_curve import METRICS
 from zoo.train.outcome import Interrupted, NonFiniteError
 from zoo.train.recipe import Recipe
@@ -32,131 +28,12 @@ from zoo.train.reporting import Reporter, prefixed
 from zoo.train.setup import Setup, set_up
 from zoo.train.signals import Signals
 from zoo.train.start import keep_schedule
-from zoo.train.state import Progress, TrainState, all_finite, create_state, shapes_of_state
+from zoo.train.state import Progress, TrainState, all_finite
+from zoo.train.team import Best, Team, packed, row, unpacked
 from zoo.train.update import Tally
 
 FOLDER = "seeds"
 """Where the checkpoints of all seeds are, inside the workdir."""
-
-
-@struct.dataclass
-class Best:
-    """The best weights of each seed so far."""
-
-    variables: Any
-    """[S, …]."""
-    value: Float[Array, "S"]
-    """The metric that chose them."""
-    step: Int[Array, "S"]
-    """0: nothing was measured yet."""
-
-
-class Team:
-    """The compiled functions of all seeds."""
-
-    def __init__(self, setup: Setup, seeds: Sequence[int]) -> None:
-        """
-        Args:
-          setup: the recipe with its data.
-          seeds: one for each row of the state.
-        """
-        self._setup, self._seeds = setup, seeds
-        recipe, module, mesh = setup.recipe, setup.module, setup.mesh
-        task, optimizer = recipe.task, recipe.transformation()
-
-        def begin(seed: Any) -> TrainState:
-            carry = task.initial_carry(recipe.model, recipe.batch_size, seed)
-            return create_state(module, recipe.model, optimizer, seed, mesh, carry=carry)
-
-        def carry() -> Any:
-            return task.initial_carry(recipe.model, recipe.batch_size, recipe.seed)
-
-        shapes = shapes_of_state(module, recipe.model, optimizer, mesh, carry)
-        step = update.make_train_step(module, task, optimizer, shapes)
-        self._begin = jax.jit(jax.vmap(begin))
-        self._step = jax.jit(jax.vmap(step, in_axes=(0, 0, None)), donate_argnums=(0, 1))
-        self._measure = jax.jit(jax.vmap(update.make_eval_step(module, task, mesh), (0, 0, None)))
-        self._optimizer = optimizer
-
-    def begin(self) -> TrainState:
-        """The states before the first step, which also carry a `Best`: see `packed`."""
-        state: TrainState = self._begin(jnp.asarray(self._seeds, jnp.int32))
-        zeros = jnp.zeros(len(self._seeds), jnp.int32)
-        nothing = Best(
-            jax.tree.map(jnp.copy, state.variables), jnp.full(len(zeros), jnp.nan), zeros
-        )
-        return packed(state, nothing)
-
-    def step(self, state: TrainState, tally: Tally | None) -> tuple[TrainState, Tally]:
-        """One step of each seed. State and tally are overwritten."""
-        if tally is None:
-            tally = self.filled_tally(state, ())
-        new: tuple[TrainState, Tally] = self._step(state, tally, {})
-        return new
-
-    def filled_tally(self, state: TrainState, sums: Sequence[Any]) -> Tally:
-        """The tally of each seed with the sums of an earlier session, if there are any."""
-        setup, first = self._setup, _row(state, 0)
-        one = update.empty_tally(setup.module, setup.recipe.task, self._optimizer, first, {})
-        filled: Tally = update.filled_tally(self._stacked(one), sums)
-        return filled
-
-    def evaluate(
-        self, variables: Any, split: str, limit: int | None = None
-    ) -> list[dict[str, float]]:
-        """The metrics of a split for each seed, as `split/name`."""
-        setup, totals = self._setup, None
-        for batch in setup.data.evaluate(split, setup.recipe.batch_size, limit=limit):
-            if totals is None:
-                task, first = setup.recipe.task, _row(variables, 0)
-                totals = self._stacked(update.empty_metrics(setup.module, task, first, batch))
-            totals = self._measure(variables, totals, batch)
-        return [prefixed(split, metrics) for metrics in self.values(totals)]
-
-    def values(self, metrics: Any) -> list[dict[str, float]]:
-        """The values of a stacked collection of metrics, for each seed."""
-        on_host = jax.device_get(metrics)
-        return [_row(on_host, i).compute() for i in range(len(self._seeds))]
-
-    def improved(self, best: Best, variables: Any, values: Sequence[float], step: int) -> Best:
-        """The best weights after an evaluation."""
-        sign = 1 if self._setup.recipe.task.best.mode == "max" else -1
-        new: Best = _improved(best, variables, jnp.asarray(values, jnp.float32), step, sign)
-        return new
-
-    def _stacked(self, tree: Any) -> Any:
-        number = len(self._seeds)
-        return jax.tree.map(lambda leaf: np.broadcast_to(leaf, (number, *leaf.shape)), tree)
-
-
-@jax.jit
-def _improved(best: Best, variables: Any, values: Array, step: int, sign: int) -> Best:
-    better = jnp.isfinite(values) & ~(sign * values <= sign * best.value)
-    better |= best.step == 0
-
-    def choose(new: Array, old: Array) -> Array:
-        return jnp.where(better.reshape(-1, *[1] * (new.ndim - 1)), new, old)
-
-    return Best(
-        jax.tree.map(choose, variables, best.variables),
-        choose(values, best.value),
-        choose(jnp.full_like(best.step, step), best.step),
-    )
-
-
-def _row(tree: Any, i: int) -> Any:
-    return jax.tree.map(lambda leaf: leaf[i], tree)
-
-
-def packed(state: TrainState, best: Best) -> TrainState:
-    """The state as it is saved: with the best weights in its carry."""
-    return dataclasses.replace(state, carry=(state.carry, best))
-
-
-def unpacked(state: TrainState) -> tuple[TrainState, Best]:
-    """The state as it is stepped, and the best weights."""
-    carry, best = state.carry
-    return dataclasses.replace(state, carry=carry), best
 
 
 def train(
@@ -198,7 +75,7 @@ def train(
         state, progress = fresh, Progress()
         if restored is not None:
             state, progress = restored
-            step = sharding.copied(np.full(len(runs), progress.step, np.int32), setup.mesh)
+            step = jax.device_put(np.full(len(runs), progress.step, np.int32), team.lies)
             state = dataclasses.replace(state, step=step, key=fresh.key)
         folder.write_recipe(workdir, setup.recipe)
         cards = _begin_folders(setup, runs, progress.step, changed)
@@ -243,7 +120,7 @@ def _steps(
     state, best = unpacked(state)
     tally = team.filled_tally(state, progress.sums) if progress.sums else None
     began = time.monotonic() - progress.seconds
-    number = weights.count(_row(state.params, 0))[0]
+    number = weights.count(row(state.params, 0))[0]
     if progress.step < recipe.steps:
         reporter.say(
             f"{recipe.name or 'unnamed recipe'}: {len(runs)} seeds in one program, {number:,} "
@@ -344,10 +221,10 @@ def _conclude(
         measured = {task.best.metric: float(best.value[i])}
         own = dataclasses.replace(progress, best=measured, sums=())
         with contextlib.closing(Checkpoints(path / checkpoints.FOLDER, task.best)) as store:
-            last, at = sharding.copied(_row(state, i), setup.mesh), int(best.step[i])
+            last, at = sharding.copied(row(state, i), setup.mesh), int(best.step[i])
             if at != progress.step and at not in store.steps():
                 # Only its weights were kept: it is read, and never resumed from.
-                of_best = dataclasses.replace(last, variables=_row(best.variables, i))
+                of_best = dataclasses.replace(last, variables=row(best.variables, i))
                 of_best = dataclasses.replace(of_best, optimizer=(), carry=())
                 saving.save(store, of_best, dataclasses.replace(own, step=at), None, measured)
             if progress.step not in store.steps():

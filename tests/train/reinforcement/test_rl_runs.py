@@ -42,7 +42,8 @@ def assert_same(whole, halves):
 
 
 @pytest.mark.parametrize(
-    "name", ["normalised", "replay", pytest.param("lstm", marks=pytest.mark.slow)]
+    "name",
+    ["normalised", *(pytest.param(name, marks=pytest.mark.slow) for name in ("replay", "lstm"))],
 )
 def test_a_run_that_was_interrupted_ends_as_if_it_was_not(name, tmp_path):
     whole, halves = interrupted_and_resumed(RUNS[name](), tmp_path)
@@ -125,6 +126,7 @@ def test_an_agent_goes_on_learning_where_it_fits(run, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_an_environment_of_gymnasium_trains_and_goes_on(tmp_path):
     pytest.importorskip("gymnasium")
     recipe = tiny(ppo(), environment="CartPole-v1", steps=2, eval_every=2, checkpoint_every=1)
