@@ -14,6 +14,7 @@ import time
 import numpy as np
 import pytest
 
+from zoo.config import ConfigError
 from zoo.pipelines import delivery
 from zoo.pipelines.augment import Augmentation
 from zoo.pipelines.base import Share
@@ -111,6 +112,20 @@ def test_a_sample_is_always_the_same_examples(name):
     assert sampled == rows(7, 10)
     assert len(sampled) == 10
     assert len(rows(4, 10_000)) == len(rows(4, None)) > 10
+
+
+@pytest.mark.parametrize("rows", [slice(3, 7), slice(4, 4), slice(8, 4), slice(0, 8, 2)])
+def test_rows_that_are_no_equal_part_of_a_batch_are_refused(rows):
+    with pytest.raises(ConfigError, match="it must be one of equal parts of a batch of 8 rows"):
+        next(OPENED["text"]().train(8, seed=0, rows=rows))
+
+
+def test_a_slice_is_a_share():
+    assert [Share.of_rows(slice(n, n + 3), 8) for n in (0, 3, 6)] == [Share(i, 3) for i in range(3)]
+    one, other = (
+        next(OPENED["text"]().train(8, seed=0, rows=rows)) for rows in (slice(4, 8), Share(1, 2))
+    )
+    np.testing.assert_array_equal(one["inputs"], other["inputs"])
 
 
 @pytest.mark.parametrize("name", ["text", "images", "running text"])

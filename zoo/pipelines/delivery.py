@@ -15,7 +15,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from zoo.pipelines.base import Array, Batch, Share
+from zoo.pipelines.base import Array, Batch, Rows, Share
 
 T = TypeVar("T")
 
@@ -41,7 +41,7 @@ class GlobalBatch:
 def deliver(
     batches: Iterable[GlobalBatch],
     batch_size: int,
-    rows: Share | None = None,
+    rows: Rows | None = None,
     *,
     fill: bool = False,
 ) -> Iterator[Batch]:
@@ -53,7 +53,7 @@ def deliver(
       rows: as in `Data.train`.
       fill: add rows of zeros to each global batch up to `batch_size`.
     """
-    share = rows or Share()
+    share = Share.of_rows(rows, batch_size)
 
     def make() -> Iterator[Batch]:
         told = share.count == 1

@@ -11,7 +11,7 @@ import numpy as np
 
 from zoo import envs
 from zoo.config import ConfigError, LookupMistake, check_size
-from zoo.pipelines.base import Batch, DataConfig, Example, Facts, Share
+from zoo.pipelines.base import Batch, DataConfig, Example, Facts, Rows, Share
 from zoo.tokenizers import Tokenizer
 
 SEEDS = {"validation": 1, "test": 2}
@@ -83,19 +83,19 @@ class PlayedEpisodes:
         self.facts = facts
 
     def train(
-        self, batch_size: int, *, seed: int, start: int = 0, rows: Share | None = None
+        self, batch_size: int, *, seed: int, start: int = 0, rows: Rows | None = None
     ) -> Iterator[Batch]:
         """Empty batches: the task makes its experience itself."""
         return itertools.repeat({})
 
     def evaluate(
-        self, split: str, batch_size: int, *, rows: Share | None = None, limit: int | None = None
+        self, split: str, batch_size: int, *, rows: Rows | None = None, limit: int | None = None
     ) -> Iterator[Batch]:
         """All episodes at once: `inputs`, the seed of the split, and `weights`, both [episodes]."""
         number = min(self._number(split), limit or self._number(split))
         seeds = np.full(number, SEEDS[split], np.int32)
         batch = {"inputs": seeds, "weights": np.ones(number, np.float32)}
-        wanted = rows.of(number) if rows else slice(None)
+        wanted = Share.of_rows(rows, number).of(number)
         yield {key: array[wanted] for key, array in batch.items()}
 
     def examples(self, split: str, number: int) -> list[Example]:
