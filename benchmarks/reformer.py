@@ -151,10 +151,10 @@ def step(length: int, layers: int, hashed: bool) -> Callable[[], None]:
     tokens = np.random.default_rng(0).integers(2, VOCABULARY, (1, length), np.int32)
     weights = np.ones((1, length), np.float32)
     batch = sharding.put_batch({"inputs": tokens, "targets": tokens, "weights": weights}, mesh)
-    train_step = update.make_train_step(module, recipe.task, optimizer, mesh)
     first = create_state(module, model, optimizer, 0, mesh)
+    train_step = update.make_train_step(module, recipe.task, optimizer, first)
     tally = update.empty_tally(module, recipe.task, optimizer, first, batch)
-    current = [first, sharding.put_state(tally, mesh)]
+    current = [first, sharding.copied(tally, mesh)]
 
     def run() -> None:
         current[:] = train_step(*current, batch)
@@ -279,7 +279,7 @@ def by_rounds(run: str) -> None:
 
     model = hub.open_model(run)
     setup = evaluation.set_up_model(model)
-    variables = sharding.put_state(jax.device_get(model.variables), setup.mesh)
+    variables = sharding.copied(jax.device_get(model.variables), setup.mesh)
     (trained,) = model.card.config.attention
     kinds: dict[str, LSHAttentionConfig | SelfAttentionConfig] = {
         f"{rounds} round(s)": dataclasses.replace(trained, num_hashes=rounds)

@@ -176,13 +176,13 @@ class ZooTraining:
         self.mesh = sharding.make_mesh(sharding.MeshConfig())
         self.state = create_state(module, case.config, optimizer, SEED, self.mesh)
         self.empty = update.empty_tally(module, case.task, optimizer, self.state, case.batch(0))
-        self.step = update.make_train_step(module, case.task, optimizer, self.mesh)
+        self.step = update.make_train_step(module, case.task, optimizer, self.state)
 
     def __call__(self, batch: dict[str, Any], steps: int = 1) -> float:
         """Steps on one batch; returns their mean loss."""
         from zoo.train import sharding
 
-        tally = sharding.put_state(self.empty, self.mesh)
+        tally = sharding.copied(self.empty, self.mesh)
         for _ in range(steps):
             on_device = sharding.put_batch(batch, self.mesh)
             self.state, tally = self.step(self.state, tally, on_device)

@@ -1,4 +1,5 @@
-"""Writes docs/_generated: the tables of models, recipes and weights, from registry and cards.
+"""Writes docs/_generated: the tables of models, recipes, environments and weights, from registries
+and cards.
 
     python docs/generate.py
 
@@ -17,7 +18,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from zoo import hub, registry
+from zoo import envs, hub, registry
 
 FOLDER = Path(__file__).resolve().parent / "_generated"
 PARAMETERS = FOLDER / "parameters.json"
@@ -30,6 +31,7 @@ FAMILIES: Mapping[str, tuple[str, ...]] = {
     "resnet": ("resnet",),
     "transformer": ("transformer",),
     "reformer": ("reformer",),
+    "policy": ("policy",),
 }
 """Page of docs/families -> the modules of zoo.models that it describes."""
 
@@ -40,9 +42,16 @@ TITLES = {
     "resnet": "ResNet",
     "transformer": "Transformer",
     "reformer": "Reformer",
+    "policy": "Policies for reinforcement learning",
 }
 
-OPEN = {"vocab_size": 8000, "num_classes": 10, "input_shape": (32, 32, 3)}
+OPEN = {
+    "vocab_size": 8000,
+    "num_classes": 10,
+    "input_shape": (32, 32, 3),
+    "observation_shape": (4,),
+    "num_actions": 2,
+}
 """Sizes that the data decides, as they are taken to count parameters."""
 
 MADE = "<!-- Written by docs/generate.py: do not edit. -->\n\n"
@@ -117,6 +126,23 @@ def recipes() -> str:
     return "\n\n".join(parts)
 
 
+def environments() -> str:
+    """A table of the environments."""
+    rows = []
+    for name in registry.list_environments():
+        env = envs.create(name)
+        space = env.observation_space, env.action_space
+        numbers = f"{space[0].shape[0]} numbers"
+        actions = (
+            f"0 to {space[1].num - 1}"
+            if isinstance(space[1], envs.Discrete)
+            else (f"{space[1].shape[0]} in [{space[1].low:g}, {space[1].high:g}]")
+        )
+        summary = first_line(registry.environments.get(name))
+        rows.append([f"`{name}`", numbers, actions, str(env.max_steps), summary])
+    return table(["name", "observation", "action", "steps", "what it is"], rows)
+
+
 def paragraphs(docstring: str) -> str:
     """A recipe's docstring as Markdown: commands become blocks."""
     parts = []
@@ -146,7 +172,7 @@ def cards() -> dict[str, dict[str, Any]]:
     }
 
 
-HEADLINE = ("test/bleu", "test/accuracy", "validation/loss")
+HEADLINE = ("test/bleu", "test/accuracy", "test/return", "validation/loss")
 """The metric that a row shows: the first of these that a card has."""
 
 
@@ -159,6 +185,7 @@ def headline(card: Mapping[str, Any]) -> str:
             value = metrics[name]
             return {
                 "bleu": f"{value:.1f} BLEU",
+                "return": f"a mean return of {value:.1f}",
                 "accuracy": f"{value:.2%} accuracy".replace("%", " %"),
                 "loss": f"{value:.3f} nats a symbol",
             }[what] + f" ({split})"
@@ -276,6 +303,7 @@ def pages(counts: Mapping[str, int]) -> dict[str, str]:
     )
     made = {
         "models.md": every,
+        "environments.md": environments(),
         "recipes.md": recipes(),
         "weights.md": weights_table(),
         "results.md": "\n\n".join(result(name, card) for name, card in cards().items()),

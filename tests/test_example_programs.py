@@ -101,6 +101,21 @@ def test_each_program_s_recipe_is_walked_through_in_the_shell(
     assert zoo_command("predict", "exported", "--code", code, question) == asked
 
 
+@pytest.mark.slow
+def test_one_s_own_environment_is_learnt_and_played_in(folder, monkeypatch, capsys):
+    from zoo import registry
+    from zoo.cli import main
+
+    monkeypatch.chdir(folder)
+    for part in (registry.environments._modules, registry.environments._functions):
+        monkeypatch.delitem(part, "line", raising=False)
+    code = EXAMPLES / "own_environment.py"
+    words = f"train {code}:line_ppo --steps 2 --task.num-steps 4 --data.test-episodes 3"
+    assert main([*words.split(), "--workdir", "run", "--quiet"]) == 0, capsys.readouterr().err
+    assert main(["play", "run", "--code", str(code), "--episodes", "3"]) == 0
+    assert capsys.readouterr().out.endswith("(3 episodes of line)\n")
+
+
 def test_a_model_of_the_users_code_is_not_loaded_by_its_card_alone(folder, monkeypatch, capsys):
     from zoo.cli import main
 

@@ -34,7 +34,8 @@ class Row:
 
 
 BELOW_HUB = (
-    "config registry tokenizers models decoding preprocessing storage interop predictors pretrained"
+    "config registry tokenizers models decoding envs preprocessing storage interop predictors "
+    "pretrained"
 )
 TABLE = {
     "config": Row(),
@@ -44,6 +45,7 @@ TABLE = {
     "xla": Row("", "jax numpy jaxtyping"),
     "models": Row("config registry xla", "jax flax numpy jaxtyping"),
     "decoding": Row("config xla", "jax jaxtyping numpy"),
+    "envs": Row("config registry", "jax numpy PIL", outside_inside="gymnasium"),
     "storage": Row(
         "config",
         "flax jax numpy orbax safetensors",
@@ -58,7 +60,7 @@ TABLE = {
         "tensorflow tensorflow_datasets",
     ),
     "predictors": Row(
-        "config decoding models preprocessing tokenizers",
+        "config decoding envs models preprocessing tokenizers",
         "jax flax numpy",
         "storage",
         "PIL pysbd",
@@ -67,8 +69,8 @@ TABLE = {
     "hub": Row(BELOW_HUB, outside_inside="jax pooch requests filelock rich"),
     "train": Row(
         f"{BELOW_HUB} hub pipelines xla",
-        "jax flax numpy optax clu rich",
-        outside_inside="filelock matplotlib PIL sacrebleu sklearn",
+        "jax jaxtyping flax numpy optax clu rich",
+        outside_inside="filelock matplotlib PIL sacrebleu scipy sklearn",
     ),
     # The command and the public list start at once: they import the rest when it is used.
     "cli": Row("config registry", "tyro", f"{BELOW_HUB} hub pipelines train zoo", "jax"),

@@ -301,3 +301,17 @@ def test_what_is_for_cpus_is_in_their_programs_only(gradient, plain, trick):
     for platform in ("cuda", "rocm", "tpu"):
         assert trick not in program(platform)
         assert plain in program(platform)
+
+
+# Several instances.
+
+
+def test_instances_one_by_one_are_those_of_vmap(key):
+    def function(x, kernel):
+        return {"y": jnp.tanh(x @ kernel)}
+
+    x, kernel = jax.random.normal(key(), (3, 4, 5)), jax.random.normal(key(), (5, 2))
+    for axes in ((0, None), (0, 0)):
+        kernels = kernel if axes[1] is None else jnp.stack([kernel, -kernel, 2 * kernel])
+        found = jax.vmap(xla.one_by_one(function), axes)(x, kernels)
+        assert_close(found, jax.vmap(function, axes)(x, kernels))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from zoo.registry import attach
 
 if TYPE_CHECKING:
+    from zoo import envs as envs
     from zoo import pipelines as pipelines
     from zoo import predictors as predictors
     from zoo import tokenizers as tokenizers
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from zoo.models import create as create
     from zoo.models.own import module as module
     from zoo.pipelines.arrays import arrays as arrays
+    from zoo.registry import list_environments as list_environments
     from zoo.registry import list_models as list_models
     from zoo.registry import list_recipes as list_recipes
     from zoo.train.evaluation import evaluate as evaluate

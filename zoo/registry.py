@@ -1,11 +1,12 @@
-"""The zoo's registries: name -> function giving a config (models) or a Recipe (recipes).
+"""The zoo's registries: name -> function giving a config (models), a Recipe (recipes) or an
+Environment (environments).
 
 A function is registered where it is defined, by `@registry.models.register`, and nowhere else. To
 list the names no module is imported (and so no JAX): the sources of the package are searched for
 that line. A module is imported when one of its names is used.
 
-An installed package adds names of its own by entry points in the groups `zoo.models` and
-`zoo.recipes`, whose names are those of the functions.
+An installed package adds names of its own by entry points in the groups `zoo.models`,
+`zoo.recipes` and `zoo.environments`, whose names are those of the functions.
 """
 
 from __future__ import annotations
@@ -151,6 +152,7 @@ def _first_lines(module: str) -> dict[str, str]:
 
 models: Registry[Callable[..., Any]] = Registry("model", "zoo.models", "zoo.models")
 recipes: Registry[Callable[..., Any]] = Registry("recipe", "zoo.train.recipes", "zoo.recipes")
+environments: Registry[Callable[..., Any]] = Registry("environment", "zoo.envs", "zoo.environments")
 
 
 def list_models(pattern: str = "*") -> tuple[str, ...]:
@@ -161,6 +163,11 @@ def list_models(pattern: str = "*") -> tuple[str, ...]:
 def list_recipes(pattern: str = "*") -> tuple[str, ...]:
     """The names of the registered recipes that match a shell pattern, sorted."""
     return recipes.names(pattern)
+
+
+def list_environments(pattern: str = "*") -> tuple[str, ...]:
+    """The names of the registered environments that match a shell pattern, sorted."""
+    return environments.names(pattern)
 
 
 def attach(package: str) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:

@@ -21,6 +21,7 @@ the newest JAX is removed.
 | `recurrence` | `lax.scan` | 1.1 to 1.2, with gradients |
 | `fused_attention` | softmax of scores, times values | GPUs only, not measured |
 | `softmax` | `exp(s - logsumexp(s))`, differentiated by JAX | 1.0, in 0.85 of the memory |
+| `one_by_one` | `jax.vmap(function)` | 1.2, ten updates of PPO's networks |
 | `weighted_sum` | `einsum("bnd,bn->bd", table[ids], weights)` | 5 to 30 |
 
 Gains were measured with JAX 0.12.0 on one core of an EPYC (Zen 4) in November 2026: both forms in
@@ -537,3 +538,19 @@ def weighted_sum(
         return jnp.dot(counts, table, precision="highest")
     weights = jnp.where(ids < size, weights, 0.0)
     return jnp.einsum("bnd,bn->bd", jnp.take(table, ids, axis=0, mode="clip"), weights)
+
+
+# Several instances.
+
+
+def one_by_one(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, whose instances are computed one after another under `jax.vmap` on a CPU.
+
+    Plain form: the function itself. XLA:CPU computes a batch of small matrix products more slowly
+    than the products one by one. Ten instances of 20 updates of two networks 4-64-64 with 256 rows,
+    forward and backward: 80 ms plain, 70 ms here, 9 ms one instance.
+    """
+    if jax.default_backend() != "cpu":
+        return function
+    one: Callable[..., Any] = jax.custom_batching.sequential_vmap(function)
+    return one

@@ -86,6 +86,7 @@ def test_list_gives_scripts_a_name_a_line(zoo_command):
 
     out = zoo_command("list", "--plain")[1]
     names = {*zoo.list_models(), *zoo.list_recipes(), *zoo.list_pretrained()}
+    names |= set(zoo.list_environments())
     assert out.splitlines() == sorted(names)
     out = zoo_command("list", "--plain", "--kind", "published")[1]
     assert out.splitlines() == list(zoo.list_pretrained())
@@ -421,7 +422,8 @@ def test_show_reads_the_data_of_a_recipe_only_when_asked(zoo_command, monkeypatc
 MISTAKES = [
     (
         ("show", "mlp_minst"),
-        "no model, recipe, published weights or run named 'mlp_minst'; did you mean 'mlp_mnist'?",
+        "no model, recipe, published weights, environment or run named 'mlp_minst'; did you mean "
+        "'mlp_mnist'?",
     ),
     (("train", "mlp_digit"), "no recipe named 'mlp_digit'; did you mean 'mlp_digits'? ("),
     (

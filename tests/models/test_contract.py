@@ -13,8 +13,15 @@ import pytest
 from helpers import random_variables
 
 from zoo import registry
+from zoo.models.policy import PolicyConfig, PolicyLSTMConfig
 
-OPEN = {"vocab_size": 11, "num_classes": 3, "input_shape": (4, 4, 1)}
+OPEN = {
+    "vocab_size": 11,
+    "num_classes": 3,
+    "input_shape": (4, 4, 1),
+    "observation_shape": (4,),
+    "num_actions": 2,
+}
 """Values for what the data would decide."""
 
 COUNTS = {
@@ -26,6 +33,9 @@ COUNTS = {
     "lstm_seq2seq": 11_557_899,
     "lstm_tagger": 265_347,
     "mlp": 17 * 512 + 513 * 512 + 513 * 3,
+    "policy_lstm": 320 + 33_024 + 195,
+    "policy_mlp": 2 * 4_480 + 195,
+    "policy_mlp_shared": 4_480 + 195,
     "reformer_base": 46_212_107,
     "reformer_lm_base": 19_183_115,
     "reformer_lm_long": 4_414_219,
@@ -93,6 +103,8 @@ def config_of(name, **sizes):
 def output_of(config):
     """The shape of the output, without its batch of 2."""
     length = config.example_inputs(2)[0].shape[1]
+    if isinstance(config, PolicyConfig):
+        return (config.num_actions,)
     if hasattr(config, "num_classes"):
         of_each = (length,) if "Tagger" in type(config).__name__ else ()
         return (*of_each, config.num_classes)
@@ -104,7 +116,7 @@ def test_shapes_and_parameter_counts(name):
     config = config_of(name)
     module, inputs = config.build(), config.example_inputs(2)
     variables = jax.eval_shape(lambda *inputs: module.init(jax.random.key(0), *inputs), *inputs)
-    logits = jax.eval_shape(module.apply, variables, *inputs)
+    logits = jax.tree.leaves(jax.eval_shape(module.apply, variables, *inputs))[0]
     assert logits.shape == (2, *output_of(config))
     assert sum(leaf.size for leaf in jax.tree.leaves(variables["params"])) == COUNTS[name]
 
@@ -139,7 +151,20 @@ def gradients(config, key):
         for item in config.example_inputs(16)
     ]
     weights = jax.random.normal(key(), (16, *output_of(config)))
-    return jax.jit(jax.grad(lambda v: (module.apply(v, *inputs) * weights).sum()))(variables)
+
+    def total(variables):
+        if isinstance(config, PolicyLSTMConfig):  # two steps: the first has nothing to remember
+            first = jnp.zeros((2, 16), bool)
+            twice = jnp.stack([inputs[0], inputs[0]])
+            output, _ = module.apply(variables, twice, module.begin(16), first, method="unroll")
+            output = jax.tree.map(lambda x: x[1], output)
+        else:
+            output = module.apply(variables, *inputs)
+        if isinstance(config, PolicyConfig):
+            return (output.logits * weights).sum() + (output.value * weights[:, 0]).sum()
+        return (output * weights).sum()
+
+    return jax.jit(jax.grad(total))(variables)
 
 
 @pytest.mark.parametrize("name", kinds().values())
@@ -163,7 +188,8 @@ def test_forward_mode_differentiation_works(name):
     def derivative(variables, *inputs):
         return jax.jvp(lambda v: module.apply(v, *inputs), (variables,), (variables,))
 
-    outputs, tangents = jax.eval_shape(derivative, variables, *inputs)
+    found = jax.eval_shape(derivative, variables, *inputs)
+    outputs, tangents = (jax.tree.leaves(each)[0] for each in found)
     assert outputs.shape == tangents.shape == (2, *output_of(config))
 
 
@@ -180,7 +206,8 @@ def test_whatever_extends_is_a_decoder():
         if hasattr(module, "extend"):
             assert isinstance(module, Decoder)
             decoders.add(type(module))
-        assert isinstance(module, Recurrent) == config.carries_state
+        if not isinstance(config, PolicyConfig):  # its memory is of observations
+            assert isinstance(module, Recurrent) == config.carries_state
     assert decoders == {type(small(name).build()) for name in DECODERS}
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import itertools
+import logging
 import subprocess
 import sys
 import threading
@@ -15,9 +17,10 @@ import pytest
 from zoo.config import ConfigError
 from zoo.pipelines import delivery
 from zoo.pipelines.augment import Augmentation
-from zoo.pipelines.delivery import Share
+from zoo.pipelines.base import Share
 from zoo.pipelines.images import ImageClassificationData
 from zoo.pipelines.language import LanguageModelingData
+from zoo.pipelines.rows import IndexedRows
 from zoo.pipelines.synthetic import CopyData
 from zoo.pipelines.tagging import TaggingData
 from zoo.pipelines.text import TextClassificationData
@@ -70,7 +73,7 @@ every = pytest.mark.parametrize("name", OPENED)
 def test_the_shares_of_several_processes_are_the_batches_of_one(name, batch_size):
     opened = OPENED[name]()
 
-    def batches(rows: slice | None) -> list[dict[str, np.ndarray]]:
+    def batches(rows: Share | None) -> list[dict[str, np.ndarray]]:
         training = opened.train(batch_size, seed=1, start=2, rows=rows)
         return [
             *itertools.islice(training, 7),
@@ -79,11 +82,10 @@ def test_the_shares_of_several_processes_are_the_batches_of_one(name, batch_size
 
     whole = batches(None)
     for number in (2,) if "stream" in name else (1, 2, 4):
-        size = -(-batch_size // number)
-        shares = [batches(slice(n * size, (n + 1) * size)) for n in range(number)]
+        shares = [batches(Share(n, number, parts=2)) for n in range(number)]
         for batch, *parts in zip(whole, *shares, strict=True):
             for key, array in batch.items():
-                assert len({len(part[key]) for part in parts}) == 1
+                assert {len(part[key]) for part in parts} == {-(-len(array) // (2 * number)) * 2}
                 joined = np.concatenate([part[key] for part in parts])
                 np.testing.assert_array_equal(joined[: len(array)], array)
                 assert not joined[len(array) :].any()
@@ -115,7 +117,53 @@ def test_a_sample_is_always_the_same_examples(name):
 @pytest.mark.parametrize("rows", [slice(3, 7), slice(4, 4), slice(8, 4), slice(0, 8, 2)])
 def test_rows_that_are_no_equal_part_of_a_batch_are_refused(rows):
     with pytest.raises(ConfigError, match="it must be one of equal parts of a batch of 8 rows"):
-        Share.of_slice(rows, 8)
+        next(OPENED["text"]().train(8, seed=0, rows=rows))
+
+
+def test_a_slice_is_a_share():
+    assert [Share.of_rows(slice(n, n + 3), 8) for n in (0, 3, 6)] == [Share(i, 3) for i in range(3)]
+    one, other = (
+        next(OPENED["text"]().train(8, seed=0, rows=rows)) for rows in (slice(4, 8), Share(1, 2))
+    )
+    np.testing.assert_array_equal(one["inputs"], other["inputs"])
+
+
+@pytest.mark.parametrize("name", ["text", "images", "running text"])
+def test_a_process_of_four_fetches_a_quarter_of_the_rows(name, monkeypatch):
+    """Rows are counted where every pipeline in memory fetches them."""
+    fetched = []
+    fetch = IndexedRows._batch
+
+    def counted(self, rows):
+        batch = fetch(self, rows)
+
+        def take(wanted):
+            fetched.append(len(rows[wanted]))
+            return batch.take(wanted)
+
+        return dataclasses.replace(batch, take=take)
+
+    monkeypatch.setattr(IndexedRows, "_batch", counted)
+    data = OPENED[name]()
+    numbers = []
+    for share in (None, Share(1, 4)):
+        fetched.clear()
+        list(itertools.islice(data.train(16, seed=1, rows=share), 8))
+        list(data.evaluate("train", 16, rows=share))
+        numbers.append(sum(fetched))
+    assert numbers[1] <= 0.3 * numbers[0]
+
+
+def test_a_stream_says_that_each_process_reads_all(caplog):
+    data = OPENED["a stream of texts"]()
+    with caplog.at_level(logging.WARNING):
+        list(data.evaluate("validation", 8))
+        assert not caplog.records
+        list(data.evaluate("validation", 8, rows=Share(0, 2)))
+    assert [record.message for record in caplog.records] == [
+        "these rows are a stream, which cannot be indexed: each process reads all of them, and "
+        "keeps one of 2"
+    ]
 
 
 def test_items_are_made_ahead_of_their_use():

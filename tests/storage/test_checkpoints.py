@@ -3,6 +3,8 @@
 import errno
 import math
 import resource
+import shutil
+import time
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +29,7 @@ def save(store, step, accuracy=None, values=None):
         progress={"step": step},
         metrics=metrics,
     )
+    store.finish()
 
 
 def target(*shape):
@@ -189,7 +192,6 @@ def test_restored_arrays_have_the_sharding_of_the_target_not_that_they_were_save
 
 
 def test_a_disk_that_is_too_full_is_noticed_before_anything_is_written(store, monkeypatch):
-    import shutil
     from types import SimpleNamespace
 
     save(store, 1, 0.5)
@@ -304,11 +306,98 @@ def test_two_threads_that_open_checkpoints_leave_the_logger_as_it_was(caplog):
     logger = logging.getLogger("absl")
     level = logger.level
     one, two = checkpoints._quiet(), checkpoints._quiet()
+
+    def report(text):
+        return logging.LogRecord("absl", logging.ERROR, "/orbax/a.py", 1, text, None, None)
+
     one.__enter__()
     two.__enter__()
     one.__exit__(None, None, None)
-    logger.error("while the other reads")
+    logger.handle(report("while the other reads"))
     two.__exit__(None, None, None)
-    logger.error("after both")
+    logger.handle(report("after both"))
     assert logger.level == level
     assert [record.message for record in caplog.records] == ["after both"]
+
+
+def test_what_is_saved_is_the_state_of_its_step_though_the_next_steps_overwrite_it(store):
+    """`save` returns when the arrays are copied: their memory is donated by the next step."""
+    step = jax.jit(lambda tree: jax.tree.map(lambda leaf: leaf + 1, tree), donate_argnums=0)
+    values = {f"w{n}": jnp.full(500_000, float(n)) for n in range(10)}
+    for number in (1, 2):
+        store.save(number, variables=values, optimizer=(jnp.zeros(3),), progress={}, metrics=None)
+        for _ in range(20):
+            values = step(values)
+    for number, added in ((1, 0), (2, 20)):
+        if number in store.steps():
+            saved = store.variables(values, number)[1]
+            for n in range(10):
+                np.testing.assert_array_equal(saved[f"w{n}"], n + added)
+    assert store.steps() == (2,)
+
+
+def test_a_save_that_fails_in_the_background_is_reported_and_the_last_one_stays(store):
+    """First by whoever asks next, in any way; then saving goes on."""
+    noise = np.random.default_rng(0).normal(size=100_000)
+    asks = (store.finish, store.steps, store.best_step, lambda: until_known(store))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for number, ask in enumerate(asks, 1):
+        save(store, 10 * number, number / 10)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, limits[1]))
+        try:
+            with pytest.raises(OSError, match=rf"step {10 * number + 1} could not .* is intact"):
+                begin(store, 10 * number + 1, noise)
+                ask()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert store.steps() == (10 * number,)
+        assert Checkpoints(store.folder, BEST, read_only=True).steps() == (10 * number,)
+
+
+def begin(store, step, values):
+    variables = {"params": {"w": jnp.asarray(values, jnp.float32)}}
+    store.save(step, variables=variables, optimizer=(jnp.zeros(3),), progress={}, metrics=None)
+
+
+def until_known(store):
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        store.check()
+        time.sleep(0.01)
+
+
+def test_a_folder_that_vanishes_is_reported(store):
+    save(store, 1, 0.5)
+    shutil.rmtree(store.folder)
+    with pytest.raises(OSError, match="step 2 could not be written"):
+        save(store, 2, 0.6)
+
+
+def test_closing_waits_for_the_last_save_and_warns_if_it_fails(tmp_path):
+    told = []
+    store = Checkpoints(tmp_path / "checkpoints", warn=told.append)
+    begin(store, 1, np.zeros(9))
+    store.close()
+    assert Checkpoints(store.folder, read_only=True).steps() == (1,)
+    store = Checkpoints(tmp_path / "checkpoints", warn=told.append)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, limits[1]))
+    try:
+        begin(store, 2, np.random.default_rng(0).normal(size=100_000))
+        store.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    (text,) = told
+    assert "step 2 could not be written" in text and "step 1 is intact" in text
+
+
+def test_best_latest_and_permanent_ones_are_kept_side_by_side(tmp_path):
+    store = Checkpoints(tmp_path / "checkpoints", BEST, latest=2, every=4)
+    for step in range(1, 12):
+        save(store, step, 0.9 if step == 3 else 0.1)
+    assert store.steps() == (3, 4, 8, 10, 11)
+    store.close()
+    reader = Checkpoints(store.folder, BEST, read_only=True)
+    step, variables = reader.variables(target(), "average")
+    assert step == 11
+    np.testing.assert_allclose(variables["params"]["w"], 10.5)

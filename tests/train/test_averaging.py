@@ -32,13 +32,13 @@ def averaged(recipe, rows, tmp_path_factory):
 
 def test_the_average_follows_the_weights_sooner_at_first():
     weights, expected = [jnp.array(value) for value in (0.0, 1.0, 3.0, 2.0)], 0.0
-    state = averaging.begun(TrainState(jnp.int32(0), weights[0], (), jax.random.key(0)))
+    state = averaging.begun(TrainState(jnp.int32(0), {"w": weights[0]}, (), jax.random.key(0)))
     for step, weight in enumerate(weights[1:], 1):
-        moved = dataclasses.replace(state, step=jnp.int32(step), variables=weight)
+        moved = dataclasses.replace(state, step=jnp.int32(step), variables={"w": weight})
         state = averaging.updated(moved, 0.25)
         decay = min(0.25, (1 + step) / (10 + step))
         expected = decay * expected + (1 - decay) * float(weight)
-        assert float(state.ema) == pytest.approx(expected)
+        assert float(state.ema["w"]) == pytest.approx(expected)
 
 
 def test_it_is_evaluated_beside_the_weights(averaged):

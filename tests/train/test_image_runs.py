@@ -20,6 +20,7 @@ from zoo.config import ConfigError
 from zoo.models.mlp import MLPConfig
 from zoo.pipelines.base import Facts
 from zoo.pipelines.sources.opening import from_tfds
+from zoo.train import sharding
 from zoo.train.state import TrainState, check_batch_size
 
 CHECKOUT = Path(__file__).parents[2]
@@ -126,7 +127,7 @@ def test_a_batch_of_one_image_trains_where_positions_are_left(image_recipe, imag
 
 
 def test_devices_that_cannot_share_a_batch_are_refused():
-    mesh = Mesh(np.array(jax.devices() * 3), ("data",))
+    mesh = Mesh(np.array(jax.devices() * 3).reshape(3, 1, 1), sharding.NAMES)
     plain = TrainState(step=0, variables={"params": {}}, optimizer=(), key=None)
     check_batch_size(8, plain, mesh)
     means = plain.replace(variables={"params": {}, "batch_stats": {}})
@@ -139,7 +140,8 @@ def test_devices_that_cannot_share_a_batch_are_refused():
         with pytest.raises(ConfigError) as error:
             check_batch_size(8, state, mesh)
         assert str(error.value) == (
-            f"batch_size is 8, which 3 devices cannot share equally: {why}; take a multiple of 3"
+            "batch_size is 8, which the mesh (data 3, fsdp 1, tensor 1) cannot share equally: "
+            f"{why}; take a multiple of 3"
         )
 
 

@@ -117,11 +117,13 @@ def test_a_run_that_was_killed_resumes_bit_for_bit(run, rows):
     whole = run("whole")
     program = textwrap.dedent(
         """
-        import os, pickle, signal, sys
+        import os, pickle, signal, sys, time
         import zoo
         recipe, rows, workdir = pickle.load(open(sys.argv[1], "rb"))
         def kill(report):
             if report.step == 3:
+                while not (workdir / "checkpoints" / "2").exists():  # it is saved meanwhile
+                    time.sleep(0.01)
                 os.kill(os.getpid(), signal.SIGKILL)
         zoo.fit(recipe, workdir, data=rows, callbacks=[kill], quiet=True)
         """

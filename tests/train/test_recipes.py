@@ -15,7 +15,7 @@ import zoo
 from zoo.config import ConfigError
 from zoo.models.mlp import MLPConfig
 from zoo.pipelines.base import Facts
-from zoo.train import memory, sharding
+from zoo.train import Control, memory, sharding
 
 FACTS = Facts(
     labels=tuple("OABCDEFGHI"),
@@ -28,6 +28,8 @@ def batch_of(recipe):
     inputs = list(recipe.model.example_inputs(recipe.batch_size))
     if length := getattr(recipe.data, "length", None):
         inputs = [jax.ShapeDtypeStruct((recipe.batch_size, length), x.dtype) for x in inputs]
+    if isinstance(recipe.task, Control):
+        return {}
     output, _ = jax.eval_shape(recipe.model.build().init_with_output, jax.random.key(0), *inputs)
     shape = output.shape[:-1]  # all our tasks choose one of C classes
     return {
@@ -39,7 +41,7 @@ def batch_of(recipe):
 
 def step_of(recipe):
     """The shapes of the state before and after a step, and of its tally."""
-    recipe = recipe.resolve(FACTS)
+    recipe = recipe.resolve(recipe.data.open().facts if isinstance(recipe.task, Control) else FACTS)
     mesh = sharding.make_mesh(sharding.MeshConfig(data=1))
     batch = batch_of(recipe)
     train_step, state, tally = memory.step_of(recipe, batch, mesh)

@@ -138,10 +138,12 @@ def eight(plan, rows, image_plan, image_rows, tmp_path_factory):
     """Runs on eight devices: of texts, the same one interrupted and resumed, images, and what
     eight devices cannot share."""
     folder = tmp_path_factory.mktemp("eight")
+    split = dataclasses.replace(plan, mesh=MeshConfig(fsdp=2, tensor=2))
     jobs = [
         (plan, rows, folder / "texts"),
-        (plan, rows, folder / "halves", "interrupt"),
-        (plan, rows, folder / "halves"),
+        (split, rows, folder / "halves", "interrupt"),
+        (split, rows, folder / "halves"),
+        (split, rows, folder / "split"),
         (image_plan, image_rows, folder / "images"),
         (dataclasses.replace(image_plan, batch_size=9), image_rows, folder / "nine"),
     ]
@@ -156,22 +158,24 @@ def assert_loads(one, folder):
 
 
 def test_eight_devices_train_and_resume_what_one_trains(one, eight):
-    folder, (whole, interrupted, resumed, *_) = eight
-    assert whole[0] == 8
-    assert_close(one, whole, rtol=1e-4, atol=1e-5)
-    assert_loads(one, folder / "texts")
-    assert_resumed(whole, interrupted, resumed, after=3)
+    folder, (copied, interrupted, resumed, split, *_) = eight
+    assert copied[0] == 8
+    for whole, name in ((copied, "texts"), (split, "split")):
+        assert_close(one, whole, rtol=1e-4, atol=1e-5)
+        assert_loads(one, folder / name)
+    assert_resumed(split, interrupted, resumed, after=3)
 
 
 def test_batch_normalisation_is_over_all_devices(image_plan, image_rows, eight, tmp_path):
     # One image per device: means over its own rows would give quite different weights.
     one = zoo.fit(image_plan, tmp_path / "one", data=image_rows, quiet=True)
-    assert_close(one, eight[1][3], rtol=1e-3, atol=1e-5)
+    assert_close(one, eight[1][4], rtol=1e-3, atol=1e-5)
 
 
 def test_images_that_eight_devices_cannot_share_are_refused(eight):
-    assert eight[1][4].startswith(
-        "ConfigError: batch_size is 9, which 8 devices cannot share equally: "
+    assert eight[1][5].startswith(
+        "ConfigError: batch_size is 9, which the mesh (data 8, fsdp 1, tensor 1) cannot "
+        "share equally: "
     )
 
 
@@ -202,7 +206,10 @@ def test_two_processes_train_and_resume_what_one_trains(one, plan, rows, tmp_pat
         failed,
     )
     for lone, other in ((first[4], first[5]), (second[4], second[5])):
-        assert "mesh.data is 1 of 2 devices, which leaves process 1 without any" in lone
+        assert (
+            "mesh is data 1, fsdp 1, tensor 1: 1 of 2 devices, which leaves process 1 without any"
+            in lone
+        )
         assert "seed is 0 there, 1 now" in other
 
 
@@ -252,5 +259,5 @@ def test_a_process_that_waits_for_a_device_ends_when_another_one_fails(plan, row
 
 
 def test_more_devices_than_there_are_is_an_error(recipe, rows, tmp_path):
-    with pytest.raises(ConfigError, match=r"mesh.data is 512, but there are 1 device\(s\)"):
+    with pytest.raises(ConfigError, match="which takes 512 devices, but there are 1 "):
         zoo.fit(recipe(mesh__data=512), tmp_path / "run", data=rows, quiet=True)

@@ -26,10 +26,11 @@ Ask: TypeAlias = Callable[[list[str]], list[str]]
 
 @dataclass(frozen=True, kw_only=True)
 class Predict(AsksModel):
-    """Predicts classes of texts or images, or tags of words.
+    """Predicts classes, tags of words, or actions.
 
     A classifier prints the class with its probability, a tab and the input; a tagger a line of
-    word, tag and probability for each word, and an empty line after each sentence; a model of your
+    word, tag and probability for each word, and an empty line after each sentence; an agent the
+    action for an observation (numbers between commas), a tab and the observation; a model of your
     own its outputs as JSON. An input that the model refuses has an empty line; a message on
     standard error says why, and the exit code is 2.
     """

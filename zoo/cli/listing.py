@@ -1,4 +1,4 @@
-"""`zoo list`: one line about each model, recipe and published model."""
+"""`zoo list`: one line about each model, recipe, published model and environment."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ Summaries = Mapping[str, Mapping[str, str]]
 
 @dataclass(frozen=True, kw_only=True)
 class List(Command):
-    """Lists models, recipes and published weights."""
+    """Lists models, recipes, weights and environments."""
 
     pattern: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PATTERN")] = "*"
     """A shell pattern, such as 'bag*'."""
-    kind: Literal["models", "recipes", "published"] | None = None
+    kind: Literal["models", "recipes", "published", "environments"] | None = None
     """Only these."""
     plain: bool = False
     """Print only the names, one a line."""
@@ -35,6 +35,7 @@ class List(Command):
             "models": registry.models.summaries,
             "recipes": registry.recipes.summaries,
             "published": published,
+            "environments": environments,
         }
         chosen = {
             kind: summaries(self.pattern)
@@ -61,6 +62,15 @@ def published(pattern: str) -> Summaries:
         group = groups.setdefault(card["task"].replace("_", " "), {})
         group[name] = card.get("description", "").partition(". ")[0].removesuffix(".") + "."
     return dict(sorted(groups.items()))
+
+
+def environments(pattern: str) -> Summaries:
+    """All in one group: those of a module have one name or nearly so."""
+    from zoo import registry
+
+    groups = registry.environments.summaries(pattern).values()
+    merged = {name: line for group in groups for name, line in sorted(group.items())}
+    return {"reinforcement learning": merged} if merged else {}
 
 
 def _section(kind: str, groups: Summaries) -> str:

@@ -13,6 +13,7 @@ from zoo.cli.doctor import Doctor
 from zoo.cli.listing import List
 from zoo.cli.models import Export, ImportTrax, TrainVocab, Verify
 from zoo.cli.parsing import Command, parse
+from zoo.cli.playing import Play
 from zoo.cli.show import show
 from zoo.cli.training import Evaluate, train
 from zoo.config import Mistake, say
@@ -21,7 +22,7 @@ from zoo.registry import UnknownNameError
 GROUPS: Mapping[str, Mapping[str, type[Command] | Callable[[list[str]], int]]] = {
     "look": {"list": List, "show": show, "data": data, "doctor": Doctor},
     "train": {"train": train, "eval": Evaluate, "train-vocab": TrainVocab},
-    "ask": {"predict": Predict, "translate": Translate, "generate": Generate},
+    "ask": {"predict": Predict, "translate": Translate, "generate": Generate, "play": Play},
     "publish": {"export": Export, "verify": Verify, "import-trax": ImportTrax},
 }
 """The commands by what they are for: a class whose fields are the arguments, or a function of the

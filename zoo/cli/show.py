@@ -20,10 +20,14 @@ MOST = 40
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Shows a card, a recipe, or a model with its parameters."""
+    """Shows a card, a recipe, a model or an environment.
+
+    With `--mesh.fsdp 8` and the like: how the parameters of a recipe lie on such a mesh, and what a
+    device holds; takes the flags of `zoo train` too.
+    """
 
     name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")]
-    """Of a model, a recipe or published weights; or a run's folder."""
+    """Of a model, a recipe, published weights or an environment; or a run's folder."""
     resolve: bool = False
     """Read the data of a recipe and fill in what it decides."""
     memory: bool = False
@@ -34,27 +38,32 @@ class Options:
 
 
 def show(words: list[str]) -> int:
-    """Shows a card, a recipe, or a model with its parameters."""
-    if "--memory" not in words or {"-h", "--help"} & set(words):
+    """Shows a card, a recipe, a model or an environment."""
+    on_mesh = any(word.startswith("--mesh.") for word in words)
+    if not ("--memory" in words or on_mesh) or {"-h", "--help"} & set(words):
         options = parse(Options, words, prog="zoo show")
         print(describe(options.name, resolve=options.resolve, code=options.code))
         return 0
-    from zoo.train import memory
+    from zoo.train import layout, memory
 
     options, rest = parse_known(Options, words, prog="zoo show")
     own = [] if options.code is None else ["--code", str(options.code)]
-    recipe, _ = recipe_of([options.name, *own, *rest], "zoo show --memory")
-    print(memory.describe(recipe, list(memory.of_recipe(recipe))))
+    recipe, _ = recipe_of([options.name, *own, *rest], "zoo show")
+    if options.memory:
+        print(memory.describe(recipe, list(memory.of_recipe(recipe))))
+    else:
+        print(layout.describe(recipe))
     return 0
 
 
 def describe(name: str, *, resolve: bool = False, code: Path | None = None) -> str:
-    """Everything that has a name, as text: a card, a recipe, a model.
+    """Everything that has a name, as text: a card, a recipe, a model, an environment.
 
     Raises:
       UnknownNameError: nothing has that name.
     """
     from zoo import hub, registry
+    from zoo.envs import names as envs
 
     parts = []
     if local(name).is_dir() or name in hub.list_pretrained():
@@ -66,10 +75,17 @@ def describe(name: str, *, resolve: bool = False, code: Path | None = None) -> s
         parts.append(
             f"model {name}\n{_doc(function)}\n\n{_config(function())}\n{_parameters(function())}"
         )
+    if name in registry.list_environments() or envs.GYMNASIUM_ID.fullmatch(name):
+        parts.append(_environment(name))
     if not parts:
-        known = {*hub.list_pretrained(), *registry.list_recipes(), *registry.list_models()}
+        known = {
+            *hub.list_pretrained(),
+            *registry.list_recipes(),
+            *registry.list_models(),
+            *registry.list_environments(),
+        }
         raise registry.UnknownNameError(
-            "model, recipe, published weights or run", name, tuple(sorted(known))
+            "model, recipe, published weights, environment or run", name, tuple(sorted(known))
         )
     return "\n\n".join(parts)
 
@@ -101,6 +117,22 @@ def _recipe(name: str, resolve: bool) -> str:
         recipe, note = recipe.resolve(), ""
     described = f"recipe {name}\n{_doc(function)}\n\n{_config(recipe)}{note}"
     return f"{described}\n{_parameters(recipe.model)}" if resolve else described
+
+
+def _environment(name: str) -> str:
+    from zoo import envs, registry
+
+    env = envs.create(name)
+    inner = env
+    while isinstance(inner, envs.Wrapper):
+        inner = inner.env
+    doc = _doc(registry.environments.get(name)) if name in registry.list_environments() else ""
+    docs = "\n\n".join(part for part in (doc, _doc(type(inner))) if part)
+    return (
+        f"environment {name}\n{docs}\n\n  observation: {env.observation_space}\n"
+        f"  action: {env.action_space}\n  steps: {env.max_steps or 'without a limit'}\n"
+        f"{_config(env)}"
+    )
 
 
 def _config(config: Any) -> str:

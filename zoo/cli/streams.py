@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import io
 import os
 import select
@@ -45,7 +46,7 @@ def set_up() -> None:
 def finish(code: int) -> int:
     """Writes what is still buffered; the exit code, which is another one if that fails."""
     try:
-        sys.stdout.flush()
+        _write_out()
     except BrokenPipeError:
         _abandon(sys.stdout)
         code = code or CLOSED_PIPE
@@ -63,13 +64,18 @@ def finish(code: int) -> int:
 def takes_output() -> bool:
     """Whether standard output takes what is still buffered; unbuffered, whether it takes more."""
     try:
-        sys.stdout.flush()
-        os.write(sys.stdout.fileno(), b"")
-    except ValueError:  # a stream in memory has no number
-        return True
+        _write_out()
     except OSError:
         return False
     return True
+
+
+def _write_out() -> None:
+    """Writes what is buffered, and nothing more: of a long output the part that failed may no
+    longer be there, and then it is this that fails."""
+    sys.stdout.flush()
+    with contextlib.suppress(ValueError):  # a stream in memory has no number
+        os.write(sys.stdout.fileno(), b"")
 
 
 def forgo_output() -> None:

@@ -42,6 +42,9 @@ class Options:
     callback: tuple[str, ...] = ()
     """What watches the run: samples, wandb, mlflow, or a function or class of your own as
     FILE.py:NAME, see `zoo.train.Callback`."""
+    seeds: int | None = None
+    """Train this many seeds, from --seed on, and show their mean and 95 % interval. Reinforcement
+    learning trains them in one program."""
     allow_change: tuple[str, ...] = ()
     """Fields that may differ from those that the run in the folder began with, such as
     optimizer.learning_rate. Those that change no parameter to come always may."""
@@ -53,12 +56,28 @@ class Options:
 
 def train(words: list[str]) -> int:
     """Trains a model by a recipe, or resumes a run."""
-    from zoo.train import callbacks, run
+    from zoo.train import callbacks, run, run_seeds, team
+    from zoo.train.seeds import trains_together
 
     if not words or words[0].startswith("-"):
         print(USAGE)
         return 0 if words[:1] in (["-h"], ["--help"]) else 2
     recipe, options = recipe_of(words, "zoo train")
+    if options.seeds is not None:
+        for flag in ("callback", "profile_at"):
+            if getattr(options, flag):
+                raise ValueMistake(f"--{flag.replace('_', '-')} is for one run; leave out --seeds")
+        if trains_together(recipe):
+            team.use_cores()
+        run_seeds(
+            recipe,
+            options.workdir,
+            seeds=options.seeds,
+            allow_change=options.allow_change,
+            quiet=options.quiet,
+        )
+        streams.forgo_output()
+        return 0
     run(
         recipe,
         options.workdir,

@@ -16,6 +16,7 @@ from zoo.config import FileMistake
 from zoo.hub import compilation, fetching
 from zoo.registry import UnknownNameError
 from zoo.storage.cards import RUN_CARD, Card, CardError
+from zoo.storage.seeds import Seeds
 
 if TYPE_CHECKING:
     import jax
@@ -44,17 +45,23 @@ def _published() -> Iterator[Path]:
 def find(source: str | Path) -> Path:
     """The path of a card: of a published name, a run, an exported folder, or a card's own path.
 
+    Of a folder of several seeds it is that of the chosen one; a line on stderr says which.
+
     A folder with a card goes before a published model of the same name; a line on stderr says which
     of the two was taken.
 
     Raises:
-      FileNotFoundError: a folder without a card, or with several.
+      FileNotFoundError: a folder without a card, or with several; or of seeds that have not ended.
       UnknownNameError: neither a folder nor a published name.
     """
     path = configs.local(source)
     published = next((known for known in _published() if known.stem == str(source)), None)
     if path.is_file() and path.suffix == ".toml":
         return path
+    if path.is_dir() and (several := Seeds.read(path)) is not None:
+        taken = find(several.taken(path))
+        _say_once(f"{path}: {several.chosen} is taken ({several.why})")
+        return taken
     if path.is_dir():
         cards = (
             [path / RUN_CARD]

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from zoo.config import ConfigError, LookupMistake, ValueMistake, did_you_mean
-from zoo.pipelines.base import Array, Batch, ColumnError, Example, Facts, Fingerprint, quoted
+from zoo.pipelines.base import Array, Batch, ColumnError, Example, Facts, Fingerprint, Rows, quoted
 from zoo.pipelines.delivery import deliver
 from zoo.pipelines.rows import IndexedRows
 from zoo.pipelines.sources import formats, holdout, locations, missing, opening
@@ -204,13 +204,13 @@ class Arrays:
         self._tables, self._raw = tables, raw
 
     def train(
-        self, batch_size: int, *, seed: int, start: int = 0, rows: slice | None = None
+        self, batch_size: int, *, seed: int, start: int = 0, rows: Rows | None = None
     ) -> Iterator[Batch]:
         """See `Data.train`."""
         return deliver(self._rows("train").batches(batch_size, seed, start), batch_size, rows)
 
     def evaluate(
-        self, split: str, batch_size: int, *, rows: slice | None = None, limit: int | None = None
+        self, split: str, batch_size: int, *, rows: Rows | None = None, limit: int | None = None
     ) -> Iterator[Batch]:
         """See `Data.evaluate`."""
         batches = self._rows(split).batches(batch_size, limit=limit)

@@ -74,6 +74,58 @@ class Example:
     """`inputs`, `targets` and `weights` without a batch axis, padding, or random changes."""
 
 
+@dataclass(frozen=True)
+class Share:
+    """The rows of each batch that one process holds: one of several blocks of the same size.
+
+    Several processes hold the same block where their devices compute parts of the same rows.
+    """
+
+    index: int = 0
+    """Number of the block."""
+    count: int = 1
+    """Number of blocks in a batch."""
+    parts: int = 1
+    """Number of parts in a block, each with equally many rows: one for each device."""
+
+    def of(self, size: int) -> slice:
+        """The rows of this block in a batch of `size` rows.
+
+        Blocks are equal, so the last ones may reach beyond the batch.
+
+        >>> [Share(index, 3).of(8) for index in range(3)]
+        [slice(0, 3, None), slice(3, 6, None), slice(6, 9, None)]
+        >>> Share(1, 2, parts=4).of(6)
+        slice(4, 8, None)
+        """
+        rows = self.parts * -(-size // (self.count * self.parts))
+        return slice(self.index * rows, (self.index + 1) * rows)
+
+    @classmethod
+    def of_rows(cls, rows: Rows | None, batch_size: int) -> Share:
+        """The share that `rows` of `Data.train` means.
+
+        >>> Share.of_rows(slice(4, 8), 8)
+        Share(index=1, count=2, parts=1)
+
+        Raises:
+          ConfigError: a slice is no equal part of a batch.
+        """
+        if not isinstance(rows, slice):
+            return rows or cls()
+        start, size = rows.start or 0, (rows.stop or batch_size) - (rows.start or 0)
+        if rows.step not in (None, 1) or size < 1 or start % size or not 0 <= start < batch_size:
+            raise ConfigError(
+                f"rows is {rows}; it must be one of equal parts of a batch of {batch_size} rows, "
+                "such as slice(0, 4) and slice(4, 8) of 8"
+            )
+        return cls(start // size, -(-batch_size // size))
+
+
+Rows: TypeAlias = "Share | slice"
+"""The rows of each batch that a process holds: a share, or a slice of `batch_size` rows."""
+
+
 class Data(Protocol):
     """Opened data: facts about it, and batches of NumPy arrays."""
 
@@ -82,7 +134,7 @@ class Data(Protocol):
         """Facts about the data, known before the first batch."""
 
     def train(
-        self, batch_size: int, *, seed: int, start: int = 0, rows: slice | None = None
+        self, batch_size: int, *, seed: int, start: int = 0, rows: Rows | None = None
     ) -> Iterator[Batch]:
         """Training batches without end.
 
@@ -93,17 +145,17 @@ class Data(Protocol):
             sizes of its own.
           seed: of the order of the examples, and of whatever is random in them.
           start: number of the first batch.
-          rows: the rows of each batch that this process holds; None: all. The slice is of
-            `batch_size` rows; a batch of another size is divided in the same proportion. Every
-            process gets the same number of rows: missing ones are zero, and so is their weight.
-            Sources that can be indexed read only these rows.
+          rows: the rows of each batch that this process holds, as a `Share` or as a slice of
+            `batch_size` rows; None: all. A batch of another size is divided in the same proportion.
+            Every process gets the same number of rows: missing ones are zero, and so is their
+            weight. Sources that can be indexed read only these rows.
 
         Raises:
           ConfigError: there is nothing to train on, or `rows` is no equal part of a batch.
         """
 
     def evaluate(
-        self, split: str, batch_size: int, *, rows: slice | None = None, limit: int | None = None
+        self, split: str, batch_size: int, *, rows: Rows | None = None, limit: int | None = None
     ) -> Iterator[Batch]:
         """Every example of a split exactly once.
 

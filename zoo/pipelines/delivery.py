@@ -7,6 +7,7 @@ holds, so the order of the data does not depend on the number of processes.
 from __future__ import annotations
 
 import collections
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,8 +15,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from zoo.config import ConfigError
-from zoo.pipelines.base import Array, Batch
+from zoo.pipelines.base import Array, Batch, Rows, Share
 
 T = TypeVar("T")
 
@@ -34,53 +34,14 @@ class GlobalBatch:
     """Number of rows."""
     take: Callable[[slice], Batch]
     """Makes some of the rows."""
-
-
-@dataclass(frozen=True)
-class Share:
-    """One of several equal parts of each batch.
-
-    >>> Share.of_slice(slice(2, 4), batch_size=8)
-    Share(index=1, count=4)
-    """
-
-    index: int = 0
-    count: int = 1
-
-    @classmethod
-    def of_slice(cls, rows: slice | None, batch_size: int) -> Share:
-        """Which share a slice of a batch of `batch_size` rows is.
-
-        Raises:
-          ConfigError: the slice is none of several equal parts.
-        """
-        if rows is None:
-            return cls()
-        first, last = rows.start or 0, batch_size if rows.stop is None else rows.stop
-        size = last - first
-        if rows.step not in (None, 1) or not 0 <= first < last or first % size:
-            raise ConfigError(
-                f"rows is {rows}; it must be one of equal parts of a batch of {batch_size} rows, "
-                "such as slice(0, 8) and slice(8, 16) of 16"
-            )
-        return cls(first // size, -(-batch_size // size))
-
-    def of(self, size: int) -> slice:
-        """The rows of this share in a batch of `size` rows.
-
-        Shares are equal, so the last ones may reach beyond the batch.
-
-        >>> [Share(index, 3).of(8) for index in range(3)]
-        [slice(0, 3, None), slice(3, 6, None), slice(6, 9, None)]
-        """
-        rows = -(-size // self.count)
-        return slice(self.index * rows, (self.index + 1) * rows)
+    indexed: bool = True
+    """Whether the others are not read for that."""
 
 
 def deliver(
     batches: Iterable[GlobalBatch],
     batch_size: int,
-    rows: slice | None = None,
+    rows: Rows | None = None,
     *,
     fill: bool = False,
 ) -> Iterator[Batch]:
@@ -88,14 +49,22 @@ def deliver(
 
     Args:
       batches: global batches in order.
-      batch_size: the size of which `rows` is a slice.
+      batch_size: the size to which `fill` fills batches up.
       rows: as in `Data.train`.
       fill: add rows of zeros to each global batch up to `batch_size`.
     """
-    share = Share.of_slice(rows, batch_size)
+    share = Share.of_rows(rows, batch_size)
 
     def make() -> Iterator[Batch]:
+        told = share.count == 1
         for batch in batches:
+            if not (told or batch.indexed):
+                told = True
+                logging.getLogger(__name__).warning(
+                    "these rows are a stream, which cannot be indexed: each process reads all of "
+                    "them, and keeps one of %d",
+                    share.count,
+                )
             wanted = share.of(batch_size if fill else batch.size)
             yield filled(batch.take(wanted), wanted.stop - wanted.start)
 

@@ -33,7 +33,7 @@ from zoo import preprocessing
 from zoo.config import ConfigError, PackageMistake
 from zoo.pipelines import augment, ops
 from zoo.pipelines.augment import Augmentation
-from zoo.pipelines.base import Array, Batch, Example, Facts
+from zoo.pipelines.base import Array, Batch, Example, Facts, Rows
 from zoo.pipelines.delivery import GlobalBatch, deliver, generator
 from zoo.pipelines.rows import IndexedRows, LazySplits, StreamedRows
 from zoo.pipelines.sources import holdout, image_files, opening
@@ -289,7 +289,7 @@ class ImageData:
         self._rows = LazySplits(splits, self._read)
 
     def train(
-        self, batch_size: int, *, seed: int, start: int = 0, rows: slice | None = None
+        self, batch_size: int, *, seed: int, start: int = 0, rows: Rows | None = None
     ) -> Iterator[Batch]:
         """See `Data.train`."""
 
@@ -303,7 +303,7 @@ class ImageData:
         return deliver(itertools.starmap(changed, numbered), batch_size, rows)
 
     def evaluate(
-        self, split: str, batch_size: int, *, rows: slice | None = None, limit: int | None = None
+        self, split: str, batch_size: int, *, rows: Rows | None = None, limit: int | None = None
     ) -> Iterator[Batch]:
         """See `Data.evaluate`."""
 

@@ -17,7 +17,7 @@ from typing import Any, ClassVar, TypeAlias
 import numpy as np
 
 from zoo.config import ConfigError, ValueMistake
-from zoo.pipelines.base import Array, Batch, Example, Facts, Fingerprint
+from zoo.pipelines.base import Array, Batch, Example, Facts, Fingerprint, Rows
 from zoo.pipelines.delivery import GlobalBatch, deliver, generator
 from zoo.pipelines.rows import IndexedRows, LazySplits, endless
 from zoo.pipelines.sources import formats, holdout, locations, opening
@@ -152,7 +152,7 @@ class RunningText:
         )
 
     def train(
-        self, batch_size: int, *, seed: int, start: int = 0, rows: slice | None = None
+        self, batch_size: int, *, seed: int, start: int = 0, rows: Rows | None = None
     ) -> Iterator[Batch]:
         """See `Data.train`. Each epoch cuts the text at other places; all tokens have weight 1.
 
@@ -191,7 +191,7 @@ class RunningText:
         return deliver(map(planned, itertools.count(start)), batch_size, rows)
 
     def evaluate(
-        self, split: str, batch_size: int, *, rows: slice | None = None, limit: int | None = None
+        self, split: str, batch_size: int, *, rows: Rows | None = None, limit: int | None = None
     ) -> Iterator[Batch]:
         """See `Data.evaluate`. Here it is each token that counts once; `overlap` says how."""
         starts = self._starts(split)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from zoo.config import ConfigError, LookupMistake, check_fields, check_not_negative
-from zoo.pipelines.base import Batch, Data, DataConfig, Example, Facts, quoted
+from zoo.pipelines.base import Batch, Data, DataConfig, Example, Facts, Rows, quoted
 from zoo.pipelines.delivery import generator
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ class MixedData:
         self.facts = _facts(parts, self._weights)
 
     def train(
-        self, batch_size: int, *, seed: int, start: int = 0, rows: slice | None = None
+        self, batch_size: int, *, seed: int, start: int = 0, rows: Rows | None = None
     ) -> Iterator[Batch]:
         """See `Data.train`. Each part goes on where its last turn left it."""
         turns = self.turns(seed)
@@ -168,7 +168,7 @@ class MixedData:
                 yield names[number]
 
     def evaluate(
-        self, split: str, batch_size: int, *, rows: slice | None = None, limit: int | None = None
+        self, split: str, batch_size: int, *, rows: Rows | None = None, limit: int | None = None
     ) -> Iterator[Batch]:
         """See `Data.evaluate`: all of one part, then of the next; `limit` is that of each."""
         for name, data in self.having(split).items():

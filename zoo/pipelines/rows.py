@@ -219,7 +219,7 @@ class StreamedRows:
             def take(wanted: slice) -> Batch:
                 return {key: array[wanted] for key, array in batch.items()}
 
-            return GlobalBatch(len(next(iter(batch.values()))), take)
+            return GlobalBatch(len(next(iter(batch.values()))), take, indexed=False)
 
         return map(whole, arrays(ops.prefetch(self._pad(batches))))
 

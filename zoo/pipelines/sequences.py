@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 import numpy as np
 
 from zoo.config import ConfigError
-from zoo.pipelines.base import Array, Batch, Example, Facts
+from zoo.pipelines.base import Array, Batch, Example, Facts, Rows
 from zoo.pipelines.delivery import GlobalBatch, deliver
 from zoo.pipelines.lengths import boundary_of, check_buckets, default_lengths, extended
 from zoo.pipelines.rows import IndexedRows, LazySplits
@@ -166,7 +166,7 @@ class OpenedPairs(abc.ABC, Generic[C]):
         return batches
 
     def train(
-        self, batch_size: int, *, seed: int, start: int = 0, rows: slice | None = None
+        self, batch_size: int, *, seed: int, start: int = 0, rows: Rows | None = None
     ) -> Iterator[Batch]:
         """See `Data.train`. The rows of a batch have similar lengths."""
         config, pairs = self.config, self.encoded["train"]
@@ -190,7 +190,7 @@ class OpenedPairs(abc.ABC, Generic[C]):
         return deliver(self.altered(batches, seed, start), batch_size, rows)
 
     def evaluate(
-        self, split: str, batch_size: int, *, rows: slice | None = None, limit: int | None = None
+        self, split: str, batch_size: int, *, rows: Rows | None = None, limit: int | None = None
     ) -> Iterator[Batch]:
         """See `Data.evaluate`. The rows of a batch have similar lengths."""
         pairs = self.encoded[split]

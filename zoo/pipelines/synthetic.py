@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from zoo.config import ConfigError, LookupMistake
-from zoo.pipelines.base import Array, Batch, DataConfig, Example, Facts
+from zoo.pipelines.base import Array, Batch, DataConfig, Example, Facts, Rows
 from zoo.pipelines.delivery import GlobalBatch, deliver, generator, sample
 from zoo.pipelines.rows import IndexedRows
 from zoo.tokenizers import IdTokenizer, Tokenizer
@@ -93,7 +93,7 @@ class DrawnSequences:
         self._config = config
 
     def train(
-        self, batch_size: int, *, seed: int, start: int = 0, rows: slice | None = None
+        self, batch_size: int, *, seed: int, start: int = 0, rows: Rows | None = None
     ) -> Iterator[Batch]:
         """See `Data.train`."""
 
@@ -110,7 +110,7 @@ class DrawnSequences:
         return texts, texts
 
     def evaluate(
-        self, split: str, batch_size: int, *, rows: slice | None = None, limit: int | None = None
+        self, split: str, batch_size: int, *, rows: Rows | None = None, limit: int | None = None
     ) -> Iterator[Batch]:
         """See `Data.evaluate`."""
         examples = self._examples(split)

@@ -15,7 +15,7 @@ import numpy as np
 
 from zoo.config import ConfigError
 from zoo.pipelines import ops
-from zoo.pipelines.base import Array, Batch, Example, Facts
+from zoo.pipelines.base import Array, Batch, Example, Facts, Rows
 from zoo.pipelines.delivery import deliver
 from zoo.pipelines.lengths import boundary_of, check_buckets, padded_size
 from zoo.pipelines.rows import ANY, Bounds, IndexedRows, LazySplits, StreamedRows
@@ -148,7 +148,7 @@ class TextData:
         self._rows = LazySplits(splits, self._read)
 
     def train(
-        self, batch_size: int, *, seed: int, start: int = 0, rows: slice | None = None
+        self, batch_size: int, *, seed: int, start: int = 0, rows: Rows | None = None
     ) -> Iterator[Batch]:
         """See `Data.train`. The batch sizes of the buckets go before `batch_size`.
 
@@ -168,7 +168,7 @@ class TextData:
         return deliver(batches, batch_size, rows)
 
     def evaluate(
-        self, split: str, batch_size: int, *, rows: slice | None = None, limit: int | None = None
+        self, split: str, batch_size: int, *, rows: Rows | None = None, limit: int | None = None
     ) -> Iterator[Batch]:
         """See `Data.evaluate`. The texts of a batch have similar lengths."""
         bounds = self._bounds if split == "train" else ANY

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from zoo.config import ValueMistake
+from zoo.predictors.agent import Agent, Returns
 from zoo.predictors.alignment import Alignment
 from zoo.predictors.anything import AnyPredictor
 from zoo.predictors.base import PREDICTORS, NoAnswerError, Predictor
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PREDICTORS",
+    "Agent",
     "Alignment",
     "AnyPredictor",
     "ImageClassifier",
@@ -34,6 +36,7 @@ __all__ = [
     "Outputs",
     "Prediction",
     "Predictor",
+    "Returns",
     "Scored",
     "Tag",
     "TaggedSentence",

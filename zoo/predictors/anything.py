@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from zoo.predictors.base import Predictor
 
 if TYPE_CHECKING:
+    from zoo.predictors.agent import Returns
 
     class AnyPredictor(Predictor):
         """A predictor of any task: the methods and options of all of them.
@@ -58,6 +59,15 @@ if TYPE_CHECKING:
 
         def score(self, *texts: Any, **named: Any) -> Any:
             """The log-probability of a text, or of a translation of a source."""
+
+        def act(self, observation: Any, *, temperature: float = 0.0, seed: int = 0) -> Any:
+            """The action for an observation; see `Agent.act`."""
+
+        def value(self, observation: Any) -> Any:
+            """The return that an agent expects; see `Agent.value`."""
+
+        def play(self, episodes: int = 100, *, seed: int = 0, **options: Any) -> Returns:
+            """Episodes that an agent plays; see `Agent.play`."""
 
 else:
     AnyPredictor = Predictor

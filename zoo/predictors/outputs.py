@@ -105,7 +105,7 @@ class Outputs(Predictor):
             return [self._ids(value)], True
         if isinstance(value, list | tuple) and value and isinstance(value[0], str):
             return [self._ids(text) for text in value], False
-        array, axes = _numbers(self._by_column(value), argument.dtype), len(argument.shape)
+        array, axes = as_numbers(self._by_column(value), argument.dtype), len(argument.shape)
         if array.ndim in (axes, axes + 1) and array.shape[array.ndim - axes :] == argument.shape:
             array = self._prepare.scale(array) if self._prepare.mean else array
             return ([array], True) if array.ndim == axes else (list(array), False)
@@ -146,26 +146,11 @@ class Outputs(Predictor):
 
     def _read(self, text: str) -> Item:
         """The item that a text on the command line means."""
-        if Path(text).suffix == ".npy":
-            path = local(text)
-            if not path.is_file():
-                raise FileMistake(f"there is no file {text}")
-            try:
-                array = np.load(path)
-            except Exception as error:  # zipfile's, zlib's and NumPy's own
-                raise ValueMistake(f"{text} is not an array of NumPy: {error}") from error
-            return self._items([array])[0][0]
-        if self.tokenizer is not None:
+        is_file = Path(text).suffix == ".npy"
+        if self.tokenizer is not None and not is_file:
             return (self._ids(text),)
-        numbers = text if "[" in text else f"[{','.join(text.replace(',', ' ').split())}]"
-        try:
-            values = json.loads(numbers)
-        except (ValueError, RecursionError):
-            raise ValueMistake(
-                f"{text!r:.60} is not an input of this model; give numbers between commas or "
-                "spaces, nested lists of numbers, or the path of a .npy file"
-            ) from None
-        items, _ = self._items(values if len(self._arguments) > 1 else [values])
+        values = read_numbers(text)
+        items, _ = self._items(values if len(self._arguments) > 1 and not is_file else [values])
         return items[0]
 
     def _ids(self, text: str) -> Array:
@@ -181,7 +166,7 @@ class Outputs(Predictor):
         return tuple(map(values, self._arguments))
 
 
-def _numbers(value: Any, dtype: Any) -> Array:
+def as_numbers(value: Any, dtype: Any) -> Array:
     """A value as an array of a dtype.
 
     Raises:
@@ -200,6 +185,31 @@ def _numbers(value: Any, dtype: Any) -> Array:
             f"{shown(value)} is no input of this model, which takes numbers that {dtype} holds"
         )
     return array
+
+
+def read_numbers(text: str) -> Any:
+    """The numbers that a text on the command line means.
+
+    Raises:
+      FileMistake: it is the path of a .npy file that is not there.
+      ValueMistake: it is no numbers.
+    """
+    if Path(text).suffix == ".npy":
+        path = local(text)
+        if not path.is_file():
+            raise FileMistake(f"there is no file {text}")
+        try:
+            return np.load(path)
+        except Exception as error:  # zipfile's, zlib's and NumPy's own
+            raise ValueMistake(f"{text} is not an array of NumPy: {error}") from error
+    listed = text if "[" in text else f"[{','.join(text.replace(',', ' ').split())}]"
+    try:
+        return json.loads(listed)
+    except (ValueError, RecursionError):
+        raise ValueMistake(
+            f"{text!r:.60} is not an input of this model; give numbers between commas or "
+            "spaces, nested lists of numbers, or the path of a .npy file"
+        ) from None
 
 
 @functools.partial(jax.jit, static_argnums=0)

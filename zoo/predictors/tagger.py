@@ -54,8 +54,8 @@ class Tagger(Predictor):
     @overload
     def __call__(self, sentences: str) -> TaggedSentence: ...
     @overload
-    def __call__(self, sentences: Sentences) -> list[TaggedSentence]: ...
-    def __call__(self, sentences: str | Sentences) -> TaggedSentence | list[TaggedSentence]:
+    def __call__(self, sentences: Sentences) -> list[list[Tag]]: ...
+    def __call__(self, sentences: str | Sentences) -> list[Tag] | list[list[Tag]]:
         """The tags of a sentence, or of each sentence of a list.
 
         Args:
@@ -109,7 +109,7 @@ class Tagger(Predictor):
             f"{type(sentence).__name__} ({shown(sentence)})"
         )
 
-    def _tags(self, sentences: Sequence[list[str]]) -> list[TaggedSentence]:
+    def _tags(self, sentences: Sequence[list[str]]) -> list[list[Tag]]:
         filled = [words for words in sentences if words]
         ids = [self._vocabulary.encode_words(words) for words in filled]
         longest = max(map(len, ids), default=0)

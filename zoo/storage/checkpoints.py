@@ -5,6 +5,9 @@ state), `progress` (JSON), and where a run averages its weights `ema`. A predict
 first, or the last. Orbax writes a
 checkpoint under another name and renames it at the end, so a process killed while saving leaves the
 one before it intact.
+
+It writes in the background: `save` returns when the arrays are copied to the host, so that the
+next step may overwrite them. Whatever reads checkpoints waits until the last one is whole.
 """
 
 from __future__ import annotations
@@ -31,6 +34,9 @@ from zoo.storage import failures
 
 FOLDER = "checkpoints"
 """Name of the folder inside a run's folder."""
+
+LATEST = "latest_checkpoints"
+"""Entry of a checkpoint's progress: the number of latest ones that the run keeps."""
 
 
 class CheckpointWarning(UserWarning):
@@ -71,7 +77,8 @@ def _alone(flag: bool) -> bool:
 
 
 class Checkpoints:
-    """Saves and restores. Keeps the latest checkpoints and, if `best` is given, the best one.
+    """Saves and restores. Keeps the latest checkpoints and, if `best` is given, the best one; and
+    for good, if `every` is given, those of its multiples.
 
     Orbax's `max_to_keep` with `best_fn` would delete the newest checkpoint if it is not among the
     best, and a resumed run would lose work. A preservation policy keeps both.
@@ -83,6 +90,7 @@ class Checkpoints:
         best: Best | None = None,
         *,
         latest: int = 1,
+        every: int | None = None,
         read_only: bool = False,
         warn: Callable[[str], None] = _warn,
         agree: Callable[[bool], bool] = _alone,
@@ -92,6 +100,7 @@ class Checkpoints:
           folder: where they are.
           best: the metric that decides which one is the best; None: there is no best one.
           latest: number of latest ones to keep.
+          every: keep for good those whose step is a multiple of this.
           read_only: only restore.
           warn: told of a checkpoint that cannot be read; by default a `CheckpointWarning`.
           agree: whether every process that reads or writes these checkpoints says yes; by default
@@ -102,8 +111,12 @@ class Checkpoints:
         """
         self.folder = folder
         self.best = best
-        self._warn, self._agree = warn, agree
+        self._warn, self._agree, self._latest = warn, agree, latest
+        self._pending: int | None = None  # the step that is being written
+        self._silence = contextlib.ExitStack()
         keep: list[policies.PreservationPolicy] = [policies.LatestN(latest)]
+        if every is not None:
+            keep.append(policies.EveryNSteps(every))
         score = None
         if best is not None:
             score = lambda metrics: metrics[best.metric]  # noqa: E731
@@ -120,28 +133,29 @@ class Checkpoints:
             self._manager = _Manager(
                 folder.absolute(),
                 item_handlers={
-                    "variables": ocp.StandardCheckpointHandler(),
-                    "optimizer": ocp.StandardCheckpointHandler(),
-                    "ema": ocp.StandardCheckpointHandler(),
+                    # Weights hardly compress, and are read twice as fast if they are not.
+                    "variables": ocp.PyTreeCheckpointHandler(use_compression=False),
+                    "optimizer": ocp.PyTreeCheckpointHandler(use_compression=False),
+                    "ema": ocp.PyTreeCheckpointHandler(use_compression=False),
                     "progress": ocp.JsonCheckpointHandler(),
                 },
                 options=ocp.CheckpointManagerOptions(
                     preservation_policy=policies.AnyPreservationPolicy(keep),
                     best_fn=score,
                     best_mode=best.mode if best else "max",
-                    # An error, such as a full disk, must be raised by the step that saves.
-                    enable_async_checkpointing=False,
                     cleanup_tmp_directories=not read_only,
                     read_only=read_only,
                 ),
             )
 
     def steps(self) -> tuple[int, ...]:
-        """The steps that have a complete checkpoint, ascending."""
+        """The steps that have a complete checkpoint, ascending. Raises as `finish`."""
+        self.finish()
         return tuple(sorted(self._manager.all_steps()))
 
     def best_step(self) -> int | None:
-        """The step of the best checkpoint; None if no metric was ever saved."""
+        """The step of the best checkpoint; None if no metric was ever saved. Raises as `finish`."""
+        self.finish()
         return self._manager.best_step() if self.best else None
 
     def save(
@@ -154,7 +168,7 @@ class Checkpoints:
         progress: Mapping[str, Any],
         metrics: Mapping[str, float] | None,
     ) -> None:
-        """Writes the checkpoint of a step.
+        """Begins to write the checkpoint of a step, when the one before is whole.
 
         Args:
           step: its number.
@@ -163,12 +177,18 @@ class Checkpoints:
           metrics: those measured at this very step; None if none were.
 
         Raises:
-          OSError: it could not be written; earlier checkpoints are intact.
+          OSError: this one, or the one before, could not be written; earlier ones are intact.
         """
+        self.finish()
         # Orbax's threads print tracebacks when the disk fills up, so check before.
         needed = sum(leaf.nbytes for leaf in jax.tree.leaves((variables, optimizer, ema)))
-        free = shutil.disk_usage(self.folder).free
-        if not self._agree(free >= needed):
+        try:
+            free, gone = shutil.disk_usage(self.folder).free, None
+        except OSError as error:  # the folder has vanished
+            free, gone = 0, error
+        if not self._agree(free >= needed and gone is None):
+            if gone is not None:
+                raise self._not_written(step, failures.reason(gone)) from gone
             raise self._not_written(
                 step,
                 f"No space left on the device: {needed / 1e6:.1f} MB are needed, "
@@ -180,10 +200,10 @@ class Checkpoints:
                 self._manager.save(
                     step,
                     args=ocp.args.Composite(
-                        variables=ocp.args.StandardSave(variables),
-                        optimizer=ocp.args.StandardSave(optimizer),
-                        progress=ocp.args.JsonSave(dict(progress)),
-                        **({"ema": ocp.args.StandardSave(ema)} if jax.tree.leaves(ema) else {}),
+                        variables=ocp.args.PyTreeSave(variables),
+                        optimizer=ocp.args.PyTreeSave(optimizer),
+                        progress=ocp.args.JsonSave({**progress, LATEST: self._latest}),
+                        **({"ema": ocp.args.PyTreeSave(ema)} if jax.tree.leaves(ema) else {}),
                     ),
                     metrics=dict(metrics) if metrics is not None else None,
                     force=True,
@@ -192,9 +212,40 @@ class Checkpoints:
             if not failures.of_writing(error):
                 raise
             raise self._not_written(step, failures.reason(error)) from error
+        self._pending = step
+        self._silence.enter_context(_quiet())
+
+    def check(self) -> None:
+        """Raises the error of a checkpoint that could not be written, if that is known by now.
+
+        Raises:
+          OSError: as `finish`.
+        """
+        if self._pending is not None and not self._manager.is_saving_in_progress():
+            self.finish()
+
+    def finish(self) -> None:
+        """Waits until the checkpoint that is being written, if there is one, is whole.
+
+        Raises:
+          OSError: it could not be written; earlier checkpoints are intact.
+        """
+        if self._pending is None:
+            return
+        step, self._pending = self._pending, None
+        with self._silence:
+            try:
+                self._manager.wait_until_finished()
+                self._manager.check_for_errors()
+            except Exception as error:
+                if not failures.of_writing(error):
+                    raise
+                raise self._not_written(step, failures.reason(error)) from error
 
     def _not_written(self, step: int, reason: str) -> OSError:
-        last = self.steps()[-1:]
+        with contextlib.suppress(OSError), _quiet():
+            self._manager.reload()  # it has forgotten those that this one would have replaced
+        last = sorted(self._manager.all_steps())[-1:]
         kept = f"the checkpoint of step {last[0]} is intact" if last else "there was no earlier one"
         return OSError(
             f"the checkpoint of step {step} could not be written to {self.folder}: "
@@ -228,8 +279,9 @@ class Checkpoints:
             restored = self._content(step, targets, progress=ocp.args.JsonRestore())
             if self._agree(restored is not None):  # all processes go on from the same checkpoint
                 self._set_aside([later for later in steps if later > step])
+                progress = {k: v for k, v in restored["progress"].items() if k != LATEST}
                 trees = (restored["variables"], restored["optimizer"], restored.get("ema", ema))
-                return step, *trees, restored["progress"]
+                return step, *trees, progress
         if steps:
             raise OSError(
                 f"none of the checkpoints in {self.folder} (step {_listed(steps)}) can be read; "
@@ -256,19 +308,19 @@ class Checkpoints:
         Args:
           target: a tree of arrays, or of shapes with shardings.
           step: `best` means the latest if the run keeps no best one. `average` is the mean of the
-            latest checkpoints (Vaswani et al. 2017, section 6.1), with the step of the last one; a
-            best one that is older than all others is left out. `ema` is the moving average that
-            the latest checkpoint holds. If the content of a checkpoint is broken, another one is
-            used, unless its number was given.
+            latest checkpoints (Vaswani et al. 2017, section 6.1), with the step of the last one;
+            those that are kept as the best one or for good are left out. `ema` is the moving
+            average that the latest checkpoint holds. If the content of a checkpoint is broken,
+            another one is used, unless its number was given.
 
         Raises:
           FileNotFoundError: there is no readable checkpoint, or not of that step.
           OSError: a checkpoint cannot be read at the moment.
           ConfigError: it holds other arrays than those asked for; the message lists both.
         """
-        steps, best = self.steps(), self.best_step()
+        steps = self.steps()
         if step == "average":
-            averaged = steps[1:] if len(steps) > 1 and steps[0] == best else steps
+            averaged = steps[-self._number_of_latest(steps) :]
             if (mean := self._mean(averaged, target)) is not None:
                 return averaged[-1], mean
         item = "ema" if step == "ema" else "variables"
@@ -301,6 +353,14 @@ class Checkpoints:
     def _has(self, step: int, item: str) -> bool:
         return (self.folder / str(step) / item).is_dir()
 
+    def _number_of_latest(self, steps: Sequence[int]) -> int:
+        """How many latest checkpoints the run kept, as the last one that is whole says."""
+        for step in reversed(steps):
+            with contextlib.suppress(Exception), _quiet():
+                args = ocp.args.Composite(progress=ocp.args.JsonRestore())
+                return int(self._manager.restore(step, args=args)["progress"][LATEST])
+        return len(steps)
+
     def _mean(self, steps: Sequence[int], target: Any) -> Any:
         """The mean of the checkpoints that are whole, read one by one; None: none is."""
         total, number = None, 0
@@ -326,7 +386,10 @@ class Checkpoints:
         """
         args = ocp.args.Composite(
             **{
-                item: ocp.args.StandardRestore(_abstract(target))
+                item: ocp.args.PyTreeRestore(
+                    _abstract(target),
+                    restore_args=ocp.checkpoint_utils.construct_restore_args(_abstract(target)),
+                )
                 for item, target in targets.items()
             },
             **other,
@@ -379,7 +442,12 @@ class Checkpoints:
         return shown + (f"; … {len(listed)} in all" if len(listed) > MAX_LISTED else "")
 
     def close(self) -> None:
-        """Ends Orbax's threads."""
+        """Ends Orbax's threads, when the last checkpoint is whole; `warn` is told if it cannot be
+        written."""
+        try:
+            self.finish()
+        except OSError as error:
+            self._warn(str(error))
         self._manager.close()
 
 
@@ -433,7 +501,7 @@ def any_in(folder: Path) -> bool:
 
 
 class _Silence(logging.Filter):
-    """Drops what is below CRITICAL while it is in use, by however many threads."""
+    """Drops Orbax's messages below CRITICAL while it is in use, by however many threads."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -441,7 +509,8 @@ class _Silence(logging.Filter):
         self.lock = threading.Lock()
 
     def filter(self, record: logging.LogRecord) -> bool:
-        return not self.users or record.levelno >= logging.CRITICAL
+        is_orbax = "orbax" in record.pathname
+        return not (self.users and is_orbax) or record.levelno >= logging.CRITICAL
 
 
 _SILENCE = _Silence()
@@ -449,10 +518,8 @@ _SILENCE = _Silence()
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Silences absl's logger, to which Orbax reports every step; errors are raised anyway.
-
-    Orbax reports from threads of its own, so meanwhile nobody's messages pass.
-    """
+    """Silences Orbax, which reports every step to absl's logger, also from threads of its own;
+    errors are raised anyway."""
     logging.getLogger("absl").addFilter(_SILENCE)  # a second time has no effect
     with _SILENCE.lock:
         _SILENCE.users += 1

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from zoo.train.outcome import Result as Result
     from zoo.train.recipe import InitFrom as InitFrom
     from zoo.train.recipe import Recipe as Recipe
+    from zoo.train.reinforcement.episodes import Episodes as Episodes
     from zoo.train.schedules import Constant as Constant
     from zoo.train.schedules import Cosine as Cosine
     from zoo.train.schedules import Linear as Linear
@@ -39,9 +40,16 @@ if TYPE_CHECKING:
     from zoo.train.schedules import Schedule as Schedule
     from zoo.train.schedules import Staircase as Staircase
     from zoo.train.schedules import WarmupRsqrt as WarmupRsqrt
+    from zoo.train.seeds import SeedResults as SeedResults
+    from zoo.train.seeds import run_seeds as run_seeds
     from zoo.train.sharding import MeshConfig as MeshConfig
+    from zoo.train.tasks import A2C as A2C
+    from zoo.train.tasks import AWR as AWR
+    from zoo.train.tasks import PPO as PPO
+    from zoo.train.tasks import Control as Control
     from zoo.train.tasks import ImageClassification as ImageClassification
     from zoo.train.tasks import LanguageModeling as LanguageModeling
+    from zoo.train.tasks import Reinforce as Reinforce
     from zoo.train.tasks import Several as Several
     from zoo.train.tasks import Tagging as Tagging
     from zoo.train.tasks import Task as Task

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import jax
 import jax.numpy as jnp
@@ -39,10 +39,13 @@ def measure(task: Task, output: Any, batch: Batch, *, training: bool = False) ->
 def collection_of(task: Task, training: bool) -> type[clu.Collection]:
     """The collection that holds the metrics of a task, in training or in evaluation."""
     named = task.training_metrics if training else task.metrics
-    metrics = {name: _summed(named, name) for name in named()}
-    # CLU reads the metrics from the annotations of the class, and cannot read strings.
+    names = tuple(named())
+    # CLU reads the metrics from the annotations of the class, and cannot read strings. The fields
+    # are numbered, so that a name need not be one of Python's: `return`, `recall@10`.
+    metrics = {f"metric_{i}": _summed(named, name) for i, name in enumerate(names)}
+    body = {"__annotations__": metrics, "names": names}
     collection: type[clu.Collection] = struct.dataclass(
-        type(f"{type(task).__name__}Metrics", (_OnHost,), {"__annotations__": metrics})
+        type(f"{type(task).__name__}Metrics", (_OnHost,), body)
     )
     return collection
 
@@ -51,14 +54,17 @@ def collection_of(task: Task, training: bool) -> type[clu.Collection]:
 class _OnHost(clu.Collection):  # type: ignore[misc]  # CLU ships no types
     """A collection that is fetched from the device in one transfer when it is computed."""
 
+    names: ClassVar[tuple[str, ...]]
+    """Of the metrics, in the order of the fields."""
+
     def compute(self) -> dict[str, float]:
         """Name -> value of each metric.
 
         Raises:
           ValueError: nothing has any weight.
         """
-        values: dict[str, float] = super(_OnHost, jax.device_get(self)).compute()
-        return values
+        values = super(_OnHost, jax.device_get(self)).compute()
+        return {name: values[f"metric_{i}"] for i, name in enumerate(self.names)}
 
 
 def _summed(named: Callable[[], Mapping[str, Any]], name: str) -> type[clu.Metric]:

@@ -74,7 +74,8 @@ class Evaluator:
         data, task = self._setup.data, self._setup.recipe.task
         if BASE in variables:
             variables = self._whole(variables)
-        metrics = self._metrics(variables, split, limit)
+        with task.failures():
+            metrics = self._metrics(variables, split, limit)
 
         def predictor() -> predictors.Predictor:
             return self.predictor(variables)
@@ -108,7 +109,7 @@ class Evaluator:
         if BASE in variables:
             variables = self._whole(variables)
         # It answers for this process only, so it gets weights of this process's own.
-        own = jax.tree.map(jax.numpy.asarray, jax.device_get(variables))
+        own = jax.tree.map(jax.numpy.asarray, sharding.gathered(variables, self._setup.mesh))
         return predictors.create(self._card, own, self._setup.data.facts.tokenizer)
 
     def of_state(
@@ -130,11 +131,13 @@ class Evaluator:
 
     def _metrics(self, variables: Any, split: str, limit: int | None) -> dict[str, float]:
         setup, totals = self._setup, None
-        batches = setup.data.evaluate(split, setup.recipe.batch_size, limit=limit)
+        batches = setup.data.evaluate(
+            split, setup.recipe.batch_size, rows=sharding.share(setup.mesh), limit=limit
+        )
         for batch in sharding.on_device(batches, setup.mesh):
             if totals is None:
                 empty = update.empty_metrics(setup.module, setup.recipe.task, variables, batch)
-                totals = sharding.put_state(empty, setup.mesh)
+                totals = sharding.copied(empty, setup.mesh)
             totals = self._step(variables, totals, batch)
         if totals is None:
             raise ValueMistake(f"nothing to evaluate on: the split {split!r} has no examples")
@@ -194,7 +197,7 @@ def evaluate(
         chosen = "train"  # the only split of rows that are handed over
     if chosen not in available:
         raise LookupMistake(f"the data has no split {chosen!r}; it has {', '.join(available)}")
-    variables = sharding.put_state(jax.device_get(model.variables), setup.mesh)
+    variables = sharding.copied(jax.device_get(model.variables), setup.mesh)
     metrics, _ = Evaluator(setup, model.card)(variables, chosen, limit=limit)
     if data is None:
         _remark_on_other_rows(model.card, setup, chosen)

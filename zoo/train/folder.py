@@ -16,6 +16,7 @@ from zoo import config as configs
 from zoo import tokenizers
 from zoo.config import ConfigError
 from zoo.pipelines.base import Facts
+from zoo.storage import seeds
 from zoo.storage.cards import OWN_ROWS, RUN_CARD, Card, code_of
 from zoo.storage.files import name_of, output_folder, replacing
 from zoo.train import recipe_files
@@ -48,6 +49,19 @@ def locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def check_one_seed(folder: Path) -> None:
+    """Refuses a folder in which several seeds were trained.
+
+    Raises:
+      ConfigError: it is one.
+    """
+    if seeds.Seeds.read(folder) is not None:
+        raise ConfigError(
+            f"{folder} holds several seeds; resume them with --seeds (zoo.train.run_seeds), or use "
+            "another workdir"
+        )
 
 
 def earlier_recipe(folder: Path) -> Recipe | None:
@@ -208,7 +222,12 @@ def clear_results(folder: Path, card: Card) -> Card:
 
 
 def write_card(
-    folder: Path, recipe: Recipe, facts: Facts, *, own_rows: bool, adapter: Mapping[str, Any]
+    folder: Path,
+    recipe: Recipe,
+    facts: Facts,
+    *,
+    own_rows: bool,
+    adapter: Mapping[str, Any] | None = None,
 ) -> Card:
     """Writes `card.toml` and the vocabulary, before the first step."""
     described: dict[str, Any] = {}
@@ -229,7 +248,7 @@ def write_card(
         tokenizer=described,
         preprocessing=facts.preprocessing,
         rows=rows_of(facts),
-        adapter=adapter,
+        adapter=adapter or {},
         best=dataclasses.asdict(recipe.task.best) if "validation" in facts.num_examples else {},
     )
     if writes():

@@ -8,6 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from zoo.train.intervals import mean_and_interval
+
 METRICS = "metrics.jsonl"
 """A record for each report and each evaluation: the step, and metrics as `split/name`."""
 
@@ -46,6 +50,62 @@ def draw(folder: Path) -> None:
         _plot(axes, [key for key in keys if key.rpartition("/")[2] == name], records)
     axes.set_xlabel("step")
     figure.savefig(folder / CURVE, dpi=120)
+
+
+def aligned(paths: Sequence[Path]) -> list[tuple[int, list[dict[str, float]]]]:
+    """The records of several metrics files that are of the same step and split, by step."""
+    found: dict[tuple[int, str], list[dict[str, float]]] = {}
+    for path in paths:
+        for record in read_metrics(path):
+            step = int(record.pop("step"))
+            split = next(iter(record), "").partition("/")[0]
+            found.setdefault((step, split), []).append(record)
+    whole = {key: each for key, each in found.items() if len(each) == len(paths)}
+    return [(step, each) for (step, _), each in sorted(whole.items(), key=lambda item: item[0][0])]
+
+
+def draw_seeds(folder: Path, runs: Sequence[Path], metric: str) -> None:
+    """Draws a metric of several seeds: each, their mean, and its 95 % interval.
+
+    Args:
+      folder: where to write the picture.
+      runs: the folders of the seeds.
+      metric: as `split/name`, drawn against the steps taken in environments, or of the run where
+        there are none.
+    """
+    import matplotlib.figure
+
+    files = [read_metrics(run / METRICS) for run in runs]
+    curves = [{int(r["step"]): r[metric] for r in records if metric in r} for records in files]
+    steps = sorted(set.intersection(*(set(curve) for curve in curves)))
+    if not steps:
+        return
+    taken = [_environment_steps(records, steps) for records in files]
+    x = np.mean(taken, axis=0)
+    each = np.array([[curve[step] for step in steps] for curve in curves])
+    mean, half = np.array([mean_and_interval(values) for values in each.T]).T
+    half = np.nan_to_num(half)
+    figure = matplotlib.figure.Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(x, each.T, color="C0", alpha=0.2, linewidth=0.8)
+    axes.fill_between(x, mean - half, mean + half, color="C0", alpha=0.25, label="95 % interval")
+    axes.plot(x, mean, color="C0", label=f"mean of {len(runs)} seeds")
+    axes.set_xlabel("step" if np.array_equal(x, steps) else "environment steps")
+    axes.set_ylabel(metric.rpartition("/")[2])
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(folder / CURVE, dpi=120)
+
+
+def _environment_steps(records: Sequence[dict[str, float]], steps: Sequence[int]) -> list[float]:
+    """The steps taken in environments until each step of a run; `steps` themselves if it does not
+    say."""
+    name = "train/environment_steps"
+    reports = [(r["step"], r[name]) for r in records if name in r]
+    if not reports:
+        return list(map(float, steps))
+    at, rate = np.array([(0, 0), *reports]).T
+    return list(np.interp(steps, at, np.cumsum(rate * np.diff(at, prepend=0))))
 
 
 def _plot(axes: Any, keys: Sequence[str], records: Sequence[dict[str, float]]) -> None:

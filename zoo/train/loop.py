@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo.config import local
-from zoo.train import folder, recipe_files, saving, sharding, update
+from zoo.train import folder, recipe_files, saving, sharding
 from zoo.train.callbacks import Callbacks, Watcher
 from zoo.train.evaluation import Evaluator
 from zoo.train.malloc import keep_freed_memory
@@ -22,7 +22,7 @@ from zoo.train.recipe import InitFrom, Recipe
 from zoo.train.reporting import Reporter, prefixed
 from zoo.train.signals import Signals
 from zoo.train.start import Run, start
-from zoo.train.state import Progress, TrainState
+from zoo.train.state import Progress, TrainState, all_finite
 from zoo.train.stepper import Stepper
 from zoo.train.summary import conclude, introduce
 from zoo.train.update import Tallies
@@ -78,6 +78,7 @@ def run(
             recipe = dataclasses.replace(recipe, init_from=init_from)
         path = local(workdir) if workdir is not None else Path("runs") / (recipe.name or "unnamed")
         stack.enter_context(folder.locked(path))
+        folder.check_one_seed(path)
         reporter = Reporter(path, recipe.steps, profile_at=profile_at, quiet=quiet)
         stack.callback(reporter.close)
         parts, state, progress = start(
@@ -85,6 +86,7 @@ def run(
         )
         stack.callback(parts.store.close)
         reporter.begin(progress.step)
+        stack.enter_context(parts.recipe.task.failures())
         return _train(parts, state, progress, callbacks, reporter, job)
 
 
@@ -117,7 +119,13 @@ def _train(
     if not ended():
         introduce(run, state, progress, reporter)
     batches = sharding.on_device(
-        run.data.train(recipe.batch_size, seed=recipe.seed, start=progress.step), run.mesh
+        run.data.train(
+            recipe.batch_size,
+            seed=recipe.seed,
+            start=progress.step,
+            rows=sharding.share(run.mesh),
+        ),
+        run.mesh,
     )
     with signals.noted():
         while not ended():
@@ -125,6 +133,7 @@ def _train(
                 batch = next(batches)
             state, tally = train_step(state, tally, batch)
             progress = progress.after_step()
+            run.store.check()
             reporter.after_step(progress.step)
             watchers.on_step(progress.step, state)
 
@@ -132,7 +141,7 @@ def _train(
             # checkpoint carries the metrics of its own step, and whoever ends the run does so
             # before it is saved.
             if due(recipe.log_every):
-                _check_finite(run, progress, tally)
+                _check_finite(run, progress, state, tally)
                 metrics = prefixed("train", tally.compute())
                 reporter.train(progress.step, metrics, recipe.learning_rate(progress.step - 1))
                 progress = tell("on_report", metrics)
@@ -140,7 +149,7 @@ def _train(
 
             best_so_far = None
             if run.validates and due(recipe.eval_every):
-                _check_finite(run, progress, tally)
+                _check_finite(run, progress, state, tally)
                 with reporter.pause():
                     metrics, note = evaluate.of_state(
                         state, "validation", limit=recipe.eval_examples, quick=True
@@ -152,14 +161,16 @@ def _train(
                 progress = tell("on_eval", metrics)
 
             stop = job.stop(signals.received)
-            if best_so_far is not None or stop or due(recipe.checkpoint_every):
+            keeps = recipe.keep_every is not None and due(recipe.keep_every)
+            if best_so_far is not None or stop or keeps or due(recipe.checkpoint_every):
                 # This waits for the queued steps before the clock pauses: they count as training.
-                _check_finite(run, progress, tally, state.variables)
+                _check_finite(run, progress, state, tally, weights=True)
                 with reporter.pause():
                     progress = dataclasses.replace(progress, seconds=time.monotonic() - began)
                     saving.save(run.store, state, progress, tally, best_so_far)
                     watchers.tell("on_checkpoint", progress.step, state)
             if stop and not ended():
+                run.store.finish()
                 job.close()
                 reporter.draw()
                 watchers.tell("on_end", progress.step, state)
@@ -169,6 +180,7 @@ def _train(
                     stop,
                 )
 
+        run.store.finish()
         trained = progress.step > first_step
         try:
             if job.any(signals.received is not None):
@@ -196,32 +208,40 @@ def _judged(run: Run, metrics: Mapping[str, float], note: str) -> str:
 
 
 def _check_finite(
-    run: Run, progress: Progress, tally: Tallies | None, variables: Any = None
+    run: Run, progress: Progress, state: TrainState, tally: Tallies | None, *, weights: bool = False
 ) -> None:
     """Stops a run in which something is not finite.
 
     Args:
       run: the run.
       progress: its progress.
+      state: its state.
       tally: of the steps since the last report, whose losses must be finite.
-      variables: the weights to be saved, if any, which must be finite too.
+      weights: whether the weights, which are to be saved, must be finite too.
 
     Raises:
       NonFiniteError: a loss or a parameter is not finite.
     """
     bad = tally.nonfinite_step if tally is not None else 0
-    if not bad and (variables is None or bool(update.all_finite(variables))):
+    if not bad and (not weights or bool(all_finite(state.variables))):
         return
     what = f"the loss of step {bad}" if bad else f"a parameter after step {progress.step}"
     saved = run.store.steps()
+    kept = (
+        f"the checkpoint of step {saved[-1]} in {run.workdir} is good"
+        if saved
+        else "nothing was saved yet"
+    )
+    if reason := run.recipe.task.why_not_finite(state.carry):
+        raise NonFiniteError(f"{reason}, in step {bad or progress.step}; {kept}")
     if not saved:
         raise NonFiniteError(
-            f"{what} is not finite; nothing was saved yet. "
+            f"{what} is not finite; {kept}. "
             "A lower optimizer.learning_rate, a warm-up or optimizer.clip_norm may help"
         )
     lower = f"{run.recipe.optimizer.learning_rate / 10:g}"
     raise NonFiniteError(
-        f"{what} is not finite; the checkpoint of step {saved[-1]} in {run.workdir} is good. A "
+        f"{what} is not finite; {kept}. A "
         "lower learning rate from there on may help: the same command with "
         f"--optimizer.learning-rate {lower} --allow-change optimizer.learning_rate (zoo.fit: "
         'allow_change=("optimizer.learning_rate",)); so may optimizer.clip_norm, in the same way'

@@ -13,7 +13,6 @@ from typing import Any
 
 import jax
 from flax import linen as nn
-from jax.sharding import Mesh
 
 from zoo.config import ConfigError, local
 from zoo.hub import StoredModel
@@ -96,10 +95,19 @@ def source_of(model: StoredModel, recipe: Recipe) -> dict[str, Any]:
     return {BASE: adapters.without(params, own), **variables}
 
 
-def with_base(state: TrainState, model: StoredModel, recipe: Recipe, mesh: Mesh) -> TrainState:
-    """The restored state of adapters, which a checkpoint holds without their base."""
+def with_base(
+    state: TrainState, model: StoredModel, recipe: Recipe, shapes: TrainState
+) -> TrainState:
+    """The restored state of adapters, which a checkpoint holds without their base.
+
+    Args:
+      state: the state.
+      model: the base.
+      recipe: the run's recipe.
+      shapes: of the whole state, with the places of its arrays.
+    """
     base = jax.device_get(source_of(model, recipe)[BASE])
-    variables = {**state.variables, BASE: sharding.put_state(base, mesh)}
+    variables = {**state.variables, BASE: sharding.put(base, shapes.variables[BASE])}
     return dataclasses.replace(state, variables=variables)
 
 

@@ -84,9 +84,9 @@ def of_step(train_step: TrainStep, state: TrainState, tally: Any, batch: Any) ->
     arguments = found.argument_size_in_bytes
     changed = found.output_size_in_bytes - found.alias_size_in_bytes
     return Estimate(
-        inputs=tuple(batch["inputs"].shape),
-        variables=_size(state.variables),
-        optimizer=_size((state.optimizer, state.ema)),
+        inputs=tuple(batch["inputs"].shape) if batch else (),
+        variables=sharding.held(state.variables),
+        optimizer=sharding.held((state.optimizer, state.ema)),
         temporary=found.temp_size_in_bytes,
         total=arguments + changed + found.temp_size_in_bytes,
     )
@@ -103,14 +103,14 @@ def step_of(
         recipe.model,
         optimizer,
         mesh,
-        lambda: task.initial_carry(recipe.model, recipe.batch_size),
+        lambda: task.initial_carry(recipe.model, recipe.batch_size, recipe.seed),
     )
     check_batch_size(recipe.batch_size, state, mesh, recipe.accumulate)
     tally = empty_tally(module, task, optimizer, state, batch, recipe.accumulate)
     if recipe.ema is not None:
         state = averaging.begun(state)
     step = make_train_step(
-        module, task, optimizer, mesh, accumulate=recipe.accumulate, ema=recipe.ema
+        module, task, optimizer, state, accumulate=recipe.accumulate, ema=recipe.ema
     )
     return step, state, tally
 
@@ -121,7 +121,7 @@ def of_batch(recipe: Recipe, batch: dict[str, jax.ShapeDtypeStruct], mesh: Mesh)
     return of_step(
         train_step,
         state,
-        sharding.placed(tally, sharding.of_state(mesh)),
+        sharding.placed(tally, sharding.replicated(mesh)),
         sharding.placed(batch, sharding.of_batch(mesh)),
     )
 
@@ -139,11 +139,11 @@ def of_recipe(recipe: Recipe) -> Iterator[Estimate]:
     recipe, mesh = setup.recipe, setup.mesh
     batches = itertools.islice(setup.data.train(recipe.batch_size, seed=recipe.seed), BATCHES)
     parts = [part_of(batch) for batch in batches]
-    name, batch = max(parts, key=lambda part: int(part[1]["inputs"].size))
+    name, batch = max(parts, key=lambda part: int(part[1]["inputs"].size) if part[1] else 0)
     recipe = setup.part(name).recipe
     estimate = of_batch(recipe, _shapes(batch, mesh), mesh)
     yield estimate
-    inputs = batch["inputs"]
+    inputs = batch.get("inputs", np.zeros(()))
     if capacity(mesh) is None or inputs.ndim != 2 or not np.issubdtype(inputs.dtype, np.integer):
         return
     fits, length = enough(estimate, mesh), inputs.shape[1]
@@ -161,9 +161,8 @@ def describe(recipe: Recipe, estimates: Sequence[Estimate]) -> str:
     mesh = sharding.make_mesh(recipe.mesh)
     device = mesh.devices.flat[0]
     name = recipe.name or "this recipe"
-    lines = [
-        f"memory of a training step of {name} on {mesh.devices.size}{TIMES}{device.device_kind}"
-    ]
+    devices = f"{mesh.devices.size}{TIMES}{device.device_kind}{sharding.in_brackets(mesh)}"
+    lines = [f"memory of a training step of {name} on {devices}"]
     lines += [HEADER, *(estimate.row() for estimate in estimates)]
     limit = capacity(mesh)
     if limit is None:
@@ -226,11 +225,7 @@ def _shapes(
 
     def shape(array: Any) -> tuple[int, ...]:
         rows, *rest = array.shape
-        rows += -rows % mesh.devices.size
+        rows += -rows % sharding.parts(mesh)
         return (rows, *(size * length // instead_of for size in rest))
 
     return {key: jax.ShapeDtypeStruct(shape(x), x.dtype) for key, x in batch.items()}
-
-
-def _size(tree: Any) -> int:
-    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))

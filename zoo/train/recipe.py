@@ -73,6 +73,8 @@ class Recipe:
     improves, a checkpoint is saved too."""
     keep_checkpoints: int = 1
     """Latest checkpoints to keep. Their mean is often better (`zoo export --step average`)."""
+    keep_every: int | None = None
+    """Steps between two checkpoints that are kept for good; None: there are none."""
     eval_examples: int | None = None
     """Examples of the validation split to evaluate on during training; None: all."""
     log_every: int = 100
@@ -98,6 +100,7 @@ class Recipe:
             "eval_every",
             "checkpoint_every",
             "keep_checkpoints",
+            "keep_every",
             "eval_examples",
             "log_every",
             "patience",
@@ -161,8 +164,8 @@ class Recipe:
         decided = {**facts.decides, "labels": facts.labels or None}
         check_sizes(self, facts)
         model = _filled(self.model, decided)
-        self.task.check_model(model)
         task = self.task.mapped(lambda task: _filled(task, decided))
+        task.check_model(model)
         return dataclasses.replace(self, model=model, task=task)
 
 
@@ -219,6 +222,7 @@ MAY_CHANGE = (
     "eval_examples",
     "checkpoint_every",
     "keep_checkpoints",
+    "keep_every",
     "log_every",
     "patience",
     "mesh",

@@ -23,6 +23,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from zoo.config import is_watched, say
 from zoo.storage.files import replacing
 from zoo.train import learning_curve
+from zoo.train.intervals import HALF_WIDTH
 from zoo.train.learning_curve import METRICS
 from zoo.train.processes import writes
 
@@ -157,8 +158,7 @@ class Reporter:
             return
         if self._events is not None:
             self._events.write_scalars(step, dict(scalars))
-        with (self._folder / METRICS).open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step, **_finite(scalars)}, allow_nan=False) + "\n")
+        append(self._folder / METRICS, step, scalars)
 
     def show(self, step: int, texts: Mapping[str, str], images: Mapping[str, Any]) -> None:
         """Writes Markdown, and pictures [N, height, width, channels], into the event files."""
@@ -217,7 +217,13 @@ def prefixed(split: str, metrics: Metrics) -> dict[str, float]:
 
 def _line(step: int, steps: int, metrics: Metrics, note: str) -> str:
     split = next(iter(metrics)).split("/")[0]
-    values = "  ".join(f"{name.partition('/')[2]} {value:.4f}" for name, value in metrics.items())
+    halves = {name: metrics.get(name + HALF_WIDTH) for name in metrics}
+    values = "  ".join(
+        f"{name.partition('/')[2]} {value:.4f}"
+        + ("" if halves[name] is None else f" \N{PLUS-MINUS SIGN} {halves[name]:.4f}")
+        for name, value in metrics.items()
+        if not name.endswith(HALF_WIDTH)
+    )
     return f"step {step:>{len(str(steps))}} | {split:<10} | {values}" + (
         f" | {note}" if note else ""
     )
@@ -227,6 +233,12 @@ def _clock(seconds: float) -> str:
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}"
+
+
+def append(path: Path, step: int, scalars: Metrics) -> None:
+    """Adds a record to a metrics file."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps({"step": step, **_finite(scalars)}, allow_nan=False) + "\n")
 
 
 def _finite(scalars: Metrics) -> dict[str, float | None]:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from collections.abc import Mapping
+from pathlib import Path
 
+import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from zoo.config import ConfigError
 from zoo.storage.checkpoints import Checkpoints
 from zoo.train import sharding
 from zoo.train.state import Progress, TrainState, run_key
@@ -35,14 +39,33 @@ def save(
       OSError: it could not be written; the one before stays.
     """
     sums = tally.sums() if tally is not None else {}
+    mesh = dict(state.step.sharding.mesh.shape)  # type: ignore[attr-defined]  # a NamedSharding
     store.save(
         progress.step,
         variables=state.own,
         optimizer=(state.optimizer, state.carry),
         ema=state.ema,
-        progress=dataclasses.asdict(dataclasses.replace(progress, sums=sums)),
+        progress=dataclasses.asdict(dataclasses.replace(progress, sums=sums, mesh=mesh)),
         metrics=metrics,
     )
+
+
+def check_room(folder: Path, shapes: TrainState) -> None:
+    """Refuses a run that keeps checkpoints for good where there is no room for two.
+
+    Raises:
+      ConfigError: there is not.
+    """
+    size = sum(
+        leaf.size * leaf.dtype.itemsize
+        for leaf in jax.tree.leaves((shapes.own, shapes.optimizer, shapes.carry, shapes.ema))
+    )
+    free = shutil.disk_usage(folder).free
+    if free < 2 * size:
+        raise ConfigError(
+            f"keep_every keeps checkpoints for good; each takes {size / 1e6:.1f} MB, and "
+            f"{free / 1e6:.1f} MB are free in {folder}, too little for two"
+        )
 
 
 def restore(
@@ -68,6 +91,6 @@ def restore(
     if restored is None:
         return None
     number, variables, (optimizer, carry), ema, progress = restored
-    step = sharding.put_state(np.int32(number), mesh)
+    step = sharding.copied(np.int32(number), mesh)
     state = TrainState(step, variables, optimizer, run_key(seed, mesh), carry, ema)
     return state, Progress.of_checkpoint(progress)

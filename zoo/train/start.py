@@ -40,6 +40,8 @@ class Run(Setup):
     """As written before the first step."""
     optimizer: optax.GradientTransformation
     store: Checkpoints
+    shapes: TrainState
+    """Of the state, with the places of its arrays on the devices."""
 
     @property
     def validates(self) -> bool:
@@ -89,7 +91,7 @@ def start(
     if earlier is None:
         _check_lengths(setup)
     else:
-        setup = dataclasses.replace(setup, recipe=_keep_schedule(setup.recipe, earlier, say))
+        setup = dataclasses.replace(setup, recipe=keep_schedule(setup.recipe, earlier, say))
         changed = folder.check_recipe(workdir, earlier, setup.recipe, allow_change)
     if card is not None:
         changed |= folder.check_rows(workdir, card, setup.data.facts, allow_change)
@@ -97,7 +99,7 @@ def start(
 
     # Weights and the optimizer's state: of the checkpoint, or else new ones.
     def carry() -> Any:
-        return recipe.task.initial_carry(recipe.model, recipe.batch_size)
+        return recipe.task.initial_carry(recipe.model, recipe.batch_size, recipe.seed)
 
     optimizer = recipe.transformation()
     trained = lora.trained(module, recipe)
@@ -106,9 +108,16 @@ def start(
         shapes = averaging.begun(shapes)
     check_batch_size(recipe.batch_size, shapes, mesh, recipe.accumulate)
     best = recipe.task.best if "validation" in data.facts.num_examples else None
+    if recipe.keep_every is not None:
+        saving.check_room(workdir, shapes)
     job.agree()  # nobody failed so far: from here on all wait for each other
     store = Checkpoints(
-        workdir / FOLDER, best, latest=recipe.keep_checkpoints, warn=say, agree=job.agree
+        workdir / FOLDER,
+        best,
+        latest=recipe.keep_checkpoints,
+        every=recipe.keep_every,
+        warn=say,
+        agree=job.agree,
     )
     restored = saving.restore(store, shapes, recipe.seed, mesh)
     if restored is None:
@@ -128,7 +137,13 @@ def start(
     else:
         state, progress = restored
         if card is not None and card.adapter:
-            state = lora.with_base(state, hub.open_base(card), recipe, mesh)
+            state = lora.with_base(state, hub.open_base(card), recipe, shapes)
+        if progress.mesh and progress.mesh != dict(mesh.shape):
+            say(
+                f"until step {progress.step} the run was on a mesh of {progress.mesh}, and is on "
+                f"{dict(mesh.shape)} now: sums are in another order, so that numbers to come are "
+                "equal only within rounding"
+            )
         steps_before = earlier.steps if earlier else recipe.steps
         progress = progress.going_on(recipe.steps, steps_before, recipe.patience)
 
@@ -145,10 +160,10 @@ def start(
     card = folder.note_rows(workdir, card, data.facts)
     if not progress.ended(recipe.steps):
         card = folder.clear_results(workdir, card)
-    return Run(recipe, data, mesh, module, workdir, card, optimizer, store), state, progress
+    return Run(recipe, data, mesh, module, workdir, card, optimizer, store, shapes), state, progress
 
 
-def _keep_schedule(recipe: Recipe, earlier: Recipe, say: Callable[[str], None]) -> Recipe:
+def keep_schedule(recipe: Recipe, earlier: Recipe, say: Callable[[str], None]) -> Recipe:
     """The recipe of a resumed run, whose schedule stretches over the steps that the run began with
     unless the user says otherwise."""
     if recipe.schedule_steps is not None:

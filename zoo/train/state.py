@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import linen as nn
 from flax import struct
-from jax.sharding import Mesh
+from jax.sharding import AbstractMesh, Mesh
 
 from zoo.config import ConfigError
 from zoo.models.base import ModelConfig
@@ -51,6 +53,13 @@ class TrainState:
         return {name: tree for name, tree in self.variables.items() if name != BASE}
 
 
+@jax.jit
+def all_finite(tree: Any) -> jax.Array:
+    """Whether every floating-point value in a tree is finite: bool []."""
+    leaves = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in leaves]))
+
+
 @dataclass(frozen=True)
 class Progress:
     """How far a run has come: what a checkpoint holds beside the state."""
@@ -66,6 +75,8 @@ class Progress:
     """The reason why the run ended before its last step; empty if it did not."""
     sums: Mapping[str, Any] = field(default_factory=dict)
     """At a checkpoint: the metrics' sums since the last report, by part, as lists of numbers."""
+    mesh: Mapping[str, int] = field(default_factory=dict)
+    """At a checkpoint: the sizes of the mesh's axes."""
 
     @classmethod
     def of_checkpoint(cls, values: Mapping[str, Any]) -> Progress:
@@ -145,39 +156,41 @@ def create_state(
       ConfigError: a pattern of `skip` matches no parameter, or the model is an int8 one.
       ValueError: the weights do not fit; the message lists both sides.
     """
+    shapes = shapes_of_state(module, config, optimizer, mesh, lambda: carry)
+    lies = jax.tree.map(lambda leaf: leaf.sharding, shapes)
+    step = sharding.copied(np.int32(0), mesh)
+    initialise = functools.partial(_variables, module, config, seed)
+    if source is None:
+        variables = jax.jit(initialise, out_shardings=lies.variables)()
+    else:
+        target = weights.flatten(shapes.variables)
+        paths = dict.fromkeys([*target, *weights.flatten(source)])
+        check_matches("skip", skip, [path.removeprefix("params/") for path in paths])
+        patterns = [f"params/{pattern}" for pattern in skip]
+
+        def skipped() -> dict[str, Any]:
+            # The compiler leaves out the random numbers that the source replaces.
+            leaves = weights.flatten(initialise())
+            return {path: leaves[path] for path in target if matches(patterns, path)}
+
+        random = jax.jit(skipped, out_shardings=sharding.replicated(mesh))()
+        target = weights.unflatten(target | jax.device_get(random))
+        merged = weights.merge(target, jax.device_get(source), skip=patterns)
+        variables = sharding.put(merged, lies.variables)
+    optimizer_state = jax.jit(optimizer.init, out_shardings=lies.optimizer)(variables["params"])
+    key = run_key(seed, mesh)
+    return TrainState(step, variables, optimizer_state, key, sharding.copied(carry, mesh))
+
+
+def _variables(module: nn.Module, config: ModelConfig, seed: int) -> Any:
+    """The module's random weights."""
     if getattr(config, "dtype", None) == "int8":
         raise ConfigError(
             "model.dtype is int8, which cannot be trained; train in float32 or bfloat16, and load "
             "the result with dtype='int8'"
         )
-
-    def initialise() -> tuple[jax.Array, Any, jax.Array]:
-        init_key, key = _keys(seed)
-        inputs = [jnp.zeros(item.shape, item.dtype) for item in config.example_inputs(1)]
-        return jnp.zeros((), jnp.int32), module.init(init_key, *inputs), key
-
-    replicated = sharding.of_state(mesh)
-    if source is None:
-        step, variables, key = jax.jit(initialise, out_shardings=replicated)()
-    else:
-        target = weights.flatten(jax.eval_shape(initialise)[1])
-        paths = dict.fromkeys([*target, *weights.flatten(source)])
-        check_matches("skip", skip, [path.removeprefix("params/") for path in paths])
-        patterns = [f"params/{pattern}" for pattern in skip]
-        fresh = [path for path in target if matches(patterns, path)]
-
-        def skipped() -> tuple[jax.Array, Any, jax.Array]:
-            # The compiler leaves out the random numbers that the source replaces.
-            step, variables, key = initialise()
-            leaves = weights.flatten(variables)
-            return step, {path: leaves[path] for path in fresh}, key
-
-        step, random, key = jax.jit(skipped, out_shardings=replicated)()
-        target = weights.unflatten(target | jax.device_get(random))
-        merged = weights.merge(target, jax.device_get(source), skip=patterns)
-        variables = sharding.put_state(merged, mesh)
-    optimizer_state = jax.jit(optimizer.init, out_shardings=replicated)(variables["params"])
-    return TrainState(step, variables, optimizer_state, key, sharding.put_state(carry, mesh))
+    inputs = [jnp.zeros(item.shape, item.dtype) for item in config.example_inputs(1)]
+    return module.init(_keys(seed)[0], *inputs)
 
 
 def _keys(seed: int) -> tuple[jax.Array, jax.Array]:
@@ -188,7 +201,7 @@ def _keys(seed: int) -> tuple[jax.Array, jax.Array]:
 
 def run_key(seed: int, mesh: Mesh) -> jax.Array:
     """The key of a run, on the devices of the mesh."""
-    key: jax.Array = jax.jit(lambda: _keys(seed)[1], out_shardings=sharding.of_state(mesh))()
+    key: jax.Array = jax.jit(lambda: _keys(seed)[1], out_shardings=sharding.replicated(mesh))()
     return key
 
 
@@ -196,7 +209,7 @@ def shapes_of_state(
     module: nn.Module,
     config: ModelConfig,
     optimizer: optax.GradientTransformation,
-    mesh: Mesh,
+    mesh: Mesh | AbstractMesh,
     carry: Callable[[], Any],
 ) -> TrainState:
     """The shapes of a state, with the places of its arrays. Nothing is computed.
@@ -208,12 +221,25 @@ def shapes_of_state(
     Raises:
       ConfigError: a pattern of the optimizer matches no parameter, or the model is an int8 one.
     """
-    shapes = jax.eval_shape(lambda: create_state(module, config, optimizer, 0, mesh, carry=carry()))
-    placed: TrainState = sharding.placed(shapes, sharding.of_state(mesh))
+
+    def fresh() -> TrainState:
+        variables = _variables(module, config, 0)
+        optimizer_state = optimizer.init(variables["params"])
+        return TrainState(
+            jnp.zeros((), jnp.int32), variables, optimizer_state, jax.random.key(0), carry()
+        )
+
+    shapes = jax.eval_shape(fresh)
+    lies = sharding.of_tree(shapes, mesh)
+    # What a task carries belongs to rows, which have no names.
+    carried = jax.tree.map(lambda _: sharding.replicated(mesh), shapes.carry)
+    placed: TrainState = sharding.placed(shapes, lies.replace(carry=carried))
     return placed
 
 
-def check_batch_size(batch_size: int, state: TrainState, mesh: Mesh, accumulate: int = 1) -> None:
+def check_batch_size(
+    batch_size: int, state: TrainState, mesh: Mesh | AbstractMesh, accumulate: int = 1
+) -> None:
     """Refuses a batch that has to be padded for the devices where padding rows would count, or
     divided into parts where it carries a state.
 
@@ -226,8 +252,8 @@ def check_batch_size(batch_size: int, state: TrainState, mesh: Mesh, accumulate:
             f"accumulate is {accumulate}, but the task carries a state from batch to batch, which "
             "has no parts; leave accumulate out, and take a smaller batch_size"
         )
-    devices = mesh.devices.size * accumulate
-    if batch_size % devices == 0:
+    groups = sharding.parts(mesh) * accumulate
+    if batch_size % groups == 0:
         return
     if "batch_stats" in state.variables:
         why = "padding rows would count in the means of batch normalisation"
@@ -237,6 +263,6 @@ def check_batch_size(batch_size: int, state: TrainState, mesh: Mesh, accumulate:
         return
     parts = f" in {accumulate} parts" if accumulate > 1 else ""
     raise ConfigError(
-        f"batch_size is {batch_size}, which {mesh.devices.size} devices cannot share "
-        f"equally{parts}: {why}; take a multiple of {devices}"
+        f"batch_size is {batch_size}, which the mesh{sharding.in_brackets(mesh)} cannot share "
+        f"equally{parts}: {why}; take a multiple of {groups}"
     )

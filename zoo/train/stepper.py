@@ -64,7 +64,7 @@ class Stepper:
             self._module,
             task,
             run.optimizer,
-            run.mesh,
+            run.shapes,
             accumulate=recipe.accumulate,
             ema=recipe.ema,
         )
@@ -78,7 +78,7 @@ class Stepper:
         return self._put(self._empty[name])
 
     def _put(self, tally: Tally) -> Tally:
-        placed: Tally = sharding.put_state(tally, self._run.mesh)
+        placed: Tally = sharding.copied(tally, self._run.mesh)
         return placed
 
     def _check_memory(self, name: str, state: TrainState, tally: Tally, batch: Batch) -> None:

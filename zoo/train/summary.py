@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from zoo.storage import weights
 from zoo.storage.adapters import BASE
-from zoo.train import folder
+from zoo.train import folder, sharding
 from zoo.train.evaluation import Evaluator
 from zoo.train.reporting import Reporter
 from zoo.train.start import Run
@@ -31,7 +31,8 @@ def introduce(run: Run, state: TrainState, progress: Progress, reporter: Reporte
     reporter.say(parameter_overview.get_parameter_overview(state.params, include_stats=False))
     reporter.say(
         f"{recipe.name or 'unnamed recipe'}: {number:,} {what} "
-        f"({size / 1e6:.1f} MB), {examples} examples, {run.mesh.devices.size} device(s), "
+        f"({size / 1e6:.1f} MB), {examples} examples, "
+        f"{run.mesh.devices.size} device(s){sharding.in_brackets(run.mesh)}, "
         f"steps {progress.step} to {recipe.steps} in {run.workdir}"
     )
 

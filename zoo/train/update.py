@@ -136,7 +136,7 @@ def make_train_step(
     module: nn.Module,
     task: Task,
     optimizer: optax.GradientTransformation,
-    mesh: Mesh,
+    state: TrainState,
     *,
     accumulate: int = 1,
     ema: float | None = None,
@@ -144,33 +144,31 @@ def make_train_step(
     """One update: (state, tally, batch) -> (state, tally). State and tally are donated.
 
     Args:
-      module, task, optimizer, mesh: the run's.
+      module, task, optimizer: the run's.
+      state: its state, or the placed shapes of it: each array stays where it is.
       accumulate, ema: the recipe's.
     """
+    lies = jax.tree.map(lambda leaf: leaf.sharding, state)
     update = _measured_update(module, task, optimizer, accumulate)
 
     def train_step(state: TrainState, tally: Tally, batch: Batch) -> tuple[TrainState, Tally]:
-        state, loss, metrics = update(state, batch)
+        with sharding.fetching(lies.step.mesh):
+            state, loss, metrics = update(state, batch)
         if ema is not None:
             state = averaging.updated(state, ema)
         is_first = (tally.nonfinite_step == 0) & ~jnp.isfinite(loss)
         nonfinite_step = jnp.where(is_first, state.step, tally.nonfinite_step)
         return state, Tally(tally.metrics.merge(metrics), nonfinite_step)
 
-    return jax.jit(train_step, donate_argnums=(0, 1), out_shardings=sharding.of_state(mesh))
+    return jax.jit(train_step, donate_argnums=(0, 1), out_shardings=(lies, lies.step))
 
 
 def make_eval_step(module: nn.Module, task: Task, mesh: Mesh) -> EvalStep:
     """One evaluation batch: (variables, metrics so far, batch) -> metrics. Metrics are donated."""
 
     def eval_step(variables: Any, metrics: Any, batch: Batch) -> Any:
-        return metrics.merge(measure(task, task.output(module, variables, batch), batch))
+        with sharding.fetching(mesh):
+            output = task.output(module, sharding.fetched(variables), batch)
+        return metrics.merge(measure(task, output, batch))
 
-    return jax.jit(eval_step, donate_argnums=1, out_shardings=sharding.of_state(mesh))
-
-
-@jax.jit
-def all_finite(tree: Any) -> jax.Array:
-    """Whether every floating-point value in a tree is finite: bool []."""
-    leaves = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.floating)]
-    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in leaves]))
+    return jax.jit(eval_step, donate_argnums=1, out_shardings=sharding.replicated(mesh))

@@ -10,16 +10,22 @@ from zoo.train.tasks.classification import (
     TextClassification,
 )
 from zoo.train.tasks.language_modeling import LanguageModeling, NextToken
+from zoo.train.tasks.reinforcement import A2C, AWR, PPO, Control, Reinforce
 from zoo.train.tasks.several import Several
 from zoo.train.tasks.tagging import Tagging
 from zoo.train.tasks.translation import Translation
 
 __all__ = [
+    "A2C",
+    "AWR",
+    "PPO",
     "Classification",
+    "Control",
     "CrossEntropy",
     "ImageClassification",
     "LanguageModeling",
     "NextToken",
+    "Reinforce",
     "Several",
     "Tagging",
     "Task",

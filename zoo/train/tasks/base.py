@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import abc
 import collections
+import contextlib
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -26,12 +27,14 @@ from flax import linen as nn
 
 from zoo.config import ConfigError, check_fields, check_share, is_own
 from zoo.models.base import ModelConfig
+from zoo.models.policy import PolicyConfig
 from zoo.pipelines.base import Data, DataConfig
 from zoo.predictors import Predictor
 from zoo.storage.checkpoints import Best
-from zoo.train import losses
+from zoo.train import losses, sharding
 from zoo.train.losses import Sums
 from zoo.train.metrics import Batch, Metric, MetricFunction
+from zoo.train.reinforcement.episodes import Episodes
 from zoo.train.state import TrainState
 
 Variables: TypeAlias = Mapping[str, Any]
@@ -128,6 +131,11 @@ class Task(abc.ABC):
         Raises:
           ConfigError: it does; it is a model of another kind.
         """
+        if isinstance(config, PolicyConfig) and not is_own(type(self)):
+            raise ConfigError(
+                f"{type(self).__name__} trains no policy, and the model is a "
+                f"{type(config).__name__}; take a task of reinforcement learning, such as PPO"
+            )
         if is_own(type(self).arguments):  # it may compute, and there is no batch yet
             return
         given = len(self.arguments(collections.defaultdict(lambda: None)))
@@ -190,7 +198,7 @@ class Task(abc.ABC):
         collections = {name: value for name, value in state.variables.items() if name != "params"}
 
         def loss_of(params: Any) -> tuple[jax.Array, tuple[Any, Any, Any]]:
-            variables = {"params": params, **collections}
+            variables = {"params": sharding.fetched(params), **collections}
             output, changed, carry = self.training_output(
                 module, variables, state.carry, batch, rngs
             )
@@ -212,14 +220,32 @@ class Task(abc.ABC):
         )
         return new, loss, output
 
-    def check_data(self, config: DataConfig) -> None:  # noqa: B027  # most tasks take any data
+    def check_data(self, config: DataConfig) -> None:
         """Refuses data that the task cannot be learnt from; called when a recipe is made.
 
         Raises:
           ConfigError: the data does not suit the task.
         """
+        if isinstance(config, Episodes) and not is_own(type(self)):
+            raise ConfigError(
+                f"{type(self).__name__} learns from examples, and the data is an environment; take "
+                "a task of reinforcement learning, such as PPO"
+            )
 
-    def initial_carry(self, config: ModelConfig, batch_size: int) -> Any:
+    def failures(self) -> contextlib.AbstractContextManager[None]:
+        """Around everything that runs the task's programs: what fails in them is raised in words of
+        the user's."""
+        return contextlib.nullcontext()
+
+    def why_not_finite(self, carry: Any) -> str:
+        """The reason why a loss is not finite, where it is not the training; else empty.
+
+        Args:
+          carry: what the last step handed on.
+        """
+        return ""
+
+    def initial_carry(self, config: ModelConfig, batch_size: int, seed: int) -> Any:
         """The `carry` of the first step: a tree of arrays, here empty.
 
         It is part of the run's state, which is saved with every checkpoint.

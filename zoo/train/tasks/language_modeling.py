@@ -56,13 +56,14 @@ class LanguageModeling(NextToken):
                 )
 
     def check_data(self, config: DataConfig) -> None:
+        super().check_data(config)
         if self.carry_state and not getattr(config, "contiguous", False):
             raise ConfigError(
                 "task.carry_state is True, but the batches of the data do not continue each other; "
                 "set data.contiguous too"
             )
 
-    def initial_carry(self, config: ModelConfig, batch_size: int) -> Any:
+    def initial_carry(self, config: ModelConfig, batch_size: int, seed: int) -> Any:
         """The recurrent state before the first batch, where the task carries it."""
         module = config.build()
         kind = type(module).__name__

@@ -95,9 +95,9 @@ class Several(Task):
         for task in self.parts:
             task.check_model(config)
 
-    def initial_carry(self, config: ModelConfig, batch_size: int) -> Any:
+    def initial_carry(self, config: ModelConfig, batch_size: int, seed: int) -> Any:
         for each in self.tasks:
-            if each.task.initial_carry(config, batch_size):
+            if each.task.initial_carry(config, batch_size, seed):
                 raise ConfigError(
                     f"the task {each.name!r} carries a state from batch to batch, and several "
                     "tasks take turns; leave carry_state out"
