@@ -12,7 +12,7 @@ from jax.sharding import AbstractMesh
 
 from zoo.models.axes import axes_of
 from zoo.storage import weights
-from zoo.train import sharding
+from zoo.train import averaging, lora, sharding
 from zoo.train.fine_tuning import load_source
 from zoo.train.memory import TIMES, amount
 from zoo.train.recipe import Recipe
@@ -31,13 +31,15 @@ def describe(recipe: Recipe) -> str:
     recipe = (source.with_architecture(recipe) if source else recipe).resolve()
     mesh = abstract(recipe.mesh)
     state = shapes_of_state(
-        recipe.model.build(),
+        lora.trained(recipe.model.build(), recipe),
         recipe.model,
         recipe.transformation(),
         mesh,
         lambda: recipe.task.initial_carry(recipe.model, recipe.batch_size, recipe.seed),
     )
-    check_batch_size(recipe.batch_size, state, mesh)
+    check_batch_size(recipe.batch_size, state, mesh, recipe.accumulate)
+    if recipe.ema is not None:
+        state = averaging.begun(state)
     number = math.prod(mesh.shape.values())
     lines = [
         f"{recipe.name or 'this recipe'} on {number} device(s){sharding.in_brackets(mesh)}",
@@ -45,7 +47,10 @@ def describe(recipe: Recipe) -> str:
         f"a batch of {recipe.batch_size} is divided into {sharding.parts(mesh)} part(s)",
         "a device holds:",
     ]
-    for name, tree in (("parameters", state.variables), ("optimizer", state.optimizer)):
+    held_trees = {"parameters": state.variables, "optimizer": state.optimizer, "average": state.ema}
+    for name, tree in held_trees.items():
+        if name == "average" and recipe.ema is None:
+            continue
         of_all = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
         held = sharding.held(tree)
         share = held / of_all if of_all else 1.0
