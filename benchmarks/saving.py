@@ -5,9 +5,9 @@
     python benchmarks/saving.py loop
     python benchmarks/saving.py loop --model transformer_base
 
-`checkpoint` saves 80 million random float32 parameters: how long `save` keeps the loop, how long it
-takes until the checkpoint is whole, and how fast it is restored, beside the rate at which the same
-files are read one after the other. Before each reading the system forgets the files.
+`checkpoint` saves 80 million random float32 parameters: how long `save` keeps the loop, how long
+the checkpoint takes until it is whole, and how fast it is restored, beside the rate at which the
+same files are read one after the other. Before each reading the system forgets the files.
 
 `loop` trains a bag of embeddings (or a base Transformer) on synthetic texts: steps by `zoo.fit`,
 without evaluation and checkpoints, beside the same compiled step in a bare `for` over batches that
@@ -66,10 +66,8 @@ def checkpoint(folder: Path, rounds: int) -> None:
     stall, whole, restore, read = (
         statistics.median(times[1:]) for times in (stalls, wholes, restores, reads)
     )
-    print(
-        f"| {PARAMETERS / 1e6:.0f} M float32 parameters, {size / 1e6:.0f} MB on disk | |\n"
-        "|---|---:|"
-    )
+    print(f"| {PARAMETERS / 1e6:.0f} M float32 parameters, {size / 1e6:.0f} MB on disk | |")
+    print("|---|---:|")
     print(f"| until the checkpoint is whole | {whole:.2f} s |")
     print(f"| until the loop goes on | {stall:.3f} s, {stall / whole:.1%} of that |")
     print(f"| restored | {restore:.2f} s, {size / restore / 1e6:.0f} MB/s |")

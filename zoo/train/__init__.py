@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from zoo.train import metrics as metrics
     from zoo.train.callbacks import Callback as Callback
     from zoo.train.callbacks import Report as Report
+    from zoo.train.distributed import join as join
     from zoo.train.evaluation import evaluate as evaluate
     from zoo.train.loop import run as run
     from zoo.train.metrics import Metric as Metric
