@@ -122,7 +122,7 @@ def loop(model: str, steps: int, rounds: int, folder: Path) -> None:
     from zoo.train.callbacks import Report
 
     random = np.random.default_rng(0)
-    words = [f"w{n}" for n in range(20_000)]
+    words = [f"w{n}" for n in range(2_000)]
     rows = [(" ".join(random.choice(words, 80)), "ab"[n % 2]) for n in range(4_096)]
     data = None if model == "transformer_base" else rows
     made = recipe(model, steps)
