@@ -22,6 +22,7 @@ LAYOUTS: dict[str, dict[str, Any]] = {
     "one device": {"devices": 1, "mesh": {}},
     "eight devices": {"devices": 8, "mesh": {"data": 2, "fsdp": 2, "tensor": 2}},
     "two processes": {"devices": 1, "mesh": {}, "processes": 2},
+    "short": {"devices": 1, "mesh": {}, "steps": 8},
 }
 
 ROWS = [(f"the ship number {i} sails", "sea") for i in range(8)] + [
@@ -46,7 +47,7 @@ def recipe(layout: str) -> Any:
         data=TextClassificationData(tokenizer=TokenizerConfig(kind="words"), holdout=0.25),
         task=TextClassification(),
         optimizer=Adam(learning_rate=0.05),
-        steps=16,
+        steps=LAYOUTS[layout].get("steps", 16),
         batch_size=4,
         eval_every=3,
         checkpoint_every=2,

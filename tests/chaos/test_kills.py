@@ -23,6 +23,7 @@ import zoo
 
 CHECKOUT = Path(__file__).parents[2]
 TIMES = ("train/steps_per_second", "train/data_wait")
+RANDOM = ("one device", "eight devices", "two processes")
 NEVER = ("never", 0, 0.0)
 
 LINES = (" of the job has died; ", " did not answer at ", " went away before ", " did not appear ")
@@ -152,20 +153,20 @@ def survive(seed: int, layout: str, kills: int, undisturbed, folder: Path) -> No
 def test_a_run_that_is_killed_twice_ends_as_one_that_never_was(tmp_path):
     """In the middle of a save, and in a step. What does not die lives in this process."""
     results = {}
-    disturbed = Training(tmp_path / "disturbed", "one device")
-    for moment in (("change", 30, 0.0), ("report", 4, 0.005)):
+    disturbed = Training(tmp_path / "disturbed", "short")
+    for moment in (("change", 30, 0.0), ("report", 3, 0.005)):
         assert not disturbed.live(moment), "it ended before that moment"
     for name in ("whole", "disturbed"):
-        training = Training(tmp_path / name, "one device")
+        training = Training(tmp_path / name, "short")
         training.folder.mkdir(exist_ok=True)
-        result = zoo.fit(life.recipe("one device"), training.run, data=life.ROWS, quiet=True)
+        result = zoo.fit(life.recipe("short"), training.run, data=life.ROWS, quiet=True)
         results[name] = life.arrays(result.state), dict(result.metrics), training.records()
     jax.tree.map(np.testing.assert_array_equal, results["disturbed"][0], results["whole"][0])
     assert results["disturbed"][1:] == results["whole"][1:]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("layout", life.LAYOUTS)
+@pytest.mark.parametrize("layout", RANDOM)
 def test_a_run_that_is_killed_three_times_at_random(layout, undisturbed, tmp_path):
     survive(0, layout, 3, undisturbed, tmp_path)
 
@@ -173,5 +174,5 @@ def test_a_run_that_is_killed_three_times_at_random(layout, undisturbed, tmp_pat
 @pytest.mark.soak
 def test_a_run_that_is_killed_five_times_at_random(seed, undisturbed, tmp_path):
     """Ten seeds: 50 kills over the layouts."""
-    layout = list(life.LAYOUTS)[seed % len(life.LAYOUTS)]
+    layout = RANDOM[seed % len(RANDOM)]
     survive(1 + seed, layout, 5, undisturbed, tmp_path)
