@@ -5,13 +5,14 @@
     python benchmarks/saving.py loop
     python benchmarks/saving.py loop --model transformer_base
 
-`checkpoint` saves 80 million random float32 parameters: how long `save` keeps the loop, how long it
-takes until the checkpoint is whole, and how fast it is restored, beside the rate at which the same
-files are read one after the other. Before each reading the system forgets the files.
+`checkpoint` saves 80 million random float32 parameters: how long `save` keeps the loop, how long
+the checkpoint takes until it is whole, and how fast it is restored, beside the rate at which the
+same files are read one after the other. Before each reading the system forgets the files.
 
 `loop` trains a bag of embeddings (or a base Transformer) on synthetic texts: steps by `zoo.fit`,
 without evaluation and checkpoints, beside the same compiled step in a bare `for` over batches that
-are on the device already. The two take turns.
+are on the device already. The two take turns, and the fastest training of each counts: whatever
+else the machine does only adds to both.
 """
 
 from __future__ import annotations
@@ -66,10 +67,8 @@ def checkpoint(folder: Path, rounds: int) -> None:
     stall, whole, restore, read = (
         statistics.median(times[1:]) for times in (stalls, wholes, restores, reads)
     )
-    print(
-        f"| {PARAMETERS / 1e6:.0f} M float32 parameters, {size / 1e6:.0f} MB on disk | |\n"
-        "|---|---:|"
-    )
+    print(f"| {PARAMETERS / 1e6:.0f} M float32 parameters, {size / 1e6:.0f} MB on disk | |")
+    print("|---|---:|")
     print(f"| until the checkpoint is whole | {whole:.2f} s |")
     print(f"| until the loop goes on | {stall:.3f} s, {stall / whole:.1%} of that |")
     print(f"| restored | {restore:.2f} s, {size / restore / 1e6:.0f} MB/s |")
@@ -124,7 +123,7 @@ def loop(model: str, steps: int, rounds: int, folder: Path) -> None:
     from zoo.train.callbacks import Report
 
     random = np.random.default_rng(0)
-    words = [f"w{n}" for n in range(20_000)]
+    words = [f"w{n}" for n in range(2_000)]
     rows = [(" ".join(random.choice(words, 80)), "ab"[n % 2]) for n in range(4_096)]
     data = None if model == "transformer_base" else rows
     made = recipe(model, steps)
@@ -156,7 +155,7 @@ def loop(model: str, steps: int, rounds: int, folder: Path) -> None:
             state, tally = step(state, tally, batch)
         jax.block_until_ready(state)
         times["bare"].append((time.perf_counter() - begin) / (steps - clock.first))
-    fit, bare = (statistics.median(times[name][1:]) for name in ("zoo.fit", "bare"))
+    fit, bare = (min(times[name][1:]) for name in ("zoo.fit", "bare"))
     print(f"| {model} | {1e3 * bare:.2f} ms | {1e3 * fit:.2f} ms | {fit / bare - 1:+.1%} |")
 
 

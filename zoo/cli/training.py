@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,20 @@ usage: zoo train RECIPE [--workdir DIR] [--steps N …]
 
 RECIPE is a name (`zoo list` lists them), FILE.py:FUNCTION or a run's recipe.json.
 `zoo train RECIPE --help` lists every flag."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Distributed:
+    """This process of many; by default as SLURM, Open MPI, Cloud TPU or GKE say."""
+
+    coordinator: str | None = None
+    """HOST:PORT of process 0, which the others reach."""
+    processes: int | None = None
+    """Number of processes."""
+    process: int | None = None
+    """Number of this process, from 0."""
+    timeout: int = 300
+    """Seconds to wait for processes that have not started yet."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,13 +64,15 @@ class Options:
     optimizer.learning_rate. Those that change no parameter to come always may."""
     profile_at: int | None = None
     """Take a profile of five steps from this one on, for TensorBoard."""
+    distributed: Distributed = field(default_factory=Distributed)
+    """This process of many."""
     quiet: bool = False
     """Print nothing while training."""
 
 
 def train(words: list[str]) -> int:
     """Trains a model by a recipe, or resumes a run."""
-    from zoo.train import callbacks, run, run_seeds, team
+    from zoo.train import callbacks, distributed, run, run_seeds, team
     from zoo.train.seeds import trains_together
 
     if not words or words[0].startswith("-"):
@@ -78,6 +94,7 @@ def train(words: list[str]) -> int:
         )
         streams.forgo_output()
         return 0
+    distributed.join(**dataclasses.asdict(options.distributed))
     run(
         recipe,
         options.workdir,

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from zoo.train.callbacks import Report as Report
     from zoo.train.callbacks import Samples as Samples
     from zoo.train.callbacks import WeightsAndBiases as WeightsAndBiases
+    from zoo.train.distributed import join as join
     from zoo.train.evaluation import evaluate as evaluate
     from zoo.train.loop import run as run
     from zoo.train.metrics import Metric as Metric
