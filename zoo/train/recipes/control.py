@@ -1,4 +1,9 @@
-"""Recipes for reinforcement learning."""
+"""Recipes for reinforcement learning.
+
+What each reached is the mean return of 100 episodes that are played greedily, with its 95 % interval
+over the seeds 0 to 9, by the command that stands there; the weights of each seed are those that did
+best in 50 other episodes. A minute or two of processor time on 2 vCPUs of an EPYC (Zen 4).
+"""
 
 from __future__ import annotations
 
@@ -10,7 +15,13 @@ from zoo.train.reinforcement.episodes import Episodes
 
 @registry.recipes.register
 def ppo_cartpole() -> Recipe:
-    """CartPole-v1 with PPO."""
+    """CartPole-v1 with PPO.
+
+    zoo train ppo_cartpole --seeds 10
+
+    Reached: 500 ± 0 after 99,840 steps of the environment; all seeds play perfectly after 50,000.
+    One seed takes 2 s after compiling. Discount and λ are those of rl-baselines3-zoo.
+    """
     return Recipe(
         model=PolicyMLPConfig(),
         data=Episodes(environment="cartpole"),
@@ -24,7 +35,12 @@ def ppo_cartpole() -> Recipe:
 
 @registry.recipes.register
 def a2c_cartpole() -> Recipe:
-    """CartPole-v1 with A2C."""
+    """CartPole-v1 with A2C.
+
+    zoo train a2c_cartpole --seeds 10
+
+    Reached: 500 ± 0 after 384,000 steps of the environment.
+    """
     return Recipe(
         model=PolicyMLPConfig(),
         data=Episodes(environment="cartpole"),
@@ -38,7 +54,12 @@ def a2c_cartpole() -> Recipe:
 
 @registry.recipes.register
 def reinforce_cartpole() -> Recipe:
-    """CartPole-v1 with REINFORCE and a learnt baseline."""
+    """CartPole-v1 with REINFORCE and a learnt baseline.
+
+    zoo train reinforce_cartpole --seeds 10
+
+    Reached: 499.8 ± 0.5 after 491,000 steps of the environment.
+    """
     return Recipe(
         model=PolicyMLPConfig(),
         data=Episodes(environment="cartpole"),
@@ -52,7 +73,13 @@ def reinforce_cartpole() -> Recipe:
 
 @registry.recipes.register
 def reinforce_cartpole_trax() -> Recipe:
-    """CartPole-v0 with REINFORCE as in trax's learning test."""
+    """CartPole-v0 with REINFORCE, as in trax's learning test: two episodes an iteration, and their
+    mean return as the baseline.
+
+    zoo train reinforce_cartpole_trax --seeds 10
+
+    Reached: 200 ± 0 of at most 200; trax's test asks for 200 once, in two tries.
+    """
     return Recipe(
         model=PolicyMLPConfig(hidden_sizes=(64,)),
         data=Episodes(environment="cartpole_v0"),
@@ -66,7 +93,12 @@ def reinforce_cartpole_trax() -> Recipe:
 
 @registry.recipes.register
 def awr_cartpole() -> Recipe:
-    """CartPole-v1 with AWR."""
+    """CartPole-v1 with AWR, from the last 20 roll-outs.
+
+    zoo train awr_cartpole --seeds 10
+
+    Reached: 500.0 ± 0.02 after 102,400 steps of the environment.
+    """
     return Recipe(
         model=PolicyMLPConfig(),
         data=Episodes(environment="cartpole"),
@@ -80,7 +112,12 @@ def awr_cartpole() -> Recipe:
 
 @registry.recipes.register
 def ppo_acrobot() -> Recipe:
-    """Acrobot-v1 with PPO."""
+    """Acrobot-v1 with PPO.
+
+    zoo train ppo_acrobot --seeds 10
+
+    Reached: -78.9 ± 2.9 after 983,040 steps of the environment (rl-baselines3-zoo: -73.5, one agent).
+    """
     return Recipe(
         model=PolicyMLPConfig(normalize_observations=True),
         data=Episodes(environment="acrobot"),
@@ -94,7 +131,13 @@ def ppo_acrobot() -> Recipe:
 
 @registry.recipes.register
 def ppo_pendulum() -> Recipe:
-    """Pendulum-v1 with PPO."""
+    """Pendulum-v1 with PPO.
+
+    zoo train ppo_pendulum --seeds 10
+
+    Reached: -145.1 ± 1.4 after 409,600 steps of the environment. With gamma=0.9, as rl-baselines3-zoo has
+    it, returns were about 25 lower in four other seeds (-172 there, one agent).
+    """
     return Recipe(
         model=PolicyMLPConfig(),
         data=Episodes(environment="pendulum"),
@@ -108,7 +151,12 @@ def ppo_pendulum() -> Recipe:
 
 @registry.recipes.register
 def ppo_mountain_car() -> Recipe:
-    """MountainCar-v0 with PPO."""
+    """MountainCar-v0 with PPO, whose rewards and observations are normalised.
+
+    zoo train ppo_mountain_car --seeds 10
+
+    Reached: -99.7 ± 2.1 after 1,024,000 steps of the environment (rl-baselines3-zoo: -110.4).
+    """
     return Recipe(
         model=PolicyMLPConfig(normalize_observations=True),
         data=Episodes(environment="mountain_car"),
@@ -124,7 +172,12 @@ def ppo_mountain_car() -> Recipe:
 
 @registry.recipes.register
 def awr_pendulum() -> Recipe:
-    """Pendulum-v1 with AWR."""
+    """Pendulum-v1 with AWR, from the last 20 roll-outs.
+
+    zoo train awr_pendulum --seeds 10
+
+    Reached: AWRPEND after 320,000 steps of the environment.
+    """
     return Recipe(
         model=PolicyMLPConfig(),
         data=Episodes(environment="pendulum"),
@@ -138,7 +191,13 @@ def awr_pendulum() -> Recipe:
 
 @registry.recipes.register
 def ppo_cartpole_masked_lstm() -> Recipe:
-    """CartPole-v1 without velocities, with PPO and a policy with an LSTM."""
+    """CartPole-v1 without velocities, with PPO and a policy with an LSTM.
+
+    zoo train ppo_cartpole_masked_lstm --seeds 10
+
+    Reached: LSTM after 716,800 steps of the environment. What only sees positions and remembers
+    nothing does not learn it: `policy_mlp` reaches MLP.
+    """
     return Recipe(
         model=PolicyLSTMConfig(normalize_observations=True),
         data=Episodes(environment="cartpole_masked"),
@@ -152,7 +211,14 @@ def ppo_cartpole_masked_lstm() -> Recipe:
 
 @registry.recipes.register
 def ppo_lunar_lander() -> Recipe:
-    """LunarLander-v3 of gymnasium with PPO."""
+    """LunarLander-v3 of gymnasium with PPO.
+
+    pip install "flax-zoo[rl]"
+    zoo train ppo_lunar_lander --seeds 10
+
+    Reached: 226 ± 27 after 983,040 steps of the environment: nine seeds 213 to 252, one 123. One seed
+    takes three minutes.
+    """
     return Recipe(
         model=PolicyMLPConfig(),
         data=Episodes(environment="LunarLander-v3"),
