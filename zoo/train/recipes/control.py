@@ -138,7 +138,7 @@ def ppo_pendulum() -> Recipe:
     zoo train ppo_pendulum --seeds 10
 
     Reached: -145.1 ± 1.4 after 409,600 steps of the environment. With the discount of
-    rl-baselines3-zoo, 0.9, returns were about 25 lower in four other seeds (there: -172, one agent).
+    rl-baselines3-zoo, 0.9, returns of four other seeds were about 25 lower (there: -172).
     """
     return Recipe(
         model=PolicyMLPConfig(),
