@@ -305,7 +305,7 @@ def put_batch(batch: Batch, mesh: Mesh) -> dict[str, Any]:
         return jax.make_array_from_callback((rows, *array.shape[1:]), sharding, part)
 
     if mesh.devices.size == 1:
-        return {key: jax.device_put(array, sharding) for key, array in batch.items()}
+        return dict(jax.device_put(dict(batch), sharding))  # one call takes as long as for one
     return {key: place(array) for key, array in batch.items()}
 
 
