@@ -156,7 +156,7 @@ def test_a_task_without_predictor_is_named(text_classifier):
     card = dataclasses.replace(text_classifier.card, task="juggling")
     with pytest.raises(
         ValueError,
-        match="the card 'toy' is for the task 'juggling'; known are .*text_classification, image",
+        match=r"the card 'toy' is for the task 'juggling'; known are .*text_classification, image",
     ):
         predictors.create(card, text_classifier.variables, None)
 

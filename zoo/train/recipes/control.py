@@ -197,8 +197,8 @@ def ppo_cartpole_masked_lstm() -> Recipe:
 
     zoo train ppo_cartpole_masked_lstm --seeds 10
 
-    Reached: 499.7 ± 0.6 after 716,800 steps of the environment. What only sees positions and remembers
-    nothing does not learn it: with `--model policy_mlp` it is 44.9 ± 0.6.
+    Reached: 499.7 ± 0.6 after 716,800 steps of the environment. A policy without a memory does
+    not learn it: `--model policy_mlp` reaches 44.9 ± 0.6.
     """
     return Recipe(
         model=PolicyLSTMConfig(normalize_observations=True),
