@@ -157,7 +157,7 @@ def our_ppo(
     import jax
 
     import zoo
-    from zoo.train import team, update
+    from zoo.train import sharding, team, update
     from zoo.train.setup import set_up
     from zoo.train.state import create_state
 
@@ -169,8 +169,8 @@ def our_ppo(
         task, optimizer = recipe.task, recipe.transformation()
         carry = task.initial_carry(recipe.model, recipe.batch_size, 0)
         state = create_state(module, recipe.model, optimizer, 0, mesh, carry=carry)
-        tally = jax.device_put(update.empty_tally(module, task, optimizer, state, {}))
-        one = update.make_train_step(module, task, optimizer, mesh)
+        tally = sharding.copied(update.empty_tally(module, task, optimizer, state, {}), mesh)
+        one = update.make_train_step(module, task, optimizer, state)
 
         def step(state: Any, tally: Any) -> Any:
             return one(state, tally, {})
