@@ -120,7 +120,7 @@ def loop(model: str, steps: int, rounds: int, folder: Path) -> None:
     import zoo
     from zoo.train import loop as training
     from zoo.train import sharding, update
-    from zoo.train.callbacks import Report
+    from zoo.train.state import create_state
 
     random = np.random.default_rng(0)
     words = [f"w{n}" for n in range(2_000)]
@@ -131,7 +131,7 @@ def loop(model: str, steps: int, rounds: int, folder: Path) -> None:
     for number in range(rounds + 1):
         clock = Clock(steps)
         with clock.around(training):
-            result = zoo.fit(made, folder / str(number), data=data, quiet=True)
+            zoo.fit(made, folder / str(number), data=data, quiet=True)
         times["zoo.fit"].append(clock.seconds / (steps - clock.first))
         parts = clock.run
         batches = list(
@@ -142,7 +142,9 @@ def loop(model: str, steps: int, rounds: int, folder: Path) -> None:
         step = update.make_train_step(
             parts.module, parts.recipe.task, parts.optimizer, parts.shapes
         )
-        state = Report(0, {}, result.state).state
+        state = create_state(
+            parts.module, parts.recipe.model, parts.optimizer, made.seed, parts.mesh
+        )
         tally = sharding.copied(
             update.empty_tally(parts.module, parts.recipe.task, parts.optimizer, state, batches[0]),
             parts.mesh,
