@@ -222,7 +222,7 @@ def test_every_recipe_of_an_environment_of_jax_is_one_program(name):
     with jax.numpy_rank_promotion("allow"):
         state, _ = jax.eval_shape(lambda: teams.unpacked(team.begin()))
         after, _ = jax.eval_shape(
-            lambda state: team._step(state, team.filled_tally(state, ())), state
+            lambda state: team._step(state, team.filled_tally(state, {})), state
         )
     assert jax.tree.map(lambda a: a.shape, after) == jax.tree.map(lambda a: a.shape, state)
 

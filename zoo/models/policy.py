@@ -170,6 +170,15 @@ def merged_moments(
     return mean + difference * number / total, squares / total, total
 
 
+def forget(memory: Memory, over: Bool[Array, "B"]) -> Memory:
+    """The memory, empty where an episode is over."""
+
+    def emptied(part: Array) -> Array:
+        return jnp.where(over.reshape(-1, *[1] * (part.ndim - 1)), 0.0, part)
+
+    return jax.tree.map(emptied, memory)
+
+
 class Body(nn.Module):
     """The hidden layers: orthogonal kernels of gain √2, bias 0 (Andrychowicz et al. 2021, B.8)."""
 
@@ -217,6 +226,12 @@ class Policy(nn.Module):
 
     config: PolicyConfig
 
+    def setup(self) -> None:
+        self.body = Body(self.config)
+        self.heads = Heads(self.config)
+        if self.config.normalize_observations:
+            self.moments = RunningMoments(self.config.observation_shape or ())
+
     def _read(self, observation: Float[Array, "..."]) -> Float[Array, "... I"]:
         """Observations [..., *shape], normalised and flattened."""
         shape = self.config.observation_shape or ()
@@ -236,12 +251,9 @@ class PolicyMLP(Policy):
     """The module of `PolicyMLPConfig`."""
 
     def setup(self) -> None:
-        self.body = Body(self.config)
+        super().setup()
         if not self.config.shared:
             self.value_body = Body(self.config)
-        self.heads = Heads(self.config)
-        if self.config.normalize_observations:
-            self.moments = RunningMoments(self.config.observation_shape or ())
 
     def __call__(self, observation: Float[Array, "..."], *, train: bool = False) -> PolicyOutput:
         """Distribution and value for observations [..., *shape], float32."""
@@ -273,11 +285,8 @@ class PolicyLSTM(Policy):
     config: PolicyLSTMConfig
 
     def setup(self) -> None:
-        self.body = Body(self.config)
+        super().setup()
         self.lstm = RecurrentLayer("lstm", self.config.d_model)
-        self.heads = Heads(self.config)
-        if self.config.normalize_observations:
-            self.moments = RunningMoments(self.config.observation_shape or ())
 
     def __call__(self, observation: Float[Array, "B ..."], *, train: bool = False) -> PolicyOutput:
         """Distribution and value for the first observation of an episode, float32."""
@@ -306,8 +315,7 @@ class PolicyLSTM(Policy):
             lstm: RecurrentLayer, memory: Memory, at: tuple[Array, Array]
         ) -> tuple[Memory, Memory]:
             x, first = at
-            memory = jax.tree.map(lambda part: jnp.where(first[:, None], 0.0, part), memory)
-            _, memory = lstm(x[None], memory)
+            _, memory = lstm(x[None], forget(memory, first))
             return memory, memory
 
         loop = nn.scan(advance, variable_broadcast="params", split_rngs={"params": False})

@@ -131,7 +131,9 @@ def run_seeds(
 
 def trains_together(recipe: Recipe) -> bool:
     """Whether all seeds can be one program."""
-    if not isinstance(recipe.task, Control) or recipe.init_from is not None:
+    if not isinstance(recipe.task, Control):
+        return False
+    if recipe.init_from is not None or recipe.ema is not None:  # these are the loop's alone
         return False
     environment = envs.create(recipe.data.environment)  # type: ignore[attr-defined]
     return environment.is_pure

@@ -15,7 +15,7 @@ from helpers import random_variables
 
 from zoo import envs
 from zoo.models.distributions import Categorical, Gaussian
-from zoo.models.policy import PolicyLSTMConfig, PolicyMLPConfig
+from zoo.models.policy import PolicyLSTMConfig, PolicyMLPConfig, forget
 from zoo.train import A2C, AWR, PPO, Reinforce
 from zoo.train.reinforcement import estimators, objectives, rollouts
 from zoo.train.state import TrainState
@@ -457,7 +457,7 @@ def test_a_memory_is_forgotten_where_an_episode_begins(experienced, key):
         unrolled = module.apply(variables, steps.observation, steps.memory, first, method="unroll")
         memory, each = steps.memory, []
         for seen, begins in zip(steps.observation, first, strict=True):
-            memory = rollouts.forget(memory, begins)
+            memory = forget(memory, begins)
             output, memory = module.apply(variables, seen, memory, method="step")
             each.append((output, memory))
         return unrolled, jax.tree.map(lambda *x: jnp.stack(x), *each)

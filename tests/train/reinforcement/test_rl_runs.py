@@ -17,6 +17,7 @@ import zoo
 from zoo.hub import verification
 from zoo.storage.cards import Card
 from zoo.train import Interrupted
+from zoo.train.seeds import trains_together
 
 CHECKOUT = Path(__file__).parents[3]
 
@@ -124,6 +125,14 @@ def test_an_agent_goes_on_learning_where_it_fits(run, tmp_path):
         jax.device_get(tuned.state.params),
         jax.device_get(agent.variables["params"]),
     )
+
+
+def test_a_policy_has_a_moving_average(tmp_path):
+    recipe = tiny(ppo(), ema=0.5, steps=1, eval_every=1, checkpoint_every=1)
+    result = zoo.fit(recipe, tmp_path / "run", quiet=True)
+    assert np.isfinite(result.metrics["test/ema/return"])
+    assert jax.tree.structure(result.state.ema["params"]) == jax.tree.structure(result.state.params)
+    assert not trains_together(recipe)  # several seeds in one program keep no averages
 
 
 @pytest.mark.slow

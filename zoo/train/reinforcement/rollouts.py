@@ -15,7 +15,7 @@ from flax import struct
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from zoo.envs import Environment
-from zoo.models.policy import PolicyConfig, merged_moments
+from zoo.models.policy import PolicyConfig, forget, merged_moments
 
 
 @struct.dataclass
@@ -153,15 +153,6 @@ def collect(
         following,
         jax.tree.map(lambda each: jnp.sum(each, axis=0), ended),
     )
-
-
-def forget(memory: Any, over: Bool[Array, "E"]) -> Any:
-    """The memory, empty where an episode is over."""
-
-    def emptied(part: Array) -> Array:
-        return jnp.where(over.reshape(-1, *[1] * (part.ndim - 1)), 0.0, part)
-
-    return jax.tree.map(emptied, memory)
 
 
 @struct.dataclass

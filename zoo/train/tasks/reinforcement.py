@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import abc
 import contextlib
+import dataclasses
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ from zoo.models.base import ModelConfig
 from zoo.models.policy import STATISTICS, PolicyConfig, PolicyLSTMConfig
 from zoo.pipelines.base import DataConfig
 from zoo.predictors import Agent
-from zoo.predictors.agent import check_spaces
+from zoo.predictors.agent import check_spaces, play
 from zoo.storage.checkpoints import Best
 from zoo.train.losses import Sums
 from zoo.train.metrics import Batch, Metric, MetricFunction
@@ -250,12 +251,12 @@ class Control(Task):
             # After learning, so that a policy is improved as it acted.
             _, changed = module.apply(variables, seen, method="observe", mutable=[STATISTICS])
             variables |= changed
-        new = TrainState(
-            state.step + 1,
-            variables,
-            optimizer_state,
-            state.key,
-            Carry(actors, scale, replay, spoilt),
+        new = dataclasses.replace(
+            state,
+            step=state.step + 1,
+            variables=variables,
+            optimizer=optimizer_state,
+            carry=Carry(actors, scale, replay, spoilt),
         )
         taken = (actors.steps - before.actors.steps).astype(jnp.float32)
         output = {
@@ -325,7 +326,7 @@ class Control(Task):
             experience.terminated,
             experience.truncated,
         )
-        advantage = self._estimator()(*arguments)
+        advantage = self._advantage(*arguments)
         target, weights = advantage + answer.value, experience.weights
         explained = objectives.explained_variance(answer.value, target, weights)
         if self.baseline == "mean":
@@ -343,15 +344,12 @@ class Control(Task):
             return lesson, experience.memory, explained
         return jax.tree.map(lambda x: _flat(x)[None], lesson), (), explained
 
-    def _estimator(self) -> Callable[..., Array]:
-        def estimate(*arguments: Any) -> Array:
-            if self.estimator == "monte_carlo":
-                return estimators.monte_carlo(*arguments, gamma=self.gamma)
-            if self.estimator == "td_k":
-                return estimators.td_k(*arguments, gamma=self.gamma, k=self.td_steps)
-            return estimators.gae(*arguments, gamma=self.gamma, lambda_=self.lambda_)
-
-        return estimate
+    def _advantage(self, *arguments: Any) -> Array:
+        if self.estimator == "monte_carlo":
+            return estimators.monte_carlo(*arguments, gamma=self.gamma)
+        if self.estimator == "td_k":
+            return estimators.td_k(*arguments, gamma=self.gamma, k=self.td_steps)
+        return estimators.gae(*arguments, gamma=self.gamma, lambda_=self.lambda_)
 
     def loss_and_figures(self, answer: Answer, lesson: Lesson) -> tuple[jax.Array, Figures]:
         """The loss of a minibatch, and figures for the log."""
@@ -411,18 +409,13 @@ class Control(Task):
 
     def output(self, module: nn.Module, variables: Variables, batch: Batch) -> Any:
         """The return of each episode."""
-        from zoo.predictors.agent import play
-
         seeds = batch["inputs"]
         return play(self.environment_(), module, variables, jax.random.key(seeds[0]), len(seeds))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reinforce(Control):
-    """REINFORCE (Williams 1992): -log π(a) A with the returns of whole episodes."""
-
-    estimator: Estimator = "monte_carlo"
-    whole_episodes: bool = True
+class PolicyGradient(Control):
+    """The algorithms whose policy loss is -log π(a) A."""
 
     def policy_loss(
         self, answer: Answer, lesson: Lesson, advantage: Float[Array, "L S"]
@@ -431,18 +424,21 @@ class Reinforce(Control):
 
 
 @dataclass(frozen=True, kw_only=True)
-class A2C(Control):
+class Reinforce(PolicyGradient):
+    """REINFORCE (Williams 1992): -log π(a) A with the returns of whole episodes."""
+
+    estimator: Estimator = "monte_carlo"
+    whole_episodes: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class A2C(PolicyGradient):
     """Advantage actor-critic (Mnih et al. 2016), synchronous: -log π(a) A."""
 
     num_steps: int = 5
     lambda_: float = 1.0
     normalize_advantages: bool = False
     entropy_coefficient: float = 0.01
-
-    def policy_loss(
-        self, answer: Answer, lesson: Lesson, advantage: Float[Array, "L S"]
-    ) -> tuple[jax.Array, Figures]:
-        return objectives.policy_gradient(answer.log_prob, advantage, lesson.weights), {}
 
 
 @dataclass(frozen=True, kw_only=True)
