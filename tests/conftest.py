@@ -203,3 +203,17 @@ def toy_tagger() -> type:
             return nn.Dense(config.size_of("num_classes"), name="head")(hidden)
 
     return ToyTaggerConfig
+
+
+@pytest.fixture
+def zoo_command(capsys):
+    """Runs the command in this process: (exit code, standard output, standard error)."""
+
+    def call(*words):
+        from zoo.cli import main
+
+        code = main([str(word) for word in words])
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return call

@@ -17,20 +17,6 @@ CSV = "text,label\n" + "".join(
 )
 
 
-@pytest.fixture
-def zoo_command(capsys):
-    """Runs the command in this process: (exit code, standard output, standard error)."""
-
-    def call(*words: str | Path) -> tuple[int, str, str]:
-        from zoo.cli import main
-
-        code = main([str(word) for word in words])
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return call
-
-
 @pytest.fixture(scope="module")
 def csv(tmp_path_factory):
     path = tmp_path_factory.mktemp("data") / "my.csv"

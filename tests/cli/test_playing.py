@@ -7,21 +7,8 @@ import pytest
 from PIL import Image
 
 from zoo import hub
-from zoo.cli import main
 from zoo.models.policy import PolicyMLPConfig
 from zoo.storage.cards import Card
-
-
-@pytest.fixture
-def zoo_command(capsys):
-    """Runs the command in this process: (exit code, standard output, standard error)."""
-
-    def call(*words: object) -> tuple[int, str, str]:
-        code = main([str(word) for word in words])
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return call
 
 
 @pytest.fixture(scope="module")

@@ -34,20 +34,6 @@ def checkpoint(tmp_path):
 
 
 @pytest.fixture
-def zoo_command(capsys):
-    """Runs the command in this process: (exit code, standard output, standard error)."""
-
-    def call(*words):
-        from zoo.cli import main
-
-        code = main([str(word) for word in words])
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return call
-
-
-@pytest.fixture
 def vocabulary(tmp_path):
     """One of trax's files of subwords: the characters of ASCII, each in quotes."""
     path = tmp_path / "ascii.subword"

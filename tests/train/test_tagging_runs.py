@@ -9,7 +9,6 @@ import shutil
 import pytest
 
 import zoo
-from zoo.cli import main
 from zoo.config import ConfigError
 from zoo.pipelines import TaggingData
 from zoo.pipelines.base import LabelError
@@ -50,16 +49,6 @@ def recipe(toy_tagger):
 def run(recipe, tmp_path_factory):
     """A finished run, which the tests only read."""
     return zoo.fit(recipe, tmp_path_factory.mktemp("tagger") / "run", data=rows(), quiet=True)
-
-
-@pytest.fixture
-def zoo_command(capsys):
-    def call(*words):
-        code = main([str(word) for word in words])
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return call
 
 
 def test_a_tagger_is_trained_chosen_by_f1_exported_and_asked(run, zoo_command, tmp_path):
