@@ -12,7 +12,7 @@ from zoo.config import ConfigError
 from zoo.models.bag_of_embeddings import BagOfEmbeddingsConfig
 from zoo.models.reformer.models import reformer_lm_tiny
 from zoo.models.transformer import TransformerLMConfig
-from zoo.train import memory, sharding
+from zoo.train import memory, setup, sharding
 from zoo.train.reporting import LOG
 
 FLOAT = 4
@@ -82,7 +82,7 @@ def test_a_batch_that_devices_cannot_share_is_refused_as_in_training(reading, mo
     def refuse(batch_size, state, mesh, accumulate):
         raise ConfigError(f"{batch_size} examples")
 
-    monkeypatch.setattr(memory, "check_batch_size", refuse)
+    monkeypatch.setattr(setup, "check_batch_size", refuse)
     with pytest.raises(ConfigError, match="2 examples"):
         next(memory.of_recipe(reading))
 

@@ -12,11 +12,11 @@ from jax.sharding import AbstractMesh
 
 from zoo.models.axes import axes_of
 from zoo.storage import weights
-from zoo.train import averaging, lora, sharding
+from zoo.train import sharding
 from zoo.train.fine_tuning import load_source
 from zoo.train.memory import TIMES, amount
 from zoo.train.recipe import Recipe
-from zoo.train.state import check_batch_size, shapes_of_state
+from zoo.train.setup import shapes_of
 
 
 def describe(recipe: Recipe) -> str:
@@ -30,16 +30,7 @@ def describe(recipe: Recipe) -> str:
     source = load_source(recipe.init_from)
     recipe = (source.with_architecture(recipe) if source else recipe).resolve()
     mesh = abstract(recipe.mesh)
-    state = shapes_of_state(
-        lora.trained(recipe.model.build(), recipe),
-        recipe.model,
-        recipe.transformation(),
-        mesh,
-        lambda: recipe.task.initial_carry(recipe.model, recipe.batch_size, recipe.seed),
-    )
-    check_batch_size(recipe.batch_size, state, mesh, recipe.accumulate)
-    if recipe.ema is not None:
-        state = averaging.begun(state)
+    state = shapes_of(recipe, mesh)
     number = math.prod(mesh.shape.values())
     lines = [
         f"{recipe.name or 'this recipe'} on {number} device(s){sharding.in_brackets(mesh)}",
@@ -51,11 +42,11 @@ def describe(recipe: Recipe) -> str:
     for name, tree in held_trees.items():
         if name == "average" and recipe.ema is None:
             continue
-        of_all = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+        _, of_all = weights.count(tree)
         held = sharding.held(tree)
         share = held / of_all if of_all else 1.0
         lines.append(f"  {name:<12}{amount(held):>12}  {share:7.1%} of {amount(of_all)}")
-    whole = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state.params))
+    _, whole = weights.count(state.params)
     fetched = whole // mesh.shape["tensor"]
     if mesh.shape["fsdp"] > 1:
         lines.append(f"and during a step up to {amount(fetched)} of parameters that it fetches")

@@ -15,11 +15,11 @@ import numpy as np
 from jax.sharding import Mesh
 
 from zoo.pipelines.mixture import part_of
-from zoo.train import averaging, lora, sharding
+from zoo.train import lora, sharding
 from zoo.train.fine_tuning import load_source
 from zoo.train.recipe import Recipe
-from zoo.train.setup import set_up
-from zoo.train.state import TrainState, check_batch_size, shapes_of_state
+from zoo.train.setup import set_up, shapes_of
+from zoo.train.state import TrainState
 from zoo.train.update import Tally, TrainStep, empty_tally, make_train_step
 
 BATCHES = 20
@@ -98,17 +98,8 @@ def step_of(
     """The step of a resolved recipe, and the shapes of the state and the tally it begins with."""
     module, task = lora.trained(recipe.model.build(), recipe), recipe.task
     optimizer = recipe.transformation()
-    state = shapes_of_state(
-        module,
-        recipe.model,
-        optimizer,
-        mesh,
-        lambda: task.initial_carry(recipe.model, recipe.batch_size, recipe.seed),
-    )
-    check_batch_size(recipe.batch_size, state, mesh, recipe.accumulate)
+    state = shapes_of(recipe, mesh)
     tally = empty_tally(module, task, optimizer, state, batch, recipe.accumulate)
-    if recipe.ema is not None:
-        state = averaging.begun(state)
     step = make_train_step(
         module, task, optimizer, state, accumulate=recipe.accumulate, ema=recipe.ema
     )

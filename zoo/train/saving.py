@@ -7,11 +7,11 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-import jax
 import numpy as np
 from jax.sharding import Mesh
 
 from zoo.config import ConfigError
+from zoo.storage import weights
 from zoo.storage.checkpoints import Checkpoints
 from zoo.train import sharding
 from zoo.train.state import Progress, TrainState, run_key
@@ -56,10 +56,7 @@ def check_room(folder: Path, shapes: TrainState) -> None:
     Raises:
       ConfigError: there is not.
     """
-    size = sum(
-        leaf.size * leaf.dtype.itemsize
-        for leaf in jax.tree.leaves((shapes.own, shapes.optimizer, shapes.carry, shapes.ema))
-    )
+    _, size = weights.count((shapes.own, shapes.optimizer, shapes.carry, shapes.ema))
     free = shutil.disk_usage(folder).free
     if free < 2 * size:
         raise ConfigError(

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from flax import linen as nn
-from jax.sharding import Mesh
+from jax.sharding import AbstractMesh, Mesh
 
 from zoo.pipelines.base import Data, LabelError
 from zoo.pipelines.mixture import MixedData, Mixture
-from zoo.train import sharding
+from zoo.train import averaging, lora, sharding
 from zoo.train.fine_tuning import Reading, Source
 from zoo.train.recipe import Recipe
+from zoo.train.state import TrainState, check_batch_size, shapes_of_state
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,23 @@ class Setup:
         config = {part.name: part.data for part in self.recipe.data.parts}[name]
         recipe = dataclasses.replace(self.recipe, data=config, task=self.recipe.task.part(name))
         return Setup(recipe, self.data.parts[name], self.mesh, self.module)
+
+
+def shapes_of(recipe: Recipe, mesh: Mesh | AbstractMesh) -> TrainState:
+    """The shapes of the state that a resolved recipe begins with, and the places of its arrays.
+
+    Raises:
+      ConfigError: the devices cannot share the batch, or a pattern matches no parameter.
+    """
+    shapes = shapes_of_state(
+        lora.trained(recipe.model.build(), recipe),
+        recipe.model,
+        recipe.transformation(),
+        mesh,
+        lambda: recipe.task.initial_carry(recipe.model, recipe.batch_size, recipe.seed),
+    )
+    check_batch_size(recipe.batch_size, shapes, mesh, recipe.accumulate)
+    return shapes if recipe.ema is None else averaging.begun(shapes)
 
 
 def set_up(

@@ -21,14 +21,8 @@ from zoo.train import averaging, folder, lora, saving
 from zoo.train.fine_tuning import Reading, load_source, with_architecture_of
 from zoo.train.processes import Job
 from zoo.train.recipe import Recipe
-from zoo.train.setup import Setup, set_up
-from zoo.train.state import (
-    Progress,
-    TrainState,
-    check_batch_size,
-    create_state,
-    shapes_of_state,
-)
+from zoo.train.setup import Setup, set_up, shapes_of
+from zoo.train.state import Progress, TrainState, create_state
 
 
 @dataclass(frozen=True)
@@ -98,15 +92,9 @@ def start(
     recipe, data, mesh, module = setup.recipe, setup.data, setup.mesh, setup.module
 
     # Weights and the optimizer's state: of the checkpoint, or else new ones.
-    def carry() -> Any:
-        return recipe.task.initial_carry(recipe.model, recipe.batch_size, recipe.seed)
-
     optimizer = recipe.transformation()
     trained = lora.trained(module, recipe)
-    shapes = shapes_of_state(trained, recipe.model, optimizer, mesh, carry)
-    if recipe.ema is not None:
-        shapes = averaging.begun(shapes)
-    check_batch_size(recipe.batch_size, shapes, mesh, recipe.accumulate)
+    shapes = shapes_of(recipe, mesh)
     best = recipe.task.best if "validation" in data.facts.num_examples else None
     if recipe.keep_every is not None:
         saving.check_room(workdir, shapes)
@@ -129,7 +117,9 @@ def start(
             mesh,
             source=lora.source_of(source.model, recipe) if source else None,
             skip=lora.kept_random(recipe),
-            carry=jax.device_get(carry()),
+            carry=jax.device_get(
+                recipe.task.initial_carry(recipe.model, recipe.batch_size, recipe.seed)
+            ),
         )
         if recipe.ema is not None:
             state = averaging.begun(state)

@@ -59,10 +59,8 @@ class Team:
 
         def step(state: TrainState, tally: Tally) -> tuple[TrainState, Tally]:
             new, loss, output = task.update(module, self._optimizer, state, {})
-            is_first = (tally.nonfinite_step == 0) & ~jnp.isfinite(loss)
-            bad = jnp.where(is_first, new.step, tally.nonfinite_step)
             metrics = measure(task, output, {}, training=True)
-            return new, Tally(tally.metrics.merge(metrics), bad)
+            return new, update.added(tally, new.step, loss, metrics)
 
         def judge(variables: Any, totals: Any, batch: update.Batch) -> Any:
             return totals.merge(measure(task, task.output(module, variables, batch), batch))

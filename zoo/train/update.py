@@ -54,6 +54,13 @@ def _measured_update(
     return jax.jit(update)
 
 
+def added(tally: Tally, step: jax.Array, loss: jax.Array, metrics: Any) -> Tally:
+    """A tally with one more step: its number, its loss and its metrics."""
+    is_first = (tally.nonfinite_step == 0) & ~jnp.isfinite(loss)
+    nonfinite_step = jnp.where(is_first, step, tally.nonfinite_step)
+    return Tally(tally.metrics.merge(metrics), nonfinite_step)
+
+
 def empty_tally(
     module: nn.Module,
     task: Task,
@@ -156,9 +163,7 @@ def make_train_step(
             state, loss, metrics = update(state, batch)
         if ema is not None:
             state = averaging.updated(state, ema)
-        is_first = (tally.nonfinite_step == 0) & ~jnp.isfinite(loss)
-        nonfinite_step = jnp.where(is_first, state.step, tally.nonfinite_step)
-        return state, Tally(tally.metrics.merge(metrics), nonfinite_step)
+        return state, added(tally, state.step, loss, metrics)
 
     return jax.jit(train_step, donate_argnums=(0, 1), out_shardings=(lies, lies.step))
 
