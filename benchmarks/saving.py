@@ -134,11 +134,10 @@ def loop(model: str, steps: int, rounds: int, folder: Path) -> None:
             zoo.fit(made, folder / str(number), data=data, quiet=True)
         times["zoo.fit"].append(clock.seconds / (steps - clock.first))
         parts = clock.run
-        batches = list(
-            itertools.islice(
-                sharding.on_device(parts.data.train(made.batch_size, seed=0), parts.mesh), steps
-            )
-        )
+        batches = [
+            jax.device_put(batch, sharding.of_batch(parts.mesh))
+            for batch in itertools.islice(parts.data.train(made.batch_size, seed=0), steps)
+        ]
         step = update.make_train_step(
             parts.module, parts.recipe.task, parts.optimizer, parts.shapes
         )

@@ -262,8 +262,11 @@ def endless(rows: int, make: Callable[[int], Array]) -> Callable[[int, int], Arr
     made = functools.lru_cache(maxsize=2)(make)
 
     def numbers(first: int, count: int) -> Array:
-        epochs, places = np.divmod(np.arange(first, first + count), rows)
-        parts = [made(epoch)[places[epochs == epoch]] for epoch in np.unique(epochs).tolist()]
+        parts: list[Array] = []
+        while count > 0:
+            epoch, place = divmod(first, rows)
+            parts.append(made(epoch)[place : place + count])
+            first, count = first + len(parts[-1]), count - len(parts[-1])
         return np.concatenate(parts)
 
     return numbers

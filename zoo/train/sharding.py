@@ -305,7 +305,7 @@ def put_batch(batch: Batch, mesh: Mesh) -> dict[str, Any]:
         return jax.make_array_from_callback((rows, *array.shape[1:]), sharding, part)
 
     if mesh.devices.size == 1:
-        return dict(jax.device_put(dict(batch), sharding))  # one call takes as long as for one
+        return dict(batch)  # a compiled function fetches it in 0.03 ms, device_put in 0.3 (CPU)
     return {key: place(array) for key, array in batch.items()}
 
 
