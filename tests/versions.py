@@ -1,9 +1,9 @@
 """The tests with the oldest and the newest versions that pyproject.toml allows: `make versions`.
 
 Each row of `ENVIRONMENTS` gets a virtual environment in build/versions/, in which pytest runs. At
-the end a table is printed, for the notes of a release. An environment that is there is used again;
-`make clean` removes all of them. The interpreters are taken from the PATH or from pyenv; the
-packages are chosen by uv, since pip cannot ask for the oldest ones.
+the end a table is printed, for the notes of a release. An environment that is there is used again,
+brought up to date; `make clean` removes all of them. The interpreters are taken from the PATH or
+from pyenv; the packages are chosen by uv, since pip cannot ask for the oldest ones.
 """
 
 from __future__ import annotations
@@ -69,17 +69,19 @@ def interpreter(version: str) -> str:
 def set_up(environment: Environment, uv: Path) -> Path:
     """The environment's Python, with the zoo and what it needs."""
     folder = FOLDER / f"{environment.python}-{environment.packages}"
-    python = folder / "bin" / "python"
-    if not (folder / "ready").exists():
+    python, installed = folder / "bin" / "python", folder / "requirements.txt"
+    if not python.exists():
         call(interpreter(environment.python), "-m", "venv", "--clear", folder)
-        wanted = call(
-            *(uv, "pip", "compile", "--quiet", "--extra", "dev", "--python", python),
-            *(*environment.options, "pyproject.toml"),
-        )
-        (folder / "requirements.txt").write_text(wanted)
-        call(uv, "pip", "install", "--python", python, "-r", folder / "requirements.txt")
+    wanted = call(
+        *(uv, "pip", "compile", "--quiet", "--extra", "dev", "--python", python),
+        *(*environment.options, "pyproject.toml"),
+    )
+    if not installed.exists() or installed.read_text() != wanted:
+        new = folder / "wanted.txt"
+        new.write_text(wanted)
+        call(uv, "pip", "sync", "--python", python, new)
         call(uv, "pip", "install", "--python", python, "--no-deps", "-e", ROOT)
-        (folder / "ready").touch()
+        new.rename(installed)
     return python
 
 
@@ -97,6 +99,8 @@ def run_tests(python: Path, arguments: Sequence[str]) -> tuple[bool, str, float]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("tests", nargs="*", help="files of tests; all by default")
+    versions = [environment.python for environment in ENVIRONMENTS]
+    parser.add_argument("--python", choices=versions, help="one environment only")
     options = parser.parse_args()
     tools = FOLDER / "tools"
     if not (tools / "bin" / "uv").exists():
@@ -104,12 +108,14 @@ def main() -> None:
         call(tools / "bin" / "python", "-m", "pip", "install", "--quiet", "uv")
     rows, failed = [], False
     for environment in ENVIRONMENTS:
+        if options.python not in (None, environment.python):
+            continue
         python = set_up(environment, tools / "bin" / "uv")
         frozen = (python.parents[1] / "requirements.txt").read_text()
-        versions = dict(re.findall(r"^([\w.-]+)==([\w.]+)", frozen, re.MULTILINE))
+        found = dict(re.findall(r"^([\w.-]+)==([\w.]+)", frozen, re.MULTILINE))
         passed, last, seconds = run_tests(python, [*environment.pytest, *options.tests])
         failed |= not passed
-        cells = [versions.get(name, "none") for name in SHOWN]
+        cells = [found.get(name, "none") for name in SHOWN]
         rows.append([environment.python, environment.packages, *cells, last, f"{seconds:.0f} s"])
         print(f"Python {environment.python}, {environment.packages}: {last}", flush=True)
     header = ["Python", "packages", *SHOWN, "tests", "time"]
