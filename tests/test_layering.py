@@ -48,7 +48,7 @@ TABLE = {
     "envs": Row("config registry", "jax numpy PIL", outside_inside="gymnasium"),
     "storage": Row(
         "config",
-        "flax jax numpy orbax safetensors",
+        "etils flax jax numpy orbax safetensors",
         "models preprocessing tokenizers",
         outside_inside="tomli_w",
     ),
