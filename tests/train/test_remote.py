@@ -87,6 +87,25 @@ def test_a_resumed_run_ends_as_one_that_was_never_interrupted(bucket, finished, 
     assert steps_in(records) == steps_in(bucket.objects["runs/one/metrics.jsonl"].decode())
 
 
+def test_an_exported_model_may_be_there_too(bucket, finished, rows, monkeypatch, tmp_path):
+    monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "cache"))
+    there, texts = "gs://bucket/models/topics", [text for text, _ in rows]
+    zoo.export("gs://bucket/runs/one", there)
+    names = {name for name in bucket.objects if name.startswith("models/")}
+    assert names == {f"models/topics/topics.{end}" for end in ("toml", "safetensors", "vocab")}
+    assert zoo.load(there)(texts) == zoo.load("gs://bucket/runs/one")(texts)
+    with pytest.raises(FileExistsError, match=r"holds another model already \(topics\.toml\)"):
+        bucket.put("models/other/topics.toml", bucket.objects["models/topics/topics.toml"])
+        zoo.export("gs://bucket/runs/one", "gs://bucket/models/other")
+    assert main(["verify", there]) == 0
+    weights = "models/topics/topics.safetensors"
+    bucket.put(weights, bucket.objects[weights][:-1] + b"!")
+    assert zoo.load(there)(texts)  # from the cache
+    monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "empty"))
+    with pytest.raises(OSError, match=r"gs://bucket/models/topics/\S+: its sha256 is "):
+        zoo.load(there)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("end", ["died in the middle of a save", "left a damaged checkpoint"])
 def test_a_run_with_half_a_checkpoint_resumes_from_the_one_before(
