@@ -60,7 +60,9 @@ class Best:
     def better(self, value: float, than: float | None) -> bool:
         """Whether `value` improves on the best so far (None: there was none).
 
-        What is not finite never does, and anything finite improves on it.
+        Of equally good ones the first is the best, everywhere: only it is saved with its metrics,
+        `patience` counts from it, and its metrics are the run's. What is not finite never does,
+        and anything finite improves on it.
         """
         if not math.isfinite(value):
             return False
