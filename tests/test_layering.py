@@ -57,7 +57,7 @@ TABLE = {
         "config registry tokenizers preprocessing",
         "numpy PIL",
         "",
-        "tensorflow tensorflow_datasets",
+        "pooch tensorflow tensorflow_datasets",
     ),
     "predictors": Row(
         "config decoding envs models preprocessing tokenizers",
