@@ -132,7 +132,7 @@ def test_a_run_with_half_a_checkpoint_resumes_from_the_one_before(
             del bucket.objects[name]
 
 
-# TensorStore tells Orbax of the writes that fail after the first one when Orbax has ceased to listen.
+# TensorStore tells Orbax of further failing writes when Orbax has ceased to listen.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.slow
 def test_a_bucket_that_takes_no_more_keeps_the_last_checkpoint(
