@@ -48,7 +48,7 @@ TABLE = {
     "envs": Row("config registry", "jax numpy PIL", outside_inside="gymnasium"),
     "storage": Row(
         "config",
-        "flax jax numpy orbax safetensors",
+        "etils flax jax numpy orbax safetensors",
         "models preprocessing tokenizers",
         outside_inside="tomli_w",
     ),
@@ -57,7 +57,7 @@ TABLE = {
         "config registry tokenizers preprocessing",
         "numpy PIL",
         "",
-        "tensorflow tensorflow_datasets",
+        "pooch tensorflow tensorflow_datasets",
     ),
     "predictors": Row(
         "config decoding envs models preprocessing tokenizers",

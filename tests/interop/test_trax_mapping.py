@@ -337,3 +337,44 @@ def test_of_images_that_are_not_square_the_user_says_the_shape(shape):
         trax.to_variables(checkpoint, dataclasses.replace(config, input_shape=(36, 36, shape[2])))
     assert "a row for each window of the last map, of images of (36, 36, " in str(error.value)
     assert "give image_shape" in str(error.value)
+
+
+THRESHOLDED = {
+    "MLP": {"layer_widths": (5, 4, 3), "activation_fn": "tl.ThresholdedLinearUnit"},
+    "Resnet50": {"d_hidden": 2, "n_output_classes": 3, "non_linearity": "ThresholdedLinearUnit"},
+    **{
+        name: {"vocab_size": 11, "n_layers": 2, "ff_activation": "ThresholdedLinearUnit"} | more
+        for name, more in {
+            "TransformerLM": {"d_model": 8, "d_ff": 12, "n_heads": 2, "max_len": 8},
+            "ReformerLM": {"d_model": 8, "d_ff": 12, "n_heads": 2, "max_len": 8},
+        }.items()
+    },
+}
+
+
+@pytest.mark.parametrize("name", THRESHOLDED)
+def test_each_thresholded_linear_unit_has_its_weight(name):
+    """It has the place of an array without axes after the dense layer that it follows."""
+    from zoo.interop.tables import TABLES
+
+    config = trax.config(name, **THRESHOLDED[name])
+    if name == "MLP":
+        config = dataclasses.replace(config, input_shape=(6,))
+    if name == "Resnet50":
+        config = dataclasses.replace(config, input_shape=(64, 64, 3), stage_sizes=(1, 1), trax=None)
+    shapes = weights.flatten(config.variable_shapes()["params"])
+    thresholds = {path for path in shapes if path.endswith("/threshold")}
+    number = {"MLP": 2, "Resnet50": 1 + 3 * 2, "TransformerLM": 2, "ReformerLM": 1}
+    assert len(thresholds) == number[name]
+    ordered = [path.partition("[")[0] for path in TABLES[type(config)].order(config)]
+    assert {*shapes} <= {*ordered}
+
+
+def test_a_thresholded_linear_unit_cuts_off_at_its_weight():
+    arrays = (np.eye(2), np.zeros(2), np.float32(0.5), np.eye(2), np.zeros(2), np.float32(1.0))
+    checkpoint = trax.Checkpoint(tuple(np.asarray(array, np.float32) for array in arrays))
+    call = "MLP((2, 2), activation_fn=tl.ThresholdedLinearUnit, out_activation=True)"
+    config = trax.complete(trax.parse_call(call), checkpoint)
+    variables = trax.to_variables(checkpoint, config)
+    answer = config.build().apply(variables, jnp.array([[0.2, 2.0]]))
+    np.testing.assert_allclose(answer, [[1.0, 2.0]])

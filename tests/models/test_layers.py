@@ -50,5 +50,3 @@ def test_every_activation_of_trax_computes_what_trax_computed(shared):
         np.testing.assert_allclose(found, golden[f"act_{name}"], 1e-5, 1e-6, err_msg=name)
     assert trax.parse_call("MLP((2, 1), activation_fn=tl.ParametricRelu)").activation == "relu"
     assert trax.config("TransformerLM", vocab_size=9, ff_activation="Elu").activation == "elu"
-    with pytest.raises(ValueError, match=r"ThresholdedLinearUnit .* has a weight of its own"):
-        trax.config("MLP", activation_fn="tl.ThresholdedLinearUnit")

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import os
 
 import numpy as np
 import pytest
 
 from zoo.config import ConfigError, from_json, to_json
+from zoo.pipelines import kept
 from zoo.pipelines.base import ColumnError, DataConfig
 from zoo.pipelines.language import LanguageModelingData, encode
 from zoo.pipelines.tfdata import tensorflow
@@ -333,3 +335,61 @@ def test_tfds_brings_its_splits(shared):
     assert sorted(opened.facts.num_examples) == ["test", "train", "validation"]
     (batch,) = take(opened.evaluate("train", 1), 1)
     assert ByteTokenizer().decode(batch["inputs"][0]).startswith("First Citizen:\nBefore we proc")
+
+
+# What is kept from one start to the next
+
+
+@pytest.fixture
+def encoded(monkeypatch, tmp_path):
+    """The documents that are encoded, one after the other, with a cache for arrays of any size."""
+    monkeypatch.setenv("ZOO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(kept, "LEAST", 0)
+    asked, encode = [], IdTokenizer.encode
+    monkeypatch.setattr(
+        IdTokenizer, "encode", lambda self, text: asked.append(text) or encode(self, text)
+    )
+    return asked
+
+
+def test_a_corpus_is_encoded_once_for_all_starts(encoded, tmp_path):
+    texts = [document(30), document(7)]
+    first = data().open(texts)
+    assert encoded == texts
+    again = data().open(list(texts))
+    assert encoded == texts
+    assert isinstance(again._tokens["train"], np.memmap)
+    assert_equal(take(first.train(2, seed=1), 3), take(again.train(2, seed=1), 3))
+    assert first.facts.preprocessing == again.facts.preprocessing
+    data().open(texts[::-1])  # equal rows, whose order is part of the text
+    assert encoded == [*texts, *texts[::-1]]
+    other = TokenizerConfig(kind="ids", vocab_size=999)
+    data(tokenizer=other).open(texts)
+    assert encoded == [*texts, *texts[::-1], *texts]
+
+
+def test_a_damaged_or_impossible_cache_costs_time_and_nothing_else(encoded, tmp_path, monkeypatch):
+    texts = [document(30)]
+    data().open(texts)
+    (file,) = (tmp_path / "cache/ids").iterdir()
+    file.write_bytes(file.read_bytes()[:-9])
+    data().open(texts)
+    data().open(texts)
+    assert encoded == texts * 2
+    monkeypatch.setenv("ZOO_CACHE", str(file))  # a file, and no folder
+    data().open(texts)
+    assert encoded == texts * 3
+
+
+def test_what_was_not_asked_for_in_a_month_is_deleted(encoded, tmp_path):
+    data().open([document(30)])
+    (old,) = (tmp_path / "cache/ids").iterdir()
+    os.utime(old, (0, 0))
+    data().open([document(31)])
+    assert [old] != list((tmp_path / "cache/ids").iterdir()) and not old.exists()
+
+
+def test_small_texts_are_not_kept(encoded, tmp_path, monkeypatch):
+    monkeypatch.setattr(kept, "LEAST", 2**23)
+    data().open([document(30)])
+    assert not (tmp_path / "cache/ids").exists()

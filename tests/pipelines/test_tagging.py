@@ -623,3 +623,17 @@ def test_wikiann_is_read_as_it_is(shared):
     facts = config.open().facts
     assert facts.num_examples == {"train": 20, "validation": 10_000, "test": 9}
     assert facts.labels == ("O", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC")
+
+
+def test_the_words_of_a_corpus_are_hashed_once_for_all_that_is_held_out(tmp_path, monkeypatch):
+    from zoo.pipelines.sources import hashes
+
+    sentences = [f"w{n}\tO\nx{n}\tB-x\n" for n in range(40)]
+    path = tmp_path / "a.conll"
+    path.write_text("\n".join(sentences))
+    asked, content = [], hashes._content
+    monkeypatch.setattr(hashes, "_content", lambda value: asked.append(value) or content(value))
+    data = TaggingData(train=(str(path),), test_share=0.2, holdout=0.2).open()
+    assert {*data.facts.num_examples} == {"train", "test", "validation"}
+    assert sum(data.facts.num_examples.values()) == 40
+    assert len(asked) == 2 * 40  # the words and the tags of each sentence

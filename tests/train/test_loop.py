@@ -296,6 +296,19 @@ def test_patience_ends_a_run_that_gets_no_better(run):
     assert run(steps=7, patience=None, **slow).state.step == 7
 
 
+def test_of_equally_good_checkpoints_the_first_is_the_best_everywhere(run):
+    """The accuracy of the held-out rows is 0 at both evaluations, their loss is not the same."""
+    result = run(patience=5)
+    records = records_of(result)
+    first, last = (record for record in records if "validation/accuracy" in record)
+    assert first["validation/accuracy"] == last["validation/accuracy"]
+    assert first["validation/loss"] != last["validation/loss"]
+    assert zoo.load(result.workdir).card.checkpoint == first["step"] == 2
+    assert result.metrics["validation/loss"] == first["validation/loss"]
+    card = zoo.card(result.workdir)
+    assert card.metrics["validation/loss"] == pytest.approx(first["validation/loss"], abs=1e-5)
+
+
 def test_a_folder_holds_what_was_promised(run, learning_curve):
     workdir = run().workdir
     names = {path.name for path in workdir.iterdir()}

@@ -12,7 +12,7 @@ import tyro
 
 from zoo.cli.parsing import parse, parse_known
 from zoo.cli.training import recipe_of
-from zoo.config import local
+from zoo.config import is_url
 
 MOST = 40
 """Most parameters in a table."""
@@ -64,9 +64,10 @@ def describe(name: str, *, resolve: bool = False, code: Path | None = None) -> s
     """
     from zoo import hub, registry
     from zoo.envs import names as envs
+    from zoo.storage.remote import place
 
     parts = []
-    if local(name).is_dir() or name in hub.list_pretrained():
+    if place(name).is_dir() or name in hub.list_pretrained():
         parts.append(_card(hub.find(name), code))
     if name in registry.list_recipes() or ".py:" in name:
         parts.append(_recipe(name, resolve))
@@ -75,7 +76,8 @@ def describe(name: str, *, resolve: bool = False, code: Path | None = None) -> s
         parts.append(
             f"model {name}\n{_doc(function)}\n\n{_config(function())}\n{_parameters(function())}"
         )
-    if name in registry.list_environments() or envs.GYMNASIUM_ID.fullmatch(name):
+    is_environment = envs.GYMNASIUM_ID.fullmatch(name) and not is_url(name)
+    if name in registry.list_environments() or is_environment:
         parts.append(_environment(name))
     if not parts:
         known = {

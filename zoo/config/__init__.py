@@ -12,7 +12,7 @@ from zoo.config.messages import (
     say,
     shown,
 )
-from zoo.config.paths import is_url, local
+from zoo.config.paths import is_url, local, split_url
 from zoo.config.stored import (
     TYPE_KEY,
     diff,
@@ -69,6 +69,7 @@ __all__ = [
     "say",
     "shown",
     "source_of",
+    "split_url",
     "to_dict",
     "to_json",
     "type_name",

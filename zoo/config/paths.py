@@ -9,13 +9,24 @@ from pathlib import Path
 
 from zoo.config.messages import TypeMistake, ValueMistake, shown
 
-SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+")
+SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(?:/+|$)")
 """Begins a URL, which `Path` gives one slash. One letter before the colon is a drive of Windows."""
 
 
 def is_url(path: str | os.PathLike[str]) -> bool:
     """Whether a path is of another machine, such as `gs://bucket/run`."""
     return SCHEME.match(os.fspath(path)) is not None
+
+
+def split_url(path: str | os.PathLike[str]) -> tuple[str, str]:
+    """The scheme of a URL and what follows it; the scheme of a path of this machine is empty.
+
+    >>> split_url("gs://bucket/run"), split_url(Path("gs://bucket/run")), split_url("runs/a")
+    (('gs', 'bucket/run'), ('gs', 'bucket/run'), ('', 'runs/a'))
+    """
+    text = os.fspath(path)
+    match = SCHEME.match(text)
+    return (match[1].lower(), text[match.end() :]) if match else ("", text)
 
 
 def local(path: str | os.PathLike[str]) -> Path:
@@ -31,10 +42,11 @@ def local(path: str | os.PathLike[str]) -> Path:
             f"({shown(path)})"
         )
     text = _possible(os.fspath(path))
-    if match := SCHEME.match(text):
-        url = f"{match[1]}://{text[match.end() :]}"
-        if match[1].lower() == "file":
-            raise ValueMistake(f"{url} is a URL; write the path without {match[1]}://")
+    scheme, rest = split_url(text)
+    if scheme:
+        url = f"{scheme}://{rest}"
+        if scheme == "file":
+            raise ValueMistake(f"{url} is a URL; write the path without file://")
         raise ValueMistake(
             f"{url} is not on this machine, and only local files and folders are read and written; "
             "copy or mount it, and give its path"

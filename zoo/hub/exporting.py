@@ -14,7 +14,7 @@ from zoo import config as configs
 from zoo.config import ValueMistake
 from zoo.hub import devices, opening, verification
 from zoo.storage.cards import OWN_ROWS, Card, File
-from zoo.storage.files import name_of, output_folder, replacing, sha256
+from zoo.storage.files import make_folder, name_of, output_folder, replacing, sha256
 
 if TYPE_CHECKING:
     from zoo.storage.checkpoints import Step
@@ -134,7 +134,7 @@ def write_model(
     if dtype not in ("float32", "bfloat16"):
         raise ValueMistake(f"dtype is {dtype!r}; weights are written as float32 or bfloat16")
     folder = checked(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     name = name_of(folder)
     described = dict(card.tokenizer)
     with contextlib.ExitStack() as stack:

@@ -1,5 +1,7 @@
 """The files of a published model: beside its card, in the cache, or fetched from the card's urls.
 
+A remote folder, in which a card and its files are, is one more place to fetch from.
+
 The cache has a folder for each model. The zoo verifies a file before it puts it there, writes it
 under another name, renames it, and writes a receipt beside it. A file without a receipt was put
 there by the user and is verified when it is first needed. Only one process at a time fetches for a
@@ -19,10 +21,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from zoo.config import Mistake, ValueMistake, is_watched, local, say
+from zoo.config import Mistake, ValueMistake, is_url, is_watched, local, say
 from zoo.hub import places
 from zoo.storage.cards import Card, CardError, File
 from zoo.storage.files import replacing, sha256
+from zoo.storage.remote import fetched
 
 TIMEOUT = 30
 """Seconds within which a server must send something."""
@@ -128,7 +131,11 @@ def _ready(card: Card, file: File, folder: Path) -> Path | None:
     """The path of a file that is ready for use; None if something must be done first."""
     if file.format == "trax":
         path = _converted(card, file)
-    elif (beside := folder / file.name).is_file() and beside.stat().st_size == file.size:
+    elif (
+        not is_url(folder)
+        and (beside := folder / file.name).is_file()
+        and beside.stat().st_size == file.size
+    ):
         return beside
     else:
         path = _cached(card, file)
@@ -193,11 +200,15 @@ def _verified(card: Card, file: File, folder: Path) -> Path:
     for path in (folder / file.name, cached):
         if path.is_file():
             try:
-                _verify(path, file)
+                if not is_url(path):
+                    _verify(path, file)
+                    return path
+                with fetched(path) as copy, replacing(cached) as temporary:
+                    _verify(copy, file)
+                    shutil.copyfile(copy, temporary)
+                return cached
             except OSError as error:
                 tried.append(f"{path}: {_reason(error)}")
-            else:
-                return path
     if os.environ.get("ZOO_OFFLINE", "0") not in ("", "0"):
         tried += [f"{url}: not asked, because ZOO_OFFLINE is set" for url in file.urls]
         raise HubError(_message(card, file, folder, tried))

@@ -16,6 +16,7 @@ from zoo.config import FileMistake
 from zoo.hub import compilation, fetching
 from zoo.registry import UnknownNameError
 from zoo.storage.cards import RUN_CARD, Card, CardError
+from zoo.storage.remote import fetched, place
 from zoo.storage.seeds import Seeds
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def find(source: str | Path) -> Path:
       FileNotFoundError: a folder without a card, or with several; or of seeds that have not ended.
       UnknownNameError: neither a folder nor a published name.
     """
-    path = configs.local(source)
+    path = place(source)
     published = next((known for known in _published() if known.stem == str(source)), None)
     if path.is_file() and path.suffix == ".toml":
         return path
@@ -66,7 +67,7 @@ def find(source: str | Path) -> Path:
         cards = (
             [path / RUN_CARD]
             if (path / RUN_CARD).is_file()
-            else sorted(filter(Path.is_file, path.glob("*.toml")))
+            else sorted(card for card in path.glob("*.toml") if card.is_file())
         )
         if len(cards) == 1:
             if published:
@@ -318,7 +319,8 @@ def load_tokenizer(card: Card, folder: Path) -> Tokenizer | None:
     if name is not None and file is None:
         path = folder / name  # a run lists no files
     try:
-        return tokenizers.load(kind, path, **options)
+        with contextlib.nullcontext() if path is None else fetched(path) as found:
+            return tokenizers.load(kind, found, **options)
     except configs.ConfigError as error:
         raise CardError(f"the tokenizer of the card {card.name!r}: {error}") from error
 

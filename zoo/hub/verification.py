@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from zoo.config import is_url
 from zoo.hub import fetching, opening
 from zoo.storage.cards import Card
 from zoo.storage.files import sha256
@@ -71,7 +72,7 @@ def verify(source: str | Path, *, code: str | Path | None = None) -> Iterator[Pr
 def _files(card: Card, folder: Path) -> Iterator[Proof]:
     for file in card.files:
         path = folder / file.name
-        if file.format == "trax" or not path.is_file():
+        if file.format == "trax" or is_url(folder) or not path.is_file():
             path = fetching.path_of(card, file, folder)
         expected, actual = fetching.digest_of(file, path), sha256(path)
         size = f"{path.stat().st_size / 1e6:.1f} MB"

@@ -27,8 +27,9 @@ ACTIVATIONS: Mapping[str, Activation] = {
     "Sigmoid": "sigmoid",
     "HardSigmoid": "trax_hard_sigmoid",
     "Exp": "exp",
+    "ThresholdedLinearUnit": "thresholded",
 }
-"""trax's layer -> the zoo's name. Not here: ThresholdedLinearUnit, which has a weight."""
+"""trax's layer -> the zoo's name."""
 
 
 def activation(layer: str) -> Activation:
@@ -38,8 +39,6 @@ def activation(layer: str) -> Activation:
       ConfigError: no activation of trax has this name.
     """
     name = layer.rpartition(".")[2]
-    if name == "ThresholdedLinearUnit":
-        raise ConfigError(f"{layer} is no activation of the zoo: it has a weight of its own")
     if name not in ACTIVATIONS:
         raise ConfigError(
             f"no activation of trax named {layer!r} is known"

@@ -42,11 +42,12 @@ def complete(config: C, checkpoint: Checkpoint) -> C:
     Raises:
       CheckpointError: the config is not of a model of trax, or the checkpoint of another one.
     """
-    table, arrays = _table(config), checkpoint.weights
-    if len(arrays) < 2 or not arrays[0].ndim or not arrays[-1].ndim:
+    table = _table(config)
+    arrays = [array for array in checkpoint.weights if array.ndim]  # a threshold says no size
+    if len(arrays) < 2:
         raise CheckpointError(
-            f"the checkpoint has {len(arrays)} arrays, and the first or the last does not fit a "
-            f"{type(config).__name__}"
+            f"the checkpoint has {len(checkpoint.weights)} arrays, and the first or the last does "
+            f"not fit a {type(config).__name__}"
         )
     sizes = table.sizes(config, arrays)
     missing = {name: size for name, size in sizes.items() if getattr(config, name) is None}
@@ -90,6 +91,9 @@ def to_variables(checkpoint: Checkpoint, config: ModelConfig) -> dict[str, Any]:
         )
     named: dict[str, Array] = {}
     for name, members in parts.items():
+        if len(members) == 1:  # it may have no axes
+            named[name] = np.asarray(fitted[name])
+            continue
         ends = np.cumsum([_shape(leaves, member)[0] for member in members[:-1]], dtype=int)
         named.update(zip(members, np.split(np.asarray(fitted[name]), ends), strict=True))
     named |= _statistics(checkpoint.state, list(named), leaves)
@@ -147,6 +151,8 @@ def _statistics(
 
 def _joined(shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
     """The shape of arrays concatenated along their first axis."""
+    if len(shapes) == 1:
+        return shapes[0]
     return sum(shape[0] for shape in shapes), *shapes[0][1:]
 
 

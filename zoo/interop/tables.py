@@ -50,12 +50,19 @@ def _attention(path: str) -> Iterator[str]:
         yield from _arrays(f"{path}/{projection}", DENSE)
 
 
-def _mlp(path: str) -> Iterator[str]:
-    for projection in ("up", "down"):
-        yield from _arrays(f"{path}/{projection}", DENSE)
+def _activation(path: str, config: Any, number: int = 0) -> Iterator[str]:
+    """The array of the n-th activation in a module, if it has one."""
+    if config.activation == "thresholded":
+        yield f"{path}ThresholdedLinear_{number}/threshold"
 
 
-def _blocks(path: str, number: int, *, cross_attention: bool = False) -> Iterator[str]:
+def _mlp(path: str, config: Any) -> Iterator[str]:
+    yield from _arrays(f"{path}/up", DENSE)
+    yield from _activation(f"{path}/", config)
+    yield from _arrays(f"{path}/down", DENSE)
+
+
+def _blocks(path: str, number: int, config: Any, *, cross_attention: bool = False) -> Iterator[str]:
     for index in range(number):
         block = f"{path}/block_{index}"
         yield from _arrays(f"{block}/attention_norm", LAYER_NORM)
@@ -64,7 +71,7 @@ def _blocks(path: str, number: int, *, cross_attention: bool = False) -> Iterato
             yield from _arrays(f"{block}/cross_attention_norm", LAYER_NORM)
             yield from _attention(f"{block}/cross_attention")
         yield from _arrays(f"{block}/mlp_norm", LAYER_NORM)
-        yield from _mlp(f"{block}/mlp")
+        yield from _mlp(f"{block}/mlp", config)
     yield from _arrays(f"{path}/norm", LAYER_NORM)
 
 
@@ -86,11 +93,11 @@ def _layers(path: str, number: int, cell: str = "lstm") -> Iterator[Path]:
 def _transformer(config: Any) -> Iterator[str]:
     yield "embedding/embedding"
     yield "encoder/positions"
-    yield from _blocks("encoder", config.num_encoder_layers)
+    yield from _blocks("encoder", config.num_encoder_layers, config)
     if config.target_vocab_size is not None:
         yield "target_embedding/embedding"
     yield "decoder/positions"
-    yield from _blocks("decoder", config.num_decoder_layers, cross_attention=True)
+    yield from _blocks("decoder", config.num_decoder_layers, config, cross_attention=True)
     yield from _arrays("logits", DENSE)
 
 
@@ -102,14 +109,14 @@ def _transformer_lm(config: Any) -> Iterator[str]:
 def _transformer_encoder(config: Any) -> Iterator[str]:
     yield "embedding/embedding"
     yield "encoder/positions"
-    yield from _blocks("encoder", config.num_layers)
+    yield from _blocks("encoder", config.num_layers, config)
     yield from _arrays("head", DENSE)
 
 
 def _transformer_decoder(config: Any) -> Iterator[str]:
     yield from _arrays("embedding", ("embedding",) if config.vocab_size is not None else DENSE)
     yield "decoder/positions"
-    yield from _blocks("decoder", config.num_layers)
+    yield from _blocks("decoder", config.num_layers, config)
 
 
 def _bag_of_embeddings(config: Any) -> Iterator[str]:
@@ -120,11 +127,15 @@ def _bag_of_embeddings(config: Any) -> Iterator[str]:
 def _mlp_classifier(config: Any) -> Iterator[str]:
     for index in range(len(config.hidden_sizes)):
         yield from _arrays(f"hidden_{index}", DENSE)
+        yield from _activation("", config, index)
     yield from _arrays("head", DENSE)
+    if config.trax and config.trax.activate_output:
+        yield from _activation("", config, len(config.hidden_sizes))
 
 
 def _resnet(config: Any) -> Iterator[str]:
     yield from _convolution("stem", "stem_norm")
+    yield from _activation("", config)
     for stage, blocks in enumerate(config.stage_sizes):
         for block in range(blocks):
             path = f"stage_{stage}_block_{block}"
@@ -132,6 +143,7 @@ def _resnet(config: Any) -> Iterator[str]:
                 yield from _convolution(f"{path}/shortcut", f"{path}/shortcut_norm")
             for index in range(3 if config.block == "bottleneck" else 2):
                 yield from _convolution(f"{path}/conv_{index}", f"{path}/norm_{index}")
+                yield from _activation(f"{path}/", config, index)  # the last one is of the sum
     yield from _arrays("head", DENSE)
 
 
@@ -191,7 +203,8 @@ def _reformer_stack(path: str, config: Any, number: int, *, reads_source: bool) 
         attention = [f"heads/{name}" for name in HEADS if not (shared and name == "key")]
         if getattr(kind, "use_bias", False):
             attention += [f"{name}_bias" for name in attention[:-1]]
-        mlp = [f"{name}/{array}" for name in ("up", "down") for array in DENSE]
+        up, down = ([f"{name}/{array}" for array in DENSE] for name in ("up", "down"))
+        mlp = [*up, *_activation("", config), *down]
         functions = {"attention": attention}
         if reads_source:
             functions["cross_attention"] = [f"heads/{name}" for name in HEADS]

@@ -33,12 +33,24 @@ Activation = Literal[
     "sigmoid",
     "trax_hard_sigmoid",
     "exp",
+    "thresholded",
 ]
 
 
 def trax_hard_sigmoid(x: Float[Array, "..."]) -> Float[Array, "..."]:
     """1 + x, cut to 0 … 1: what trax calls `HardSigmoid` (elsewhere it is less steep)."""
     return jnp.clip(1 + x, 0, 1)
+
+
+class ThresholdedLinear(nn.Module):
+    """max(x, `threshold`), a number that is learnt, 0 at first: trax's `ThresholdedLinearUnit`
+    (Singh and Krishnan 2019, "Filter response normalization layer")."""
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
+        """Of the input's shape and dtype."""
+        threshold = self.param("threshold", nn.initializers.zeros, ())
+        return jnp.maximum(x, threshold.astype(x.dtype))
 
 
 ACTIVATIONS: Mapping[Activation, Callable[[jax.Array], jax.Array]] = {
@@ -55,6 +67,7 @@ ACTIVATIONS: Mapping[Activation, Callable[[jax.Array], jax.Array]] = {
     "sigmoid": nn.sigmoid,
     "trax_hard_sigmoid": trax_hard_sigmoid,
     "exp": jnp.exp,
+    "thresholded": lambda x: ThresholdedLinear()(x),  # each call in a module has its own parameter
 }
 if set(ACTIVATIONS) != set(get_args(Activation)):
     raise TypeError("Activation and ACTIVATIONS must name the same functions")

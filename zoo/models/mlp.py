@@ -68,7 +68,12 @@ class MLP(nn.Module):
         for i, size in enumerate(config.hidden_sizes):
             x = ACTIVATIONS[config.activation](dense(size, config.dtype, name=f"hidden_{i}")(x))
             x = Dropout(config.dropout_rate)(x, train=train)
-        return dense(config.size_of("num_classes"), config.dtype, name="head")(x)
+        return self.output(dense(config.size_of("num_classes"), config.dtype, name="head")(x))
+
+    @nn.nowrap
+    def output(self, logits: Float[Array, "B ..."]) -> Float[Array, "B ..."]:
+        """What comes out for the logits: here they do."""
+        return logits
 
 
 @registry.models.register

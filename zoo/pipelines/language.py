@@ -9,14 +9,20 @@ The documents of a split are joined by an end of sequence (1) into one array of 
 from __future__ import annotations
 
 import array
+import hashlib
 import itertools
+import json
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
+from zoo import tokenizers
 from zoo.config import ConfigError, ValueMistake
+from zoo.pipelines import kept
 from zoo.pipelines.base import Array, Batch, Example, Facts, Fingerprint, Rows
 from zoo.pipelines.delivery import GlobalBatch, deliver, generator
 from zoo.pipelines.rows import IndexedRows, LazySplits, endless
@@ -91,10 +97,14 @@ class LanguageModelingData(StoredData, FileData):
         several = sources["train"].count() * self.holdout > 1
         sources, fingerprints = holdout.with_validation(sources, self.holdout if several else 0)
         splits = {split: _documents(source) for split, source in sources.items()}
+        train = sources["train"]
         if "validation" not in splits and self.holdout:
             splits["train"], splits["validation"] = split_characters(splits["train"], self.holdout)
         tokenizer = tokenizer or self.tokenizer.build(splits["train"])
-        tokens = {split: encode(documents(), tokenizer) for split, documents in splits.items()}
+        tokens = {}
+        for split, documents in splits.items():
+            part = f"{split} {self.text_column} {self.holdout} {fingerprints.get(split)}"
+            tokens[split] = _encoded(documents, tokenizer, sources.get(split, train), part)
         for split, ids in tokens.items():
             if len(ids) < 2:
                 raise ValueMistake(
@@ -267,6 +277,38 @@ def encode(documents: Iterable[str], tokenizer: Tokenizer) -> Array:
             tokens.append(EOS)
         tokens.extend(ids)
     return np.array(tokens, np.uint16 if small else np.int32)
+
+
+def _encoded(documents: Documents, tokenizer: Tokenizer, source: Source, part: str) -> Array:
+    """`encode` of some documents, or what it gave for the same ones at an earlier start.
+
+    Args:
+      documents: the documents.
+      tokenizer: the tokenizer.
+      source: where they come from. A stream with an identity is not read if they are known.
+      part: which part of it they are.
+    """
+    written, content = _written(tokenizer), None
+    if source.arrays is not None:
+        content = kept.digest_of(documents())
+    elif source.identity:
+        content = f"{source.identity} {part}"
+    if written is None or content is None:
+        return encode(documents(), tokenizer)
+    return kept.kept((written, content), lambda: encode(documents(), tokenizer))
+
+
+def _written(tokenizer: Tokenizer) -> str | None:
+    """All that a tokenizer's ids depend on; None: it has no file that says it."""
+    try:
+        described = tokenizers.describe(tokenizer)
+        if tokenizers.vocabulary_suffix(tokenizer) is not None:
+            with tempfile.TemporaryDirectory() as folder:
+                tokenizer.save(path := Path(folder) / "vocabulary")
+                described["vocabulary"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    except (TypeError, ValueError):
+        return None
+    return json.dumps(described, sort_keys=True)
 
 
 def split_characters(documents: Documents, share: float) -> tuple[Documents, Documents]:

@@ -190,10 +190,11 @@ class StreamedRows:
         """As `IndexedRows.batches`, but the rows of an epoch that come before `start` are read."""
         if seed is None:
             examples = self._first(limit)
-            batches = ops.batch(batch_size, drop_remainder=False)(examples).skip(start)
+            batches = examples.padded_batch(batch_size).skip(start)
         else:
             epoch, skipped = divmod(start * batch_size, self._count)
-            batches = ops.batch(batch_size)(self._shuffled(seed, epoch).skip(skipped))
+            shuffled = self._shuffled(seed, epoch).skip(skipped)
+            batches = shuffled.padded_batch(batch_size, drop_remainder=True)
         return self._read(batches)
 
     def grouped(

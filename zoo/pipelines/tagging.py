@@ -97,13 +97,13 @@ class TaggingData(PairedData):
           ConfigError: the tokenizer gives a word several ids, or there is only one tag.
         """
         splits = self.read_splits(rows)
-        if rows is None:
-            splits = holdout.with_test(splits, self.test_share)
         named = labels or self.labels or splits["train"].class_names.get(TAGS)
         labels = normalised(named) if named else _labels(splits)
         for split, source in splits.items():
             _check_labels(source, labels, f"the {split} split")
-        splits, fingerprints = holdout.with_validation(splits, self.holdout)
+        splits, fingerprints = holdout.with_validation(
+            splits, self.holdout, test_share=self.test_share if rows is None else 0
+        )
         if tokenizer is None:
             tokenizer = self.tokenizer.build(lambda: _words(splits["train"]), split=False)
         if not isinstance(tokenizer, WordTokenizer | IdTokenizer):

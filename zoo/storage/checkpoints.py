@@ -16,7 +16,6 @@ import contextlib
 import itertools
 import logging
 import math
-import shutil
 import threading
 import time
 import warnings
@@ -27,10 +26,12 @@ from typing import Any, Literal, TypeAlias
 
 import jax
 import orbax.checkpoint as ocp
+from etils import epath
 from orbax.checkpoint.checkpoint_managers import preservation_policy as policies
 
-from zoo.config import ConfigError, FileMistake
+from zoo.config import ConfigError, FileMistake, is_url
 from zoo.storage import failures
+from zoo.storage.files import absolute, free_space
 
 FOLDER = "checkpoints"
 """Name of the folder inside a run's folder."""
@@ -59,7 +60,9 @@ class Best:
     def better(self, value: float, than: float | None) -> bool:
         """Whether `value` improves on the best so far (None: there was none).
 
-        What is not finite never does, and anything finite improves on it.
+        Of equally good ones the first is the best, everywhere: only it is saved with its metrics,
+        `patience` counts from it, and its metrics are the run's. What is not finite never does,
+        and anything finite improves on it.
         """
         if not math.isfinite(value):
             return False
@@ -131,7 +134,7 @@ class Checkpoints:
             )
         with _quiet():
             self._manager = _Manager(
-                folder.absolute(),
+                absolute(folder),
                 item_handlers={
                     # Weights hardly compress, and are read twice as fast if they are not.
                     "variables": ocp.PyTreeCheckpointHandler(use_compression=False),
@@ -183,7 +186,7 @@ class Checkpoints:
         # Orbax's threads print tracebacks when the disk fills up, so check before.
         needed = sum(leaf.nbytes for leaf in jax.tree.leaves((variables, optimizer, ema)))
         try:
-            free, gone = shutil.disk_usage(self.folder).free, None
+            free, gone = free_space(self.folder), None
         except OSError as error:  # the folder has vanished
             free, gone = 0, error
         if not self._agree(free >= needed and gone is None):
@@ -247,9 +250,10 @@ class Checkpoints:
             self._manager.reload()  # it has forgotten those that this one would have replaced
         last = sorted(self._manager.all_steps())[-1:]
         kept = f"the checkpoint of step {last[0]} is intact" if last else "there was no earlier one"
+        cure = "Look at the bucket and your rights" if is_url(self.folder) else "Free some space"
         return OSError(
             f"the checkpoint of step {step} could not be written to {self.folder}: "
-            f"{reason}; {kept}. Free some space and run the same command again"
+            f"{reason}; {kept}. {cure} and run the same command again"
         )
 
     def restore(
@@ -448,7 +452,12 @@ class Checkpoints:
             self.finish()
         except OSError as error:
             self._warn(str(error))
-        self._manager.close()
+        try:
+            with _quiet():
+                self._manager.close()
+        except Exception as error:  # that of the last checkpoint once more, from another thread
+            if not failures.of_writing(error):
+                raise
 
 
 def _abstract(tree: Any) -> Any:
@@ -497,7 +506,10 @@ class _Manager(ocp.CheckpointManager):  # type: ignore[misc]  # Orbax ships no t
 
 def any_in(folder: Path) -> bool:
     """Whether a folder has a complete checkpoint."""
-    return any(path.name.isdigit() for path in folder.glob("*"))
+    return any(
+        path.name.isdigit() and ocp.utils.is_checkpoint_finalized(epath.Path(path))
+        for path in folder.glob("*")
+    )
 
 
 class _Silence(logging.Filter):

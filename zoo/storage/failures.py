@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 
 PASSING = (
     *(errno.EIO, errno.EACCES, errno.EPERM, errno.EAGAIN, errno.EBUSY, errno.EINTR, errno.EMFILE),
@@ -15,6 +16,15 @@ PASSING = (
 )
 """Errors of the system that say nothing about what is in a file."""
 
+AWAY = re.compile(
+    r"\b(PERMISSION_DENIED|UNAUTHENTICATED|UNAVAILABLE|DEADLINE_EXCEEDED|ABORTED|UNKNOWN|CANCELLED"
+    r"|RESOURCE_EXHAUSTED)\b"
+)
+"""TensorStore's words for remote storage that refuses a request or does not answer it."""
+
+CLIENTS = ("aiohttp", "gcsfs", "google", "requests", "tensorflow", "urllib3")
+"""Packages that speak to remote storage and raise errors of their own."""
+
 FULL = ("No space left on device", "File too large", "quota exceeded")
 """The system's words for a disk that takes no more."""
 
@@ -22,7 +32,8 @@ FULL = ("No space left on device", "File too large", "quota exceeded")
 def of_reading(error: Exception) -> bool:
     """Whether an error comes from reading files, and not from a lack of memory or a mistake in
     code. Half-written files raise whatever their reader raises; Orbax raises bare Exceptions."""
-    return type(error) is Exception or isinstance(error, ValueError | LookupError | OSError)
+    own = type(error) is Exception or isinstance(error, ValueError | LookupError | OSError)
+    return own or of_network(error)
 
 
 def may_pass(error: BaseException) -> bool:
@@ -31,12 +42,19 @@ def may_pass(error: BaseException) -> bool:
     if isinstance(error, OSError):
         return not isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError)
     text = str(error).lower()
-    return any(os.strerror(number).lower() in text for number in PASSING)
+    return of_network(error) or any(os.strerror(number).lower() in text for number in PASSING)
 
 
 def of_writing(error: BaseException) -> bool:
     """Whether a file could not be written."""
-    return isinstance(error, OSError) or reason(error) in FULL
+    return isinstance(error, OSError) or reason(error) in FULL or of_network(error)
+
+
+def of_network(error: BaseException) -> bool:
+    """Whether remote storage refused a request, or did not answer it."""
+    error = _first(error)
+    package = type(error).__module__.partition(".")[0]
+    return package in CLIENTS or (isinstance(error, ValueError) and bool(AWAY.search(str(error))))
 
 
 def reason(error: BaseException) -> str:

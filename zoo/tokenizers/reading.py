@@ -12,6 +12,7 @@ from __future__ import annotations
 import codecs
 import functools
 import itertools
+import re
 import unicodedata
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -32,6 +33,38 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
+
+SIGNATURES = (
+    (rb"\x1f\x8b", "compressed with gzip", "decompress it, as with `gzip -dc`"),
+    (rb"BZh[1-9]1AY&SY", "compressed with bzip2", "decompress it, as with `bzip2 -dc`"),
+    (rb"\xfd7zXZ\0", "compressed with xz", "decompress it, as with `xz -dc`"),
+    (rb"\x28\xb5\x2f\xfd", "compressed with zstd", "decompress it, as with `zstd -dc`"),
+    (rb"PK\x03\x04", "a ZIP archive, or a table of a spreadsheet", "unpack it, or save it as CSV"),
+    (rb"\xd0\xcf\x11\xe0", "a document of an old Office", "save it as CSV or as plain text"),
+    (rb"PAR1\x15", "a Parquet file", "save it as CSV or JSONL, or hand its rows over in Python"),
+    (rb"ARROW1\0", "an Arrow file", "save it as CSV or JSONL, or hand its rows over in Python"),
+    (rb"SQLite format 3\0", "an SQLite database", "save its table as CSV"),
+    (rb"%PDF-", "a PDF", "save its text, as with `pdftotext`"),
+    (rb"\x89PNG", "a PNG image", "texts are in text files"),
+    (rb"\xff\xd8\xff", "a JPEG image", "texts are in text files"),
+)
+"""How files begin, as regular expressions, that are no text whatever they are called; what each is,
+and what to do."""
+
+
+def check_is_text(start: bytes, name: str) -> None:
+    """Refuses a file that is no text.
+
+    Args:
+      start: its first bytes.
+      name: its name, for the message.
+
+    Raises:
+      ValueMistake: it is something else; the message says what.
+    """
+    for signature, what, cure in SIGNATURES:
+        if re.match(signature, start):
+            raise ValueMistake(f"{name} is no text: it is {what}; {cure}")
 
 
 def nfc(text: str) -> str:
@@ -86,8 +119,9 @@ def decode(data: bytes, name: str, encoding: str = UTF8, option: str = "") -> st
 
     Raises:
       ConfigError: Python knows no such encoding.
-      ValueMistake: the bytes are in none of the encodings.
+      ValueMistake: the bytes are in none of the encodings, or no text at all.
     """
+    check_is_text(data, name)
     for mark, marked in _MARKS:
         if data.startswith(mark):
             return _decoded(data[len(mark) :], name, marked, option, f"{name} begins as {marked}: ")
@@ -178,13 +212,14 @@ class LineReader:
           piece: some bytes. None are the end, and the last line may lack an end of its own.
 
         Raises:
-          ValueMistake: the file is in UTF-16 without a byte order mark.
+          ValueMistake: the file is in UTF-16 without a byte order mark, or no text at all.
         """
         data = self._rest + piece
         if not self._encoding:
             if piece and not _shows_its_encoding(data):
                 self._rest = data
                 return []
+            check_is_text(data, self._name)
             self._encoding, mark = next(
                 ((marked, mark) for mark, marked in _MARKS if data.startswith(mark)), (UTF8, b"")
             )

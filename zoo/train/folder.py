@@ -14,7 +14,7 @@ import jax
 
 from zoo import config as configs
 from zoo import tokenizers
-from zoo.config import ConfigError
+from zoo.config import ConfigError, is_url
 from zoo.pipelines.base import Facts
 from zoo.storage import seeds
 from zoo.storage.cards import OWN_ROWS, RUN_CARD, Card, code_of
@@ -27,7 +27,8 @@ from zoo.train.state import Progress
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Locks the run's folder against other processes; the OS releases the lock if we die.
+    """Locks the run's folder against other processes; the OS releases the lock if we die. Remote
+    storage has no such locks, and is not locked.
 
     Raises:
       ConfigError: another process trains in it.
@@ -37,7 +38,11 @@ def locked(folder: Path) -> Iterator[None]:
     if not writes():
         yield
         return
-    output_folder(folder).mkdir(parents=True, exist_ok=True)
+    output_folder(folder)
+    if is_url(folder):
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / ".lock")
     try:
         lock.acquire(blocking=False)
@@ -236,7 +241,8 @@ def write_card(
         if suffix := tokenizers.vocabulary_suffix(facts.tokenizer):
             described["file"] = f"vocabulary{suffix}"
             if writes():
-                facts.tokenizer.save(folder / described["file"])
+                with replacing(folder / described["file"]) as temporary:
+                    facts.tokenizer.save(temporary)
     card = Card(
         name=name_of(folder),
         task=recipe.task.name,

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from zoo.storage.files import replacing
 from zoo.train.intervals import mean_and_interval
 
 METRICS = "metrics.jsonl"
@@ -49,7 +50,7 @@ def draw(folder: Path) -> None:
     for axes, name in zip(figure.subplots(len(ordered), squeeze=False)[:, 0], ordered, strict=True):
         _plot(axes, [key for key in keys if key.rpartition("/")[2] == name], records)
     axes.set_xlabel("step")
-    figure.savefig(folder / CURVE, dpi=120)
+    _save(figure, folder)
 
 
 def aligned(paths: Sequence[Path]) -> list[tuple[int, list[dict[str, float]]]]:
@@ -94,7 +95,12 @@ def draw_seeds(folder: Path, runs: Sequence[Path], metric: str) -> None:
     axes.set_ylabel(metric.rpartition("/")[2])
     axes.grid(alpha=0.3)
     axes.legend()
-    figure.savefig(folder / CURVE, dpi=120)
+    _save(figure, folder)
+
+
+def _save(figure: Any, folder: Path) -> None:
+    with replacing(folder / CURVE) as temporary:
+        figure.savefig(temporary, format="png", dpi=120)
 
 
 def _environment_steps(records: Sequence[dict[str, float]], steps: Sequence[int]) -> list[float]:

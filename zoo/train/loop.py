@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from zoo.config import local
+from zoo.config import ConfigError, is_url
+from zoo.storage.remote import place
 from zoo.train import folder, recipe_files, saving, sharding
 from zoo.train.callbacks import Callbacks, Watcher
 from zoo.train.evaluation import Evaluator
@@ -76,7 +77,12 @@ def run(
             init_from = InitFrom(source=init_from)
         if init_from is not None:
             recipe = dataclasses.replace(recipe, init_from=init_from)
-        path = local(workdir) if workdir is not None else Path("runs") / (recipe.name or "unnamed")
+        path = place(workdir) if workdir is not None else Path("runs") / (recipe.name or "unnamed")
+        if profile_at is not None and is_url(path):
+            raise ConfigError(
+                f"a profile is written to a local folder only, and the run is in {path}; leave out "
+                "profile_at, or take a local workdir"
+            )
         stack.enter_context(folder.locked(path))
         folder.check_one_seed(path)
         reporter = Reporter(path, recipe.steps, profile_at=profile_at, quiet=quiet)

@@ -14,10 +14,12 @@ from typing import Any
 import jax
 from flax import linen as nn
 
-from zoo.config import ConfigError, local
+from zoo.config import ConfigError
 from zoo.hub import StoredModel
 from zoo.storage import adapters, weights
 from zoo.storage.adapters import BASE, LoRA
+from zoo.storage.files import absolute
+from zoo.storage.remote import place
 from zoo.train import sharding
 from zoo.train.patterns import check_matches, paths_of
 from zoo.train.recipe import Recipe
@@ -115,9 +117,9 @@ def described(model: StoredModel, recipe: Recipe) -> dict[str, Any]:
     """The `adapter` of the run's card."""
     assert recipe.init_from is not None
     source = recipe.init_from.source
-    path = local(source)
+    path = place(source)
     return {
-        "base": str(path.absolute()) if path.exists() else source,
+        "base": str(absolute(path)) if path.exists() else source,
         "sha256": weights.digest(model.variables["params"]),
         "rank": recipe.lora.rank,
         "alpha": recipe.lora.alpha,

@@ -12,6 +12,7 @@ from typing import Any
 from zoo import config as configs
 from zoo import models, pipelines, registry
 from zoo.config import ConfigError, FileMistake, LookupMistake
+from zoo.storage.remote import place
 from zoo.train import tasks
 from zoo.train.recipe import Recipe
 
@@ -32,7 +33,7 @@ def get(source: str, **parameters: Any) -> Recipe:
       ConfigError: the file cannot be run, or holds something else than a recipe.
     """
     if source.endswith(".json"):
-        return read(configs.local(source))
+        return read(place(source))
     function = find(source)
     return named(function(**parameters), function)
 

@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from zoo.config import is_watched, say
+from zoo.storage import files
 from zoo.storage.files import replacing
 from zoo.train import learning_curve
 from zoo.train.intervals import HALF_WIDTH
@@ -87,8 +88,7 @@ class Reporter:
     def say(self, text: str) -> None:
         """A line for a person, on the terminal and in the log."""
         if self._writes:
-            with (self._folder / LOG).open("a", encoding="utf-8") as file:
-                file.write(text + "\n")
+            files.append(self._folder / LOG, text + "\n")
         if self._quiet:
             return
         try:
@@ -237,8 +237,8 @@ def _clock(seconds: float) -> str:
 
 def append(path: Path, step: int, scalars: Metrics) -> None:
     """Adds a record to a metrics file."""
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps({"step": step, **_finite(scalars)}, allow_nan=False) + "\n")
+    record = json.dumps({"step": step, **_finite(scalars)}, allow_nan=False)
+    files.append(path, record + "\n")
 
 
 def _finite(scalars: Metrics) -> dict[str, float | None]:

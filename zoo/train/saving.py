@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from jax.sharding import Mesh
 from zoo.config import ConfigError
 from zoo.storage import weights
 from zoo.storage.checkpoints import Checkpoints
+from zoo.storage.files import free_space
 from zoo.train import sharding
 from zoo.train.state import Progress, TrainState, run_key
 from zoo.train.update import Tallies
@@ -57,7 +57,7 @@ def check_room(folder: Path, shapes: TrainState) -> None:
       ConfigError: there is not.
     """
     _, size = weights.count((shapes.own, shapes.optimizer, shapes.carry, shapes.ema))
-    free = shutil.disk_usage(folder).free
+    free = free_space(folder)
     if free < 2 * size:
         raise ConfigError(
             f"keep_every keeps checkpoints for good; each takes {size / 1e6:.1f} MB, and "

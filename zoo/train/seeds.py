@@ -16,9 +16,10 @@ from pathlib import Path
 import jax
 
 from zoo import envs
-from zoo.config import ConfigError, check_size, local, pictures
+from zoo.config import ConfigError, check_size, pictures
 from zoo.storage.cards import RUN_CARD, Card
 from zoo.storage.files import replacing
+from zoo.storage.remote import place
 from zoo.storage.seeds import Seeds
 from zoo.train import folder, intervals, learning_curve, recipe_files, reporting, vmapped
 from zoo.train.learning_curve import METRICS
@@ -107,7 +108,7 @@ def run_seeds(
     keep_freed_memory()
     recipe = recipe_files.get(source) if isinstance(source, str) else source
     path = (
-        local(workdir)
+        place(workdir)
         if workdir is not None
         else Path("runs") / f"{recipe.name or 'unnamed'}_seeds"
     )

@@ -10,11 +10,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from zoo.config import is_url
+
 STOP = "STOP"
 """A file of this name in a run's folder does what SIGTERM does. It is removed then."""
 
 LOOKS_EVERY = 1.0
 """Seconds between two looks for that file."""
+
+LOOKS_FAR_EVERY = 15.0
+"""… where each look is a request to remote storage."""
 
 HANGUP: int | None = getattr(signal, "SIGHUP", None)
 """The terminal was closed. It may come twice, from the system and the shell, and with a SIGTERM
@@ -34,6 +39,8 @@ class Signals:
           folder: where to look for a file named STOP; None: nowhere.
         """
         self._stop = folder / STOP if folder else None
+        self._is_far = folder is not None and is_url(folder)
+        self._looks_every = LOOKS_FAR_EVERY if self._is_far else LOOKS_EVERY
         self._next_look = time.monotonic()
         self._received: int | None = None
         self._before: dict[int, Any] = {}
@@ -43,10 +50,12 @@ class Signals:
     def received(self) -> int | None:
         """The number of the signal that came first; None: none did."""
         if self._received is None and self._stop and time.monotonic() >= self._next_look:
-            self._next_look = time.monotonic() + LOOKS_EVERY
-            if self._stop.exists():
-                self._stop.unlink(missing_ok=True)
-                self._received = signal.SIGTERM
+            self._next_look = time.monotonic() + self._looks_every
+            # A look that fails is no reason to end: the next one may not.
+            with contextlib.suppress(Exception) if self._is_far else contextlib.nullcontext():
+                if self._stop.exists():
+                    self._stop.unlink(missing_ok=True)
+                    self._received = signal.SIGTERM
         return self._received
 
     @contextlib.contextmanager

@@ -20,6 +20,7 @@ from zoo.hub import compilation
 from zoo.storage import checkpoints, weights
 from zoo.storage.cards import Card
 from zoo.storage.checkpoints import Checkpoints
+from zoo.storage.files import make_folder
 from zoo.train import folder, intervals, learning_curve, reporting, saving, sharding
 from zoo.train.learning_curve import METRICS
 from zoo.train.outcome import Interrupted, NonFiniteError
@@ -95,7 +96,7 @@ def _begin_folders(
     """Writes recipe and card of each seed; the cards."""
     cards = []
     for seed, path in runs.items():
-        path.mkdir(exist_ok=True)
+        make_folder(path)
         own = dataclasses.replace(setup.recipe, seed=seed)
         folder.write_recipe(path, own)
         card = folder.earlier_card(path, own_rows=False) if step else None

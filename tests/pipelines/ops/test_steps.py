@@ -12,7 +12,7 @@ from zoo.pipelines import ops
 from zoo.pipelines.lengths import padded_size
 from zoo.pipelines.ops.execution import through_numpy
 from zoo.pipelines.sources.opening import from_user
-from zoo.pipelines.tfdata import tensorflow
+from zoo.pipelines.tfdata import arrays, tensorflow
 from zoo.tokenizers import ByteTokenizer
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "data"
@@ -177,13 +177,17 @@ def test_look_up_replaces_names_and_numbers():
     assert column(ops.look_up("targets", {2: 0, 4: 1})(numbers), "targets") == [1, 0]
 
 
-def test_look_up_stops_at_what_is_not_in_the_table():
+def test_look_up_names_what_is_not_in_the_table():
     tf = tensorflow()
-    names = tf.data.Dataset.from_tensor_slices({"targets": ["maybe"]})
-    with pytest.raises(
-        tf.errors.InvalidArgumentError, match="targets: a value is not in the table"
-    ):
-        list(ops.look_up("targets", {b"neg": 0})(names))
+    names = tf.data.Dataset.from_tensor_slices({"targets": ["neg", "pso"]})
+    with pytest.raises(Mistake, match=r"^'targets' has the value 'pso', .*; did you mean 'pos'\?"):
+        list(arrays(ops.look_up("targets", {"neg": 0, b"pos": 1})(names)))
+    numbers = tf.data.Dataset.from_tensor_slices({"targets": [[1, 7]]})
+    with pytest.raises(Mistake, match=r"^'targets' has the value 7, .* \(2 known\)$"):
+        list(arrays(ops.look_up("targets", {1: -1, 2: 1})(numbers)))
+    for table, has in (({}, "no entries"), ({"a": 0, 1: 1}, "both texts and numbers")):
+        with pytest.raises(Mistake, match=f"the table has {has}"):
+            ops.look_up("targets", table)
 
 
 def test_a_length_filter_takes_the_longest_of_its_features():
@@ -373,6 +377,13 @@ IDS = ops.tokenize(ByteTokenizer())
         ([IDS, ops.batch(2), ops.pad_to_length(inputs=3)], "pad_to_length takes single examples"),
         ([IDS, BATCHES, BATCHES], "group_by_length takes single examples"),
         ([ops.batch(2), IDS], "put tokenize before the step that makes batches"),
+        ([IDS, ops.batch(2), ops.batch(2)], "Batches are made once: leave out one of the two"),
+        ([IDS, BATCHES, ops.batch(2)], "batch takes single examples, and 'inputs' has the shape"),
+        (
+            [IDS, ops.look_up("inputs", {b"a": 0})],
+            "look_up has a table of texts here, and 'inputs'",
+        ),
+        ([ops.look_up("inputs", {1: 0})], "look_up has a table of numbers here, and 'inputs' is"),
         ([IDS, IDS], "'inputs' has the shape [?] (int32); it is tokenized already"),
         ([BATCHES, IDS], "put tokenize(…) or look_up(…) before group_by_length"),
         ([ops.filter_by_length(3)], "filter_by_length takes numbers, and 'inputs' is text"),

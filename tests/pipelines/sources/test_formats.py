@@ -1,6 +1,11 @@
 from __future__ import annotations
 
+import bz2
+import gzip
+import io
 import json
+import lzma
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -8,6 +13,7 @@ import pytest
 from zoo.pipelines.base import ColumnError
 from zoo.pipelines.sources import formats, opening
 from zoo.pipelines.sources.source import Source
+from zoo.tokenizers import reading
 
 
 @pytest.fixture
@@ -180,6 +186,39 @@ def test_bytes_that_are_not_utf8_are_named_with_their_line(write):
         f"{path}, line 3: byte 0xe9 at offset 21 is not UTF-8; name its encoding, as with "
         "data.encoding=cp1252 if it is Western European"
     )
+
+
+def _zip(content: bytes) -> bytes:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("rows.csv", content)
+    return archive.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("pack", "what"),
+    [
+        (gzip.compress, "compressed with gzip; decompress it, as with `gzip -dc`"),
+        (bz2.compress, "compressed with bzip2; decompress"),
+        (lzma.compress, "compressed with xz; decompress"),
+        (_zip, "a ZIP archive, or a table of a spreadsheet; unpack it, or save it as CSV"),
+        (lambda content: b"PAR1\x15\x04" + content + b"PAR1", "a Parquet file; save it as CSV"),
+    ],
+)
+def test_a_file_that_is_no_text_is_named_whatever_it_is_called(write, pack, what):
+    packed = pack(b"text,label\nfine,x\n")
+    for name in ("a.csv", "a.tsv", "a.jsonl", "a.txt"):
+        path = write(name, packed)
+        for options in (formats.DEFAULTS, formats.Options(encoding="utf-8, cp1252")):
+            found = message(ValueError, opening.from_file, path, options=options)
+            assert found.startswith(f"{path} is no text: it is {what}")
+        assert f"{path} is no text: it is {what}" in message(
+            ValueError, list, reading.read_lines([path])
+        )
+    assert texts(opening.from_file(write("a.txt", "BZh is no word\nPK\n"))) == [
+        "BZh is no word",
+        "PK",
+    ]
 
 
 def test_an_unknown_suffix_lists_the_known_ones(write):

@@ -116,6 +116,7 @@ class FeedForwardBranch(nn.Module):
 
         return in_pieces(piece, self, chunk_len, x), ()
 
+    @nn.compact  # an activation may have a parameter
     def change(self, x: Float[Array, "*b T D"], rng: Any = None) -> Float[Array, "*b T D"]:
         """The change by some positions; without a key in `rng` there is no dropout."""
         inner, outer = (None, None) if rng is None else jax.random.split(rng)

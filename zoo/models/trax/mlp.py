@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from flax import linen as nn
-from jaxtyping import Array, Float, Num
+from jaxtyping import Array, Float
 
 from zoo.models.base import TraxQuirks
 from zoo.models.layers import ACTIVATIONS
@@ -26,8 +26,7 @@ class MLPQuirks(TraxQuirks):
 class ActivatedMLP(MLP):
     """An `MLP` whose last layer is activated like the hidden ones."""
 
-    def __call__(
-        self, inputs: Num[Array, "B ..."], *, train: bool = False
-    ) -> Float[Array, "B ..."]:
-        """See `MLP`; the logits are activated."""
-        return ACTIVATIONS[self.config.activation](super().__call__(inputs, train=train))
+    @nn.nowrap
+    def output(self, logits: Float[Array, "B ..."]) -> Float[Array, "B ..."]:
+        """See `MLP`."""
+        return ACTIVATIONS[self.config.activation](logits)

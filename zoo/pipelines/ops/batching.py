@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from zoo.config import check_size
 from zoo.pipelines.base import Array
 from zoo.pipelines.lengths import boundary_of, check_buckets, padded_size
 from zoo.pipelines.ops import order
@@ -20,8 +21,19 @@ def batch(batch_size: int, *, drop_remainder: bool = True) -> Step:
 
     `batch(2)`: {"inputs": [5, 6]}, {"inputs": [7]}, {"inputs": [8]} ->
     {"inputs": [[5, 6], [7, 0]]}; without `drop_remainder` {"inputs": [[8]]} comes after it.
+
+    Raises:
+      ConfigError: `batch_size` is below 1.
     """
-    return lambda dataset: dataset.padded_batch(batch_size, drop_remainder=drop_remainder)
+    check_size("batch_size", batch_size)
+
+    def run(dataset: Dataset) -> Dataset:
+        spec = dataset.element_spec
+        for key, feature in spec.items() if isinstance(spec, dict) else ():
+            order.single("batch", key, feature)
+        return dataset.padded_batch(batch_size, drop_remainder=drop_remainder)
+
+    return run
 
 
 def group_by_length(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from zoo.config import ValueMistake, did_you_mean
 from zoo.pipelines.base import Array
 from zoo.pipelines.ops import order
 from zoo.pipelines.ops.execution import Step, mapped
@@ -65,21 +66,45 @@ def tokenize(tokenizer: Tokenizer, keys: Sequence[str] = INPUTS) -> Step:
 def look_up(key: str, table: Mapping[Any, int]) -> Step:
     """Replaces texts or numbers by numbers (int32).
 
-    `look_up("targets", {b"neg": 0, b"pos": 1})`: {"targets": "pos"} -> {"targets": 1}; a value that
+    `look_up("targets", {"neg": 0, "pos": 1})`: {"targets": "pos"} -> {"targets": 1}; a value that
     is not in the table stops the pipeline.
+
+    Raises:
+      ValueMistake: the table is empty, or has both texts and numbers.
     """
     tf = tensorflow()
-    keys = tf.constant(list(table), tf.string if isinstance(next(iter(table)), bytes) else tf.int64)
+    named = {name.encode() if isinstance(name, str) else name: n for name, n in table.items()}
+    texts = {isinstance(name, bytes) for name in named}
+    if len(texts) != 1:
+        has = "both texts and numbers" if texts else "no entries"
+        raise ValueMistake(f"look_up({key!r}, …): the table has {has}")
+    keys = tf.constant(list(named), tf.string if texts == {True} else tf.int64)
     values = tf.constant(list(table.values()), tf.int64)
-    numbers = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(keys, values), -1)
+    numbers = tf.lookup.StaticHashTable(
+        tf.lookup.KeyValueTensorInitializer(keys, values), tf.int64.min
+    )
+
+    def refuse(found: Array) -> bool:
+        wrong = [one for one in np.ravel(found).tolist() if one not in named]
+        word = wrong[0].decode(errors="replace") if texts == {True} else wrong[0]
+        known = [one.decode() if isinstance(one, bytes) else str(one) for one in named]
+        raise ValueMistake(
+            f"{key!r} has the value {word!r}, which is not in the table of look_up"
+            f"{did_you_mean(str(word), known)} ({len(known)} known)"
+        )
 
     def replace(example: dict[str, Any]) -> dict[str, Any]:
         number = numbers.lookup(tf.cast(example[key], keys.dtype))
-        known = tf.debugging.assert_non_negative(number, f"{key}: a value is not in the table")
+        known = tf.cond(
+            tf.reduce_all(number > tf.int64.min),
+            lambda: tf.constant(True),
+            lambda: numpy_function(refuse, [example[key]], tf.bool),
+        )
         with tf.control_dependencies([known]):
             return {**example, key: tf.cast(number, tf.int32)}
 
-    return order.needing("look_up", (key,), order.anything, mapped(replace))
+    need = order.texts if texts == {True} else order.keys
+    return order.needing("look_up", (key,), need, mapped(replace))
 
 
 def filter_by_length(

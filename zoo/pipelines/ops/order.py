@@ -63,6 +63,30 @@ def text(name: str, key: str, spec: Tensor) -> None:
         )
 
 
+def texts(name: str, key: str, spec: Tensor) -> None:
+    """The feature must be text, of any shape."""
+    if spec.dtype.name != "string":
+        raise ValueMistake(
+            f"{name} has a table of texts here, and {key!r} has {_described(spec)}; give it a "
+            f"table of numbers, or put {name} before the step that makes the texts numbers"
+        )
+
+
+def keys(name: str, key: str, spec: Tensor) -> None:
+    """The feature must have numbers, of any shape, for a table whose keys are numbers."""
+    if spec.dtype.name == "string":
+        raise ValueMistake(f"{name} has a table of numbers here, and {key!r} is text")
+
+
+def single(name: str, key: str, spec: Tensor) -> None:
+    """The feature must not be a batch of ids."""
+    if spec.shape.rank == 2 and spec.dtype.name in ("int32", "int64"):
+        raise ValueMistake(
+            f"{name} takes single examples, and {key!r} has {_described(spec)}, a batch: its first "
+            "axis counts rows. Batches are made once: leave out one of the two steps"
+        )
+
+
 def numbers(name: str, key: str, spec: Tensor) -> None:
     """The feature must not be text."""
     if spec.dtype.name == "string":

@@ -32,9 +32,19 @@ def of_rows(columns: Mapping[str, Array], seed: int = VALIDATION) -> Array:
       columns: each [N, ...]; their order does not matter.
       seed: of the hash.
     """
+    return combined(of_values(columns), seed)
+
+
+def of_values(columns: Mapping[str, Array]) -> list[Array]:
+    """The hash of each value, uint64 [N] of each column: the work of `of_rows`, for all seeds."""
+    return [_of_column(columns[name]) for name in sorted(columns)]
+
+
+def combined(values: Iterable[Array], seed: int = VALIDATION) -> Array:
+    """The hash of each row of which `of_values` has the values: uint64 [N]."""
     found = np.full(1, seed, np.uint64)
-    for name in sorted(columns):
-        found = _mixed(found + _of_column(columns[name]))
+    for column in values:
+        found = _mixed(found + column)
     return found
 
 

@@ -7,7 +7,7 @@ shuffled, or to which others are added, stay on theirs.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,8 +21,26 @@ CHUNK = 64
 """Number of rows of a stream that are hashed at once, if all have the same shape."""
 
 
+@dataclass(frozen=True)
+class _Rows:
+    """Rows in memory, with the hashes of their values, which are computed once for all purposes."""
+
+    source: Source
+    values: list[Array]
+
+    @classmethod
+    def of(cls, source: Source) -> _Rows:
+        return cls(source, hashes.of_values(source.arrays or {}))
+
+    def found(self, seed: int = hashes.VALIDATION) -> Array:
+        return hashes.combined(self.values, seed)
+
+    def where(self, mask: Array) -> _Rows:
+        return _Rows(self.source.where(mask), [column[mask] for column in self.values])
+
+
 def with_validation(
-    splits: Mapping[str, Source], share: float
+    splits: Mapping[str, Source], share: float, test_share: float = 0.0
 ) -> tuple[dict[str, Source], dict[str, Fingerprint]]:
     """The splits, with a share of the training rows held out if there is no validation split.
 
@@ -31,18 +49,32 @@ def with_validation(
     Args:
       splits: `train`, and any others. Rows of a stream may come in another order at each reading.
       share: in [0, 1); 0: none are held out.
+      test_share: … of the training rows, if they are in memory, that become the test split before,
+        if there is none.
 
     Returns:
       The splits, and their fingerprints. That of rows in memory, and of a stream that was divided,
       is of their content; else that of a TFDS split is of its name, version and sizes, and that of
       the user's tf.data.Dataset only has their number.
     """
-    training = splits["train"]
-    whole = {split: source for split, source in splits.items() if split != "train"}
-    prints = {split: fingerprint(source) for split, source in whole.items()}
+    training, found, prints = splits["train"], None, dict[str, Fingerprint]()
+    if training.arrays is not None:
+        rows = _Rows.of(training)
+        if test_share and "test" not in splits:
+            by_test = rows.found(hashes.TEST)
+            held = by_test < bound_of(by_test, test_share)
+            if held.any():
+                test, rows = rows.where(held), rows.where(~held)
+                splits = {**splits, "train": rows.source, "test": test.source}
+                prints["test"] = _of_hashes(test.found())
+        training, found = rows.source, rows.found()
+    for split, source in splits.items():
+        if split not in ("train", *prints):
+            prints[split] = fingerprint(source)
     if "validation" in splits or not share:
-        return dict(splits), {"train": fingerprint(training), **prints}
-    found = _hashes(training)
+        ours = fingerprint(training) if found is None else _of_hashes(found)
+        return dict(splits), {"train": ours, **prints}
+    found = _of_stream(training.stream) if found is None else found
     bound = bound_of(found, share)
     held = found < bound
     prints = {"train": _of_hashes(found[~held]), **prints}
@@ -52,31 +84,13 @@ def with_validation(
     if training.arrays is not None:
         parts = {"train": training.where(~held), "validation": training.where(held)}
     else:
-        rows, number = training.stream, int(held.sum())
+        stream, number = training.stream, int(held.sum())
+        kept, apart = (_filtered(stream, bound, wanted) for wanted in (False, True))
         parts = {
-            "train": replace(
-                training, stream=_filtered(rows, bound, False), num_rows=len(held) - number
-            ),
-            "validation": replace(training, stream=_filtered(rows, bound, True), num_rows=number),
+            "train": replace(training, stream=kept, num_rows=len(held) - number),
+            "validation": replace(training, stream=apart, num_rows=number),
         }
     return {**splits, **parts}, prints
-
-
-def with_test(splits: Mapping[str, Source], share: float) -> dict[str, Source]:
-    """The splits, with a share of the training rows held out if there is no test split.
-
-    Args:
-      splits: `train`, whose rows are in memory, and any others.
-      share: in [0, 1); 0: none are held out.
-    """
-    training = splits["train"]
-    if "test" in splits or not share or training.arrays is None:
-        return dict(splits)
-    found = hashes.of_rows(training.arrays, hashes.TEST)
-    held = found < bound_of(found, share)
-    if not held.any():
-        return dict(splits)
-    return {**splits, "train": training.where(~held), "test": training.where(held)}
 
 
 def bound_of(found: Array, share: float) -> np.uint64:
@@ -107,10 +121,8 @@ def _of_hashes(found: Array) -> Fingerprint:
     return Fingerprint(number=len(found), hash=f"{int(found.sum(dtype=np.uint64)):016x}")
 
 
-def _hashes(source: Source) -> Array:
-    if source.arrays is not None:
-        return hashes.of_rows(source.arrays)
-    hashed = _chunks(source.stream).map(traced(lambda rows: _hash_tensor(rows)))
+def _of_stream(rows: Dataset) -> Array:
+    hashed = _chunks(rows).map(traced(lambda rows: _hash_tensor(rows)))
     return np.concatenate([np.zeros(0, np.int64), *arrays(hashed)]).view(np.uint64)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from zoo import predictors
 from zoo.pipelines.base import Array, Example
-from zoo.storage.files import replacing
+from zoo.storage.files import make_folder, replacing
 from zoo.train.callbacks.base import Callback, Report
 from zoo.train.processes import writes
 
@@ -111,13 +111,13 @@ def _save(pictures: Array, folder: Path, step: int) -> list[str]:
     """Writes pictures as PNG files; returns their names."""
     from PIL import Image
 
-    folder.mkdir(exist_ok=True)
+    make_folder(folder)
     names = []
     for number, picture in enumerate(pictures):
         names.append(f"{step}_{number}.png")
-        Image.fromarray(picture.squeeze(-1) if picture.shape[-1] == 1 else picture).save(
-            folder / names[-1]
-        )
+        image = Image.fromarray(picture.squeeze(-1) if picture.shape[-1] == 1 else picture)
+        with replacing(folder / names[-1]) as temporary:
+            image.save(temporary, format="png")
     return names
 
 

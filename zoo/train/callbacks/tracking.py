@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from zoo import config as configs
-from zoo.config import PackageMistake
+from zoo.config import PackageMistake, is_url
+from zoo.storage.files import absolute
 from zoo.train.callbacks.base import Callback, Report
 from zoo.train.processes import writes
 
@@ -97,12 +98,12 @@ class WeightsAndBiases(Tracker):
 
     def begin(self, package: Any, report: Report, recipe: Mapping[str, Any]) -> None:
         """See `Tracker.begin`."""
-        folder = report.run.workdir.absolute()
+        folder = absolute(report.run.workdir)
         known = {
             "name": folder.name,
             "id": hashlib.sha256(str(folder).encode()).hexdigest()[:16],
             "resume": "allow",
-            "dir": str(folder),
+            "dir": None if is_url(folder) else str(folder),
             "config": dict(recipe),
         }
         self._record = package.init(**(known | self._options))
