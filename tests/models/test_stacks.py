@@ -22,7 +22,7 @@ def close(found, expected):
     )
 
 
-@pytest.mark.parametrize("remat", [False, True])
+@pytest.mark.parametrize("remat", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_stacked_layers_give_the_logits_and_the_gradients_of_the_same_layers(remat, key):
     sizes = {"num_encoder_layers": 2, "num_decoder_layers": 3, "dropout_rate": 0.0, "remat": remat}
     module, variables = random_variables(dataclasses.replace(translation(), **sizes), key())
