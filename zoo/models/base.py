@@ -174,6 +174,11 @@ class ModelConfig(abc.ABC):
         return self.reads_padding
 
     @property
+    def stacks_layers(self) -> bool:
+        """Whether the module also takes parameters whose blocks are stacked, see `stacks`."""
+        return False
+
+    @property
     def carries_state(self) -> bool:
         """Whether the module has `begin` and `unroll`, see `Recurrent`."""
         return False

@@ -16,6 +16,7 @@ Shapes: `B` batch, `S` source length, `T` target length, `D` model, `H` heads, `
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +26,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from zoo import registry
 from zoo.config import ConfigError
+from zoo.models import stacks
 from zoo.models.attention import Attention, KeysValues
 from zoo.models.base import BoundedConfig, SourceTargetConfig, TraxQuirks
 from zoo.models.dense import Precision
@@ -71,6 +73,10 @@ class StackConfig(BoundedConfig):
                 f"d_model={self.d_model} must be even and a multiple of num_heads={self.num_heads}"
             )
 
+    @property
+    def stacks_layers(self) -> bool:
+        return True
+
 
 class FeedForward(nn.Module):
     """Two dense layers with an activation between them; parameters `up` [D, F], `down` [F, D]."""
@@ -91,6 +97,9 @@ Source = tuple[Float[Array, "B H K S"], Float[Array, "B H S K"], Bool[Array, "B 
 
 Memory = tuple[Source | None, ...]
 """The source as each block sees it; None in a language model, which has no source."""
+
+Encoded = tuple[Float[Array, "B S D"], Bool[Array, "B 1 1 S"]]
+"""The encoder's vectors of a source, and a mask that is True at its real tokens."""
 
 
 class Block(nn.Module):
@@ -140,9 +149,9 @@ class Block(nn.Module):
         x = x + self.dropout(self.mlp(self.mlp_norm(x), train=train), train=train)
         return x, (keys, values)
 
-    def source_keys_values(self, x: Float[Array, "B S D"]) -> KeysValues:
-        """The keys and values of an encoded source."""
-        return self.cross_attention.keys_values(x)
+    def sees(self, source: Encoded | None) -> Source | None:
+        """The source as this block sees it."""
+        return source and (*self.cross_attention.keys_values(source[0]), source[1])
 
 
 @struct.dataclass
@@ -212,7 +221,9 @@ def cache_mask(cache: Cache, new: int) -> tuple[Int[Array, "B N L"], Bool[Array,
 class Stack(nn.Module):
     """Positions, blocks and a last layer norm: an encoder or a decoder, depending on its mask.
 
-    Parameters: `positions` [max_len, D], the blocks' `block_0`, `block_1` …, and `norm`.
+    Parameters: `positions` [max_len, D], the blocks' `block_0`, `block_1` …, and `norm`. Where
+    those of the blocks are stacked (see `stacks`), a call runs one block in a compiled loop. For
+    decoding they must be apart.
     """
 
     config: StackConfig
@@ -234,7 +245,7 @@ class Stack(nn.Module):
         self,
         x: Float[Array, "B T D"],
         mask: Bool[Array, "#B 1 #T T"],
-        memory: Memory | None = None,
+        source: Encoded | None = None,
         *,
         train: bool,
     ) -> Float[Array, "B T D"]:
@@ -244,15 +255,42 @@ class Stack(nn.Module):
         """
         self.config.check_length(x.shape[1], "a sequence")
         x = x + self.positions[None, : x.shape[1]]
-        for block, source in zip(self.block, memory or (None,) * self.num_layers, strict=True):
-            x, _ = block(x, mask, source, train)
+        if self._stacked is not None:
+            return self.norm(self._looped(x, mask, source, train))
+        for block in self.block:
+            x, _ = block(x, mask, block.sees(source), train)
         return self.norm(x)
 
-    def remember(self, x: Float[Array, "B S D"], mask: Bool[Array, "B 1 1 S"]) -> Memory:
-        """An encoded source as each block sees it, computed once a sentence."""
-        return tuple((*block.source_keys_values(x), mask) for block in self.block)
+    @property
+    def _stacked(self) -> Any:
+        """The parameters of all blocks, each array [N, …]; None: they are apart."""
+        return self.get_variable("params", stacks.name(self.num_layers))
 
-    def start(self, batch: int, length: int, memory: Memory | None = None) -> Cache:
+    def _looped(
+        self,
+        x: Float[Array, "B T D"],
+        mask: Bool[Array, "#B 1 #T T"],
+        source: Encoded | None,
+        train: bool,
+    ) -> Float[Array, "B T D"]:
+        """The blocks, stacked, one after the other."""
+        block = Block(self.config, self.reads_source, self.attention_dropout, parent=None)
+        rngs = {}
+        if train and self.has_rng("dropout"):
+            rngs["dropout"] = jax.random.split(self.make_rng("dropout"), self.num_layers)
+
+        def step(x: Array, layer: tuple[Any, Any]) -> tuple[Array, None]:
+            params, rngs = layer
+            seen = block.apply(params, source, method=Block.sees)
+            x, _ = block.apply(params, x, mask, seen, train, rngs=rngs)
+            return x, None
+
+        if self.config.remat:
+            step = jax.checkpoint(step, prevent_cse=False)  # a loop has nothing to share
+        x, _ = jax.lax.scan(step, x, ({"params": self._stacked}, rngs))
+        return x
+
+    def start(self, batch: int, length: int, source: Encoded | None = None) -> Cache:
         """An empty cache with room for `length` tokens. Raises ValueError beyond max_len."""
         config = self.config
         config.check_length(length, "a cache")
@@ -263,7 +301,7 @@ class Stack(nn.Module):
             length=jnp.zeros((), jnp.int32),
             layers=((keys, values),) * self.num_layers,
             ancestors=jnp.zeros((batch, 1, length), jnp.int32),
-            memory=memory or (None,) * self.num_layers,
+            memory=tuple(block.sees(source) for block in self.block),
         )
 
     def extend(
@@ -325,16 +363,15 @@ class Transformer(nn.Module):
         Targets are shifted right in here. Training takes the rng `dropout`. Raises ValueError
         beyond max_len.
         """
-        memory = self.encode(inputs, train=train)
+        source = self.encode(inputs, train=train)
         x = self.dropout(self.target_embedding(shift_right(targets)), train=train)
-        return self.logits(self.decoder(x, causal_mask(targets.shape[1]), memory, train=train))
+        return self.logits(self.decoder(x, causal_mask(targets.shape[1]), source, train=train))
 
-    def encode(self, inputs: Int[Array, "B S"], *, train: bool = False) -> Memory:
-        """The source as the decoder sees it."""
+    def encode(self, inputs: Int[Array, "B S"], *, train: bool = False) -> Encoded:
+        """The source as the encoder gives it."""
         mask = (inputs != self.config.pad_id)[:, None, None, :]
         x = self.dropout(self.embedding(inputs), train=train)
-        x = self.encoder(x, mask, train=train)
-        return self.decoder.remember(x, mask)
+        return self.encoder(x, mask, train=train), mask
 
     def start(self, inputs: Int[Array, "B S"], length: int) -> Cache:
         """See `base.Decoder`."""

@@ -21,7 +21,7 @@ from zoo.storage import adapters
 from zoo.storage.adapters import BASE
 from zoo.storage.cards import OWN_ROWS, Card
 from zoo.tokenizers import read_lines
-from zoo.train import bleu, recipe_files, sharding, update
+from zoo.train import bleu, recipe_files, sharding, stacking, update
 from zoo.train.fine_tuning import Reading
 from zoo.train.folder import number_of_rows, rows_of
 from zoo.train.precision import in_32_bits
@@ -109,7 +109,8 @@ class Evaluator:
         if BASE in variables:
             variables = self._whole(variables)
         # It answers for this process only, so it gets weights of this process's own.
-        own = jax.tree.map(jax.numpy.asarray, sharding.gathered(variables, self._setup.mesh))
+        own = stacking.apart(sharding.gathered(variables, self._setup.mesh))
+        own = jax.tree.map(jax.numpy.asarray, own)
         return predictors.create(self._card, own, self._setup.data.facts.tokenizer)
 
     def of_state(

@@ -12,7 +12,7 @@ from jax.sharding import AbstractMesh
 
 from zoo.models.axes import axes_of
 from zoo.storage import weights
-from zoo.train import sharding
+from zoo.train import sharding, stacking
 from zoo.train.fine_tuning import load_source
 from zoo.train.memory import TIMES, amount
 from zoo.train.recipe import Recipe
@@ -34,7 +34,7 @@ def describe(recipe: Recipe) -> str:
     number = math.prod(mesh.shape.values())
     lines = [
         f"{recipe.name or 'this recipe'} on {number} device(s){sharding.in_brackets(mesh)}",
-        *_table(state.params),
+        *_table(stacking.apart(state.params)),
         f"a batch of {recipe.batch_size} is divided into {sharding.parts(mesh)} part(s)",
         "a device holds:",
     ]

@@ -20,14 +20,14 @@ from zoo.storage import adapters, weights
 from zoo.storage.adapters import BASE, LoRA
 from zoo.storage.files import absolute
 from zoo.storage.remote import place
-from zoo.train import sharding
+from zoo.train import sharding, stacking
 from zoo.train.patterns import check_matches, paths_of
 from zoo.train.recipe import Recipe
 from zoo.train.state import TrainState
 
 
-def trained(module: nn.Module, recipe: Recipe) -> Any:
-    """The module that a recipe trains: the model, or the model with adapters.
+def adapted(module: nn.Module, recipe: Recipe) -> Any:
+    """The model, or the model with the adapters that a recipe trains.
 
     Raises:
       ConfigError: adapters of no trained model.
@@ -109,7 +109,8 @@ def with_base(
       shapes: of the whole state, with the places of its arrays.
     """
     base = jax.device_get(source_of(model, recipe)[BASE])
-    variables = {**state.variables, BASE: sharding.put(base, shapes.variables[BASE])}
+    wanted = shapes.variables[BASE]
+    variables = {**state.variables, BASE: sharding.put(stacking.as_in(wanted, base), wanted)}
     return dataclasses.replace(state, variables=variables)
 
 

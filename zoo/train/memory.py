@@ -15,10 +15,10 @@ import numpy as np
 from jax.sharding import Mesh
 
 from zoo.pipelines.mixture import part_of
-from zoo.train import lora, sharding
+from zoo.train import sharding
 from zoo.train.fine_tuning import load_source
 from zoo.train.recipe import Recipe
-from zoo.train.setup import set_up, shapes_of
+from zoo.train.setup import set_up, shapes_of, trained
 from zoo.train.state import TrainState
 from zoo.train.update import Tally, TrainStep, empty_tally, make_train_step
 
@@ -96,7 +96,7 @@ def step_of(
     recipe: Recipe, batch: dict[str, jax.ShapeDtypeStruct], mesh: Mesh
 ) -> tuple[TrainStep, TrainState, Tally]:
     """The step of a resolved recipe, and the shapes of the state and the tally it begins with."""
-    module, task = lora.trained(recipe.model.build(), recipe), recipe.task
+    module, task = trained(recipe.model.build(), recipe), recipe.task
     optimizer = recipe.transformation()
     state = shapes_of(recipe, mesh)
     tally = empty_tally(module, task, optimizer, state, batch, recipe.accumulate)

@@ -43,7 +43,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -87,6 +87,10 @@ class Optimizer(ABC):
     first_step: int = 0
     """Number of the first update in schedule and bias correction; trax's Loop counted from 1."""
 
+    elementwise: ClassVar[bool] = False
+    """Whether the rule treats each weight by itself, whatever array it is in; then parameters of
+    several layers may be stacked in one array (`Recipe.scan_layers`)."""
+
     def __post_init__(self) -> None:
         check_fields(self)
         for name in ("learning_rate", "weight_decay", "first_step"):
@@ -124,7 +128,7 @@ class Optimizer(ABC):
             update = optax.partition({"train": update, "freeze": optax.set_to_zero()}, self._labels)
 
         def init(params: Params) -> optax.OptState:
-            self._check_against(paths_of(params))
+            self._check_against(params)
             return update.init(params)
 
         return optax.GradientTransformationExtraArgs(init, update.update)
@@ -144,18 +148,23 @@ class Optimizer(ABC):
 
     def decays(self, params: Params) -> Params:
         """Whether weight decay applies, for each parameter: a tree of bools."""
-        return map_paths(lambda path: not matches(self.no_decay, path), params)
+        return map_paths(
+            lambda path: not matches(self.no_decay, path), params, "optimizer.no_decay"
+        )
 
     def _descent(self) -> optax.GradientTransformation:
         """The sign of a descent, and the factor of each parameter's rate."""
 
-        def factor(path: str) -> float:
-            return next((-rate for name, rate in self.rates if matches((name,), path)), -1.0)
-
         def scale(updates: optax.Updates, params: Params | None) -> optax.Updates:
-            return jax.tree.map(lambda update, by: update * by, updates, map_paths(factor, updates))
+            return jax.tree.map(lambda update, by: -by * update, updates, self._factors(updates))
 
         return optax.stateless(scale) if self.rates else optax.scale(-1.0)
+
+    def _factors(self, params: Params) -> Params:
+        def factor(path: str) -> float:
+            return next((rate for name, rate in self.rates if matches((name,), path)), 1.0)
+
+        return map_paths(factor, params, "optimizer.rates")
 
     def _decay(self, learning_rate: optax.Schedule) -> float | optax.Schedule:
         if not self.decay_with_learning_rate:
@@ -163,9 +172,13 @@ class Optimizer(ABC):
         return lambda step: self.weight_decay * learning_rate(step)
 
     def _labels(self, params: Params) -> Params:
-        return map_paths(lambda path: "freeze" if matches(self.freeze, path) else "train", params)
+        def label(path: str) -> str:
+            return "freeze" if matches(self.freeze, path) else "train"
 
-    def _check_against(self, paths: list[str]) -> None:
+        return map_paths(label, params, "optimizer.freeze")
+
+    def _check_against(self, params: Params) -> None:
+        paths = paths_of(params)
         check_matches("optimizer.no_decay", self.no_decay, paths)
         check_matches("optimizer.freeze", self.freeze, paths)
         check_matches("optimizer.rates", [pattern for pattern, _ in self.rates], paths)
@@ -174,11 +187,14 @@ class Optimizer(ABC):
                 f"optimizer.freeze={self.freeze} leaves nothing to train; "
                 f"the parameters are {', '.join(paths)}"
             )
+        self._factors(params)  # raises where layers that are stacked have different ones
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sgd(Optimizer):
     """Plain gradient descent; no state."""
+
+    elementwise = True
 
     def rule(self) -> optax.GradientTransformation:
         return optax.identity()
@@ -187,6 +203,8 @@ class Sgd(Optimizer):
 @dataclass(frozen=True, kw_only=True)
 class Momentum(Optimizer):
     """Gradient descent with momentum (Sutskever et al. 2013, in the form of Bengio et al. 2012)."""
+
+    elementwise = True
 
     mass: float = 0.9
     """Fraction of the velocity that is kept from step to step."""
@@ -200,6 +218,8 @@ class Momentum(Optimizer):
 @dataclass(frozen=True, kw_only=True)
 class Adam(Optimizer):
     """Adam (Kingma & Ba 2015), or with `weight_decay` AdamW (Loshchilov & Hutter 2019)."""
+
+    elementwise = True
 
     b1: float = 0.9
     """Decay of the average of the gradients."""
@@ -215,6 +235,8 @@ class Adam(Optimizer):
 @dataclass(frozen=True, kw_only=True)
 class RMSProp(Optimizer):
     """Gradients divided by the root of the mean of their squares (Hinton 2012, lecture 6e)."""
+
+    elementwise = True
 
     decay: float = 0.9
     """Decay of the average; trax calls it gamma."""

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 
 from zoo.config import ConfigError
+from zoo.models import stacks
 
 MAX_LISTED, NEAREST = 12, 4
 """Most paths that an error message lists, and how many it lists where there are more."""
@@ -54,13 +55,37 @@ def matches(patterns: Iterable[str], path: str) -> bool:
     return any(re.fullmatch(pattern, path) for pattern in patterns)
 
 
-def map_paths(function: Callable[[str], Any], tree: Any) -> Any:
-    """A tree in the shape of `tree` whose leaves are `function(slash path)`."""
-    return jax.tree_util.tree_map_with_path(
-        lambda path, _: function(jax.tree_util.keystr(path, simple=True, separator="/")), tree
-    )
+def map_paths(function: Callable[[str], Any], tree: Any, field: str) -> Any:
+    """A tree in the shape of `tree` whose leaves are `function(slash path)`.
+
+    Args:
+      function: what the patterns say of a parameter.
+      tree: the parameters.
+      field: the field of a config that has the patterns.
+
+    Raises:
+      ConfigError: the function says different things of parameters that are stacked in one array.
+    """
+
+    def said(path: Any, _: Any) -> Any:
+        first, *others = stacks.paths(_slashed(path))
+        value = function(first)
+        for other in others:
+            if function(other) != value:
+                raise ConfigError(
+                    f"{field} has other values for {first} than for {other}, and scan_layers "
+                    "stacks them; treat all layers of a stack alike, or leave scan_layers out"
+                )
+        return value
+
+    return jax.tree_util.tree_map_with_path(said, tree)
 
 
 def paths_of(tree: Any) -> list[str]:
-    """The slash paths of the leaves of a tree."""
-    return list(jax.tree.leaves(map_paths(lambda path: path, tree)))
+    """The slash paths of the parameters in a tree."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return [name for path, _ in leaves for name in stacks.paths(_slashed(path))]
+
+
+def _slashed(path: Any) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator="/")

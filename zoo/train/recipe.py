@@ -89,6 +89,11 @@ class Recipe:
     """Adapters of the model in `init_from` that are trained instead of its parameters."""
     mesh: MeshConfig = field(default_factory=MeshConfig)
     """How the work is divided over devices."""
+    scan_layers: bool = False
+    """Stack the parameters of equal layers for training, and compile one layer, which runs in a
+    loop: a deep Transformer compiles in the time of a shallow one. Numbers are those of the same
+    layers one by one, but dropout draws other masks. Names in files, and patterns, stay those of
+    single layers; a pattern must treat all layers of a stack alike."""
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -109,6 +114,7 @@ class Recipe:
         if self.ema is not None:
             check_share("ema", self.ema)
         self._check_accumulate()
+        self._check_scan_layers()
         check_patterns("lora.targets", self.lora.targets)
         self.task.check_data(self.data)
 
@@ -123,6 +129,21 @@ class Recipe:
             raise ConfigError(
                 f"accumulate is {self.accumulate}, but {type(own[0]).__name__} makes updates of "
                 "its own, which have no parts; leave accumulate out"
+            )
+
+    def _check_scan_layers(self) -> None:
+        if not self.scan_layers:
+            return
+        if not self.model.stacks_layers:
+            raise ConfigError(
+                f"scan_layers is set, but {type(self.model).__name__} has no layers that can be "
+                "stacked; it is for Transformers: leave it out"
+            )
+        if not self.optimizer.elementwise:
+            raise ConfigError(
+                f"scan_layers is set, but {type(self.optimizer).__name__} treats an array as a "
+                "whole, and would take the layers of a stack for one; take Adam, RMSProp, Momentum "
+                "or Sgd, or leave scan_layers out"
             )
 
     def __repr__(self) -> str:
@@ -226,6 +247,7 @@ MAY_CHANGE = (
     "log_every",
     "patience",
     "mesh",
+    "scan_layers",
     "task.beam_size",
     "task.bleu_sentences",
     "data.data_dir",

@@ -13,7 +13,7 @@ from zoo.config import ConfigError
 from zoo.storage import weights
 from zoo.storage.checkpoints import Checkpoints
 from zoo.storage.files import free_space
-from zoo.train import sharding
+from zoo.train import sharding, stacking
 from zoo.train.state import Progress, TrainState, run_key
 from zoo.train.update import Tallies
 
@@ -42,9 +42,9 @@ def save(
     mesh = dict(state.step.sharding.mesh.shape)  # type: ignore[attr-defined]  # a NamedSharding
     store.save(
         progress.step,
-        variables=state.own,
-        optimizer=(state.optimizer, state.carry),
-        ema=state.ema,
+        variables=stacking.apart(state.own),
+        optimizer=(stacking.apart(state.optimizer), state.carry),
+        ema=stacking.apart(state.ema),
         progress=dataclasses.asdict(dataclasses.replace(progress, sums=sums, mesh=mesh)),
         metrics=metrics,
     )
@@ -82,12 +82,13 @@ def restore(
       OSError: there are checkpoints and none can be read.
       ConfigError: the checkpoint holds another model or optimizer.
     """
-    restored = store.restore(
-        variables=shapes.own, optimizer=(shapes.optimizer, shapes.carry), ema=shapes.ema
-    )
+    wanted = {"variables": shapes.own, "optimizer": (shapes.optimizer, shapes.carry)}
+    wanted["ema"] = shapes.ema
+    restored = store.restore(**stacking.apart(wanted))
     if restored is None:
         return None
-    number, variables, (optimizer, carry), ema, progress = restored
+    number, *trees, progress = restored
+    variables, (optimizer, carry), ema = stacking.as_in(wanted, trees)
     step = sharding.copied(np.int32(number), mesh)
     state = TrainState(step, variables, optimizer, run_key(seed, mesh), carry, ema)
     return state, Progress.of_checkpoint(progress)

@@ -11,7 +11,7 @@ from jax.sharding import AbstractMesh, Mesh
 
 from zoo.pipelines.base import Data, LabelError
 from zoo.pipelines.mixture import MixedData, Mixture
-from zoo.train import averaging, lora, sharding
+from zoo.train import averaging, lora, sharding, stacking
 from zoo.train.fine_tuning import Reading, Source
 from zoo.train.recipe import Recipe
 from zoo.train.state import TrainState, check_batch_size, shapes_of_state
@@ -41,6 +41,17 @@ class Setup:
         return Setup(recipe, self.data.parts[name], self.mesh, self.module)
 
 
+def trained(module: nn.Module, recipe: Recipe) -> Any:
+    """The module that a recipe trains: the model, perhaps with adapters, perhaps with its layers
+    stacked.
+
+    Raises:
+      ConfigError: adapters of no trained model.
+    """
+    adapted = lora.adapted(module, recipe)
+    return stacking.Stacking(adapted) if recipe.scan_layers else adapted
+
+
 def shapes_of(recipe: Recipe, mesh: Mesh | AbstractMesh) -> TrainState:
     """The shapes of the state that a resolved recipe begins with, and the places of its arrays.
 
@@ -48,7 +59,7 @@ def shapes_of(recipe: Recipe, mesh: Mesh | AbstractMesh) -> TrainState:
       ConfigError: the devices cannot share the batch, or a pattern matches no parameter.
     """
     shapes = shapes_of_state(
-        lora.trained(recipe.model.build(), recipe),
+        trained(recipe.model.build(), recipe),
         recipe.model,
         recipe.transformation(),
         mesh,

@@ -26,6 +26,7 @@ import numpy as np
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 from zoo.config import ConfigError, check_fields
+from zoo.models import stacks
 from zoo.models.axes import axes_of
 from zoo.pipelines.base import Share
 
@@ -142,13 +143,17 @@ def of_array(path: str, shape: Sequence[int], mesh: Mesh | AbstractMesh) -> Name
     """The sharding of a parameter, or of what an optimizer keeps for one.
 
     An axis that the devices do not divide is whole on each. So is a vector without a name, which is
-    not worth a message; of a matrix without names the largest axis is divided over `fsdp`.
+    not worth a message; of a matrix without names the largest axis is divided over `fsdp`. A
+    layer in a stack lies as it would by itself.
 
     Args:
       path: its slash path.
       shape: its shape.
       mesh: the devices.
     """
+    layer = stacks.paths(path)[0]
+    if layer != path and shape:
+        return NamedSharding(mesh, PartitionSpec(None, *of_array(layer, shape[1:], mesh).spec))
     names = axes_of(path, len(shape))
     if names is not None:
         wanted = [RULES.get(name) for name in names]

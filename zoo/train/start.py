@@ -21,7 +21,7 @@ from zoo.train import averaging, folder, lora, saving
 from zoo.train.fine_tuning import Reading, load_source, with_architecture_of
 from zoo.train.processes import Job
 from zoo.train.recipe import Recipe
-from zoo.train.setup import Setup, set_up, shapes_of
+from zoo.train.setup import Setup, set_up, shapes_of, trained
 from zoo.train.state import Progress, TrainState, create_state
 
 
@@ -93,7 +93,6 @@ def start(
 
     # Weights and the optimizer's state: of the checkpoint, or else new ones.
     optimizer = recipe.transformation()
-    trained = lora.trained(module, recipe)
     shapes = shapes_of(recipe, mesh)
     best = recipe.task.best if "validation" in data.facts.num_examples else None
     if recipe.keep_every is not None:
@@ -110,7 +109,7 @@ def start(
     restored = saving.restore(store, shapes, recipe.seed, mesh)
     if restored is None:
         state = create_state(
-            trained,
+            trained(module, recipe),
             recipe.model,
             optimizer,
             recipe.seed,
@@ -133,6 +132,12 @@ def start(
                 f"until step {progress.step} the run was on a mesh of {progress.mesh}, and is on "
                 f"{dict(mesh.shape)} now: sums are in another order, so that numbers to come are "
                 "equal only within rounding"
+            )
+        if earlier and earlier.scan_layers != recipe.scan_layers:
+            say(
+                f"until step {progress.step} scan_layers was {earlier.scan_layers}, and is "
+                f"{recipe.scan_layers} now: dropout draws other masks, and without it numbers to "
+                "come are equal only within rounding"
             )
         steps_before = earlier.steps if earlier else recipe.steps
         progress = progress.going_on(recipe.steps, steps_before, recipe.patience)

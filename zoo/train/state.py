@@ -17,11 +17,12 @@ from flax import struct
 from jax.sharding import AbstractMesh, Mesh
 
 from zoo.config import ConfigError
+from zoo.models import stacks
 from zoo.models.base import ModelConfig
 from zoo.storage import weights
 from zoo.storage.adapters import BASE
 from zoo.storage.checkpoints import Best
-from zoo.train import sharding
+from zoo.train import sharding, stacking
 from zoo.train.patterns import check_matches, matches
 
 
@@ -163,20 +164,20 @@ def create_state(
     if source is None:
         variables = jax.jit(initialise, out_shardings=lies.variables)()
     else:
-        target = weights.flatten(shapes.variables)
+        target = weights.flatten(stacking.apart(shapes.variables))
         paths = dict.fromkeys([*target, *weights.flatten(source)])
         check_matches("skip", skip, [path.removeprefix("params/") for path in paths])
         patterns = [f"params/{pattern}" for pattern in skip]
 
         def skipped() -> dict[str, Any]:
             # The compiler leaves out the random numbers that the source replaces.
-            leaves = weights.flatten(initialise())
+            leaves = weights.flatten(stacks.unstacked(initialise()))
             return {path: leaves[path] for path in target if matches(patterns, path)}
 
         random = jax.jit(skipped, out_shardings=sharding.replicated(mesh))()
         target = weights.unflatten(target | jax.device_get(random))
         merged = weights.merge(target, jax.device_get(source), skip=patterns)
-        variables = sharding.put(merged, lies.variables)
+        variables = sharding.put(stacking.as_in(shapes.variables, merged), lies.variables)
     optimizer_state = jax.jit(optimizer.init, out_shardings=lies.optimizer)(variables["params"])
     key = run_key(seed, mesh)
     return TrainState(step, variables, optimizer_state, key, sharding.copied(carry, mesh))

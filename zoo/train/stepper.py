@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from zoo.pipelines.mixture import part_of
-from zoo.train import lora, memory, sharding, update
+from zoo.train import memory, sharding, update
+from zoo.train.setup import trained
 from zoo.train.start import Run
 from zoo.train.state import TrainState
 from zoo.train.tasks import Task
@@ -28,7 +29,7 @@ class Stepper:
         """
         self._run = run
         self._warn = warn
-        self._module = lora.trained(run.module, run.recipe)
+        self._module = trained(run.module, run.recipe)
         self._steps: dict[str, TrainStep] = {}
         self._empty: dict[str, Tally] = {}
         self._largest: dict[str, int] = {}

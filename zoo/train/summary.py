@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from zoo.storage import weights
 from zoo.storage.adapters import BASE
-from zoo.train import folder, sharding
+from zoo.train import folder, sharding, stacking
 from zoo.train.evaluation import Evaluator
 from zoo.train.reporting import Reporter
 from zoo.train.start import Run
@@ -28,7 +28,11 @@ def introduce(run: Run, state: TrainState, progress: Progress, reporter: Reporte
         reporter.say(remark)
     for reason, count in run.data.facts.left_out.items():
         reporter.say(f"left out of training: {count:,} rows ({reason})")
-    reporter.say(parameter_overview.get_parameter_overview(state.params, include_stats=False))
+    reporter.say(
+        parameter_overview.get_parameter_overview(
+            stacking.apart(run.shapes.params), include_stats=False
+        )
+    )
     reporter.say(
         f"{recipe.name or 'unnamed recipe'}: {number:,} {what} "
         f"({size / 1e6:.1f} MB), {examples} examples, "
@@ -70,7 +74,8 @@ def conclude(
         return dict(run.card.metrics)
     metrics = dict(progress.best)
     if "test" in run.data.facts.num_examples:
-        step, own = run.store.variables(state.own)
+        step, own = run.store.variables(stacking.apart(run.shapes.own))
+        own = stacking.as_in(run.shapes.own, own)
         measured, note = evaluate({**state.variables, **own}, "test")
         measured |= evaluate.of_average(state, "test")
         note = f"weights of step {step}" + (f", {note}" if note else "")
