@@ -120,4 +120,4 @@ def test_every_published_card_can_be_read():
 def test_published_weights_are_small_enough_to_be_installed():
     sizes = [path.stat().st_size for path in (CHECKOUT / "pretrained").iterdir() if path.is_file()]
     assert max(sizes) <= 20e6
-    assert sum(sizes) <= 60e6
+    assert sum(sizes) <= 80e6
