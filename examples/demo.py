@@ -24,7 +24,7 @@ PARAGRAPH = (
     "My brother lives in a small house near the sea. Every morning he walks along the beach with "
     "his dog. A little girl is building a castle out of sand. Would you like to come with me?"
 )
-SENTENCE = "Last week Angela Merkel flew from Berlin to New York to speak at the United Nations ."
+SENTENCE = "On Monday Angela Merkel flew from Berlin to New York to speak at the United Nations."
 LINE = "ROMEO:\nO, she doth teach"
 SHADES = " .:-=+*#%@"
 COLOURED = sys.stdout.isatty()
