@@ -59,16 +59,19 @@ def bag_of_embeddings_ag_news() -> Recipe:
 
     zoo train bag_of_embeddings_ag_news --workdir runs/ag
 
-    Reached: 89.79 % of the 7,600 test items (seed 0) in 90 s of training on 2 cores, with all
-    13,775 training rows that were available and no validation split: 689 held-out rows are too few
-    to choose a step by (the step that they chose reached 88.9 %). fastText's best on the same rows:
-    89.01 %. The settings were tuned on the test set: five gave 88.9 to 89.8 %. The published
-    weights, in bfloat16, reach 89.78 %. The full set of 120,000 rows, with which the paper reaches
-    92.5 %, has not been run.
+    Chosen by cross-validation on the 13,775 training rows that were available: 89.3 % on average
+    over five parts. On three of the parts dropout 0.3 is as good; on one, where these settings had
+    89.6 %, `d_model=8` too, and dropout 0.7 (89.3 %) and a learning rate of 0.008 (88.8 %) are
+    worse.
+
+    Reached: 89.68 % of the 7,600 test items (seed 0), read once, with all 13,775 rows and the
+    weights of the last step, in 52 s of training on 2 busy cores of an AMD EPYC. The published
+    weights, in bfloat16, reach 89.70 %. fastText's best on the same rows: 89.01 %. The full set of
+    120,000 rows, with which the paper reaches 92.5 %, has not been run.
     """
     return Recipe(
         model=BagOfEmbeddingsConfig(
-            d_model=16,
+            d_model=4,  # enough for four classes
             ngram_order=2,
             num_buckets=400_000,
             unique=True,
@@ -85,7 +88,7 @@ def bag_of_embeddings_ag_news() -> Recipe:
             holdout=0.0,
         ),
         task=TextClassification(),
-        optimizer=Adam(learning_rate=2e-3, schedule=Linear()),
+        optimizer=Adam(learning_rate=4e-3, schedule=Linear()),
         steps=2_000,
         batch_size=64,
         eval_every=200,
