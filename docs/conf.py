@@ -69,7 +69,9 @@ EXECUTE = os.environ.get("ZOO_DOCS") == "execute"
 CACHES = CHECKOUT / "build" / "notebook-cache"
 nb_execution_mode = "cache"
 nb_execution_raise_on_error = True
-nb_execution_timeout = 7200 if FULL else 300
+nb_execution_timeout = (
+    7200 if FULL else 900
+)  # seconds for a cell; three minutes do for a whole notebook
 nb_execution_in_temp = True
 nb_merge_streams = True
 
