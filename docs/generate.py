@@ -202,7 +202,7 @@ def weights_table() -> str:
                 f"`{name}`",
                 card["task"].replace("_", " "),
                 headline(card),
-                f"{size / 1e6:.1f} MB, {where}",
+                f"{size / 1e6:.1f} MB, {where}" if size > 1e5 else f"{size / 1e3:.0f} kB, {where}",
             ]
         )
     return table(["name", "task", "reached", "size"], rows)

@@ -1,7 +1,8 @@
 """The zoo's docstrings are plain text with a little Markdown; Sphinx reads reStructuredText.
 
 Indented examples become literal blocks, and lists get the blank line that they need. `Args`,
-`Returns` and `Raises` are napoleon's matter.
+`Returns` and `Raises` are napoleon's matter. Signatures lose what Linen adds to every module, and
+defaults that are no Python.
 """
 
 from __future__ import annotations
@@ -13,6 +14,11 @@ from sphinx.application import Sphinx
 
 SECTION = re.compile(r"(Args|Returns|Raises|Yields|Attributes|Example|Examples|Note):$")
 LIST = re.compile(r" *(?:[*-]|\d+\.) ")
+
+LINEN = re.compile(r"(?:, )?parent: [^=]* = <[^>]*_Sentinel object>, name: str \| None = None")
+"""The last two arguments of every module."""
+DEFAULTS = {r"<factory>": "...", r"<function (\w+)[^>]*>": r"\1"}
+"""Defaults as `inspect` shows them -> as Python."""
 
 COLON = "\ue000"
 """Stands for a colon while napoleon works: in the note on a field it would see a type there."""
@@ -61,6 +67,16 @@ def restore(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: li
     lines[:] = [line.replace(COLON, ":") for line in lines]
 
 
+def simplify(
+    app: Sphinx, what: str, name: str, obj: Any, options: Any, signature: str | None, returned: Any
+) -> tuple[str | None, Any]:
+    """A signature that Sphinx can read: of another it would show the whole paths of all types."""
+    signature = LINEN.sub("", signature or "") or None
+    for found, shown in DEFAULTS.items():
+        signature = re.sub(found, shown, signature) if signature else None
+    return signature, returned
+
+
 def skip(app: Sphinx, what: str, name: str, obj: Any, skipped: bool, options: Any) -> bool | None:
     """Leaves out what Linen and dataclasses add to every class."""
     return True if name in ("name", "parent", "scope", "setup") else None
@@ -69,5 +85,6 @@ def skip(app: Sphinx, what: str, name: str, obj: Any, skipped: bool, options: An
 def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("autodoc-process-docstring", process, priority=400)  # before napoleon
     app.connect("autodoc-process-docstring", restore, priority=600)
+    app.connect("autodoc-process-signature", simplify)
     app.connect("autodoc-skip-member", skip)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
