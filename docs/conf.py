@@ -58,6 +58,7 @@ html_static_path = ["_static"]
 html_css_files = ["zoo.css"]
 html_show_sourcelink = False
 html_copy_source = False
+smartquotes_action = "q"  # two dashes begin a flag
 html_theme_options = {"navigation_with_keys": True}
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True

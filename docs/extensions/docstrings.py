@@ -21,21 +21,22 @@ DEFAULTS = {r"<factory>": "...", r"<function (\w+)[^>]*>": r"\1"}
 """Defaults as `inspect` shows them -> as Python."""
 
 COLON = "\ue000"
-"""Stands for a colon while napoleon works: in the note on a field it would see a type there."""
+"""Stands for a colon while napoleon works: in a note on a field, and in what is returned, it would
+take the words before it for a type."""
 
 
 def rewrite(lines: list[str]) -> list[str]:
     """A docstring's lines as reStructuredText."""
     out: list[str] = []
     literal = False
-    section = False
+    section = ""
     for line in lines:
         indented = line.startswith("    ")
         blank_before = not out or not out[-1].strip()
         if SECTION.match(line):
-            section = True
+            section = line
         elif line and not line.startswith(" "):
-            section = False
+            section = ""
         if line.strip() and not indented:
             literal = False
         if indented and not section and not literal and blank_before and out:
@@ -46,6 +47,8 @@ def rewrite(lines: list[str]) -> list[str]:
         if LIST.match(line) and not literal and not section and not blank_before:
             if not LIST.match(out[-1]) and not out[-1].startswith("  "):
                 out.append("")
+        if section in ("Returns:", "Yields:") and line != section:
+            line = line.replace(":", COLON)
         out.append(line if literal else escape(line))
     return out
 

@@ -104,6 +104,22 @@ def test_a_shell_block_may_call_zoo_and_other_programs(tmp_path):
         run("```sh\nzoo show no_such\n```\n", tmp_path, slow=False)
 
 
+def test_commands_in_the_background_share_a_shell(tmp_path):
+    text = """
+    ```sh
+    (sleep 0.1; echo two) &
+    echo one
+    wait
+    ```
+
+    ```output
+    one
+    two
+    ```
+    """
+    assert run(text, tmp_path, slow=False).passed == [2]
+
+
 def test_marked_blocks_are_left_out_with_their_reason_and_so_is_their_output(tmp_path):
     text = """
     <!-- skip: next "needs a GPU" -->
