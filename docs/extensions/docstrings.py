@@ -30,6 +30,7 @@ def rewrite(lines: list[str]) -> list[str]:
     out: list[str] = []
     literal = False
     section = ""
+    doctest = False
     for line in lines:
         indented = line.startswith("    ")
         blank_before = not out or not out[-1].strip()
@@ -49,7 +50,8 @@ def rewrite(lines: list[str]) -> list[str]:
                 out.append("")
         if section in ("Returns:", "Yields:") and line != section:
             line = line.replace(":", COLON)
-        out.append(line if literal else escape(line))
+        doctest = line.lstrip().startswith(">>>") or (doctest and bool(line.strip()))
+        out.append(line if literal or doctest else escape(line))
     return out
 
 
@@ -63,7 +65,9 @@ def escape(line: str) -> str:
 def process(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
     lines[:] = rewrite(lines)
     if what in ("attribute", "data", "property"):
-        lines[:] = [line.replace(":", COLON) for line in lines]
+        sections = [number for number, line in enumerate(lines) if SECTION.match(line)]
+        end = sections[0] if sections else len(lines)
+        lines[:end] = [line.replace(":", COLON) for line in lines[:end]]
 
 
 def restore(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
