@@ -69,10 +69,11 @@ bench: $(BENCH_READY)
 
 # The site is built without a network; a warning is an error. What its notebooks print is taken from
 # build/notebook-cache, which docs-slow (few steps, minutes) and docs-full (as published) fill.
-SPHINX := $(BIN)/sphinx-build -q -W --keep-going -j 2 docs docs/_build/html -d docs/_build/doctrees
+# One notebook at a time, since each takes all cores.
+SPHINX := $(BIN)/sphinx-build -q -W --keep-going docs docs/_build/html -d docs/_build/doctrees
 
 docs: $(DOCS_READY)
-	$(SPHINX)
+	$(SPHINX) -j 2
 	@echo "docs/_build/html/index.html"
 
 docs-slow: $(DOCS_READY)

@@ -58,6 +58,7 @@ html_static_path = ["_static"]
 html_css_files = ["zoo.css"]
 html_show_sourcelink = False
 html_copy_source = False
+smartquotes_action = "q"  # two dashes begin a flag
 html_theme_options = {"navigation_with_keys": True}
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
@@ -69,7 +70,9 @@ EXECUTE = os.environ.get("ZOO_DOCS") == "execute"
 CACHES = CHECKOUT / "build" / "notebook-cache"
 nb_execution_mode = "cache"
 nb_execution_raise_on_error = True
-nb_execution_timeout = 7200 if FULL else 300
+nb_execution_timeout = (
+    7200 if FULL else 900
+)  # seconds for a cell; three minutes do for a whole notebook
 nb_execution_in_temp = True
 nb_merge_streams = True
 

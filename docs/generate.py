@@ -118,11 +118,11 @@ def recipes() -> str:
     for task, summaries in registry.recipes.summaries().items():
         subject = task.rpartition(".")[2].replace("_", " ")
         rows = [
-            [f"`{name}`", line, f"[{TITLES[recipe_model(name)]}]({recipe_model(name)}.md)"]
+            [f"`{name}`", f"[{TITLES[recipe_model(name)]}]({recipe_model(name)}.md)", line]
             for name, line in summaries.items()
         ]
         title = f"**{subject.capitalize()}**"
-        parts.append(f"{title}\n\n{table(['recipe', 'what it trains', 'model'], rows)}")
+        parts.append(f"{title}\n\n{table(['recipe', 'model', 'what it trains'], rows)}")
     return "\n\n".join(parts)
 
 
@@ -147,7 +147,7 @@ def paragraphs(docstring: str) -> str:
     """A recipe's docstring as Markdown: commands become blocks."""
     parts = []
     for part in docstring.partition("\nArgs:")[0].strip().split("\n\n"):
-        if part.startswith("zoo "):
+        if part.startswith(("zoo ", "pip ")):
             parts.append(f"```sh\n{part}\n```")
         else:
             parts.append(part.replace("*", r"\*"))
@@ -204,7 +204,7 @@ def weights_table() -> str:
                 f"`{name}`",
                 card["task"].replace("_", " "),
                 headline(card),
-                f"{size / 1e6:.1f} MB, {where}",
+                f"{size / 1e6:.1f} MB, {where}" if size > 1e5 else f"{size / 1e3:.0f} kB, {where}",
             ]
         )
     return table(["name", "task", "reached", "size"], rows)

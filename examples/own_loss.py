@@ -34,9 +34,8 @@ class FocalLoss(TextClassification):
 
 
 def focal(file="reviews.csv"):
-    return zoo.override(
-        zoo.recipe("bag_of_embeddings_file"), {"task": FocalLoss(), "data.train": (file,)}
-    )
+    changes = {"task": FocalLoss(), "data.train": (file,)}
+    return zoo.override(zoo.recipe("bag_of_embeddings_file"), changes)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""zoo: small, right, readable models on Flax Linen, the recipes that train them and their weights.
+"""zoo: small, correct, readable models on Flax Linen, their recipes and their weights.
 
 >>> import zoo
 >>> zoo.fit("bag_of_embeddings_ag_news", workdir="runs/ag")  # doctest: +SKIP

@@ -66,6 +66,11 @@ def test_tags_of_one_type_have_one_colour_and_outside_has_none():
     assert Text(html).text == "Rome B-geo City I-geo Anna B-per went dog NN"
 
 
+def test_on_a_narrow_page_a_picture_shrinks_and_a_word_stays_with_its_tag():
+    assert "max-width: min(40em, 100%)" in pictures.image(b"png", "a curve")
+    assert "white-space: nowrap" in pictures.tagged([("Rome", "B-geo", 0.9)], ("B-geo",))
+
+
 def test_a_table_leaves_empty_entries_out():
     text = Text(pictures.table({"a": "", "b": {}, "c": 0, "d": 0.123456, "e": ("x", "y")})).text
     assert text == "c0d0.1235ex, y"

@@ -87,7 +87,11 @@ def commands(source: str) -> Iterator[str]:
 
 
 def run_shell(example: Example) -> None:
-    example.namespace[PRINTED] = "".join(map(run_command, commands(str(example.parsed))))
+    source = str(example.parsed)
+    if re.search(r"&$", source, re.MULTILINE):  # what runs in the background needs one shell
+        example.namespace[PRINTED] = in_shell(source)
+    else:
+        example.namespace[PRINTED] = "".join(map(run_command, commands(source)))
 
 
 def run_command(line: str) -> str:

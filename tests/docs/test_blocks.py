@@ -48,6 +48,19 @@ def test_each_fence_names_its_language(page):
     assert {word for word in found if not word.startswith("{")} <= set(blocks.LANGUAGES)
 
 
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_no_line_of_code_is_wider_than_the_page(page):
+    """A reader on a laptop would have to scroll. `output` wraps."""
+    code = ("python", "sh", "text", "toml", "csv", "{code-block} python")
+    language, wide = None, []
+    for number, line in enumerate(page.read_text(encoding="utf-8").splitlines(), 1):
+        if fence := re.match(r" *```+(.*)", line):
+            language = fence[1].strip() if language is None else None
+        elif language in code and len(line) > 100:
+            wide.append(number)
+    assert not wide, "break it, in the shell with a backslash"
+
+
 def run(text, tmp_path, **keywords):
     page = tmp_path / "page.md"
     page.write_text(textwrap.dedent(text))
@@ -89,6 +102,22 @@ def test_a_shell_block_may_call_zoo_and_other_programs(tmp_path):
     assert run(text, tmp_path, slow=False).passed == [2]
     with pytest.raises(AssertionError, match="zoo show no_such"):
         run("```sh\nzoo show no_such\n```\n", tmp_path, slow=False)
+
+
+def test_commands_in_the_background_share_a_shell(tmp_path):
+    text = """
+    ```sh
+    (sleep 0.1; echo two) &
+    echo one
+    wait
+    ```
+
+    ```output
+    one
+    two
+    ```
+    """
+    assert run(text, tmp_path, slow=False).passed == [2]
 
 
 def test_marked_blocks_are_left_out_with_their_reason_and_so_is_their_output(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 
 import pytest
 from blocks import CHECKOUT
@@ -29,6 +30,18 @@ def test_the_generated_pages_are_those_of_today(generate):
     assert {path.name for path in generate.FOLDER.glob("*.md")} == pages.keys(), STALE
     for name, text in pages.items():
         assert (generate.FOLDER / name).read_text(encoding="utf-8") == text, f"{name}: {STALE}"
+
+
+def test_the_line_of_a_name_is_a_whole_sentence_and_commands_are_blocks(generate):
+    """The tables and `zoo list` show only the first line of a docstring."""
+    from zoo import registry
+
+    for known in (registry.models, registry.recipes, registry.environments):
+        for names in known.summaries().values():
+            assert not {name for name, line in names.items() if not line.endswith(".")}
+    for page in generate.FOLDER.glob("*_recipes.md"):
+        prose = page.read_text(encoding="utf-8").split("```")[::2]
+        assert not re.findall(r"^(?:zoo|pip|make|python) .*", "".join(prose), re.MULTILINE)
 
 
 @pytest.mark.slow

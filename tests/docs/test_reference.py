@@ -83,6 +83,20 @@ def test_every_public_name_has_a_place_in_the_reference():
     assert not missing, "no page in docs/reference has " + ", ".join(missing)
 
 
+def test_no_name_is_shown_by_two_packages_that_import_it():
+    """Sphinx would warn of it, and the site is built with warnings as errors."""
+    places: dict[tuple[str, str], set[str]] = {}
+    for package in (module for module, (imported, _) in PAGES.items() if imported):
+        loaded = importlib.import_module(package)
+        for name in set(public_names(package)) - PAGES[package][1]:
+            value = getattr(loaded, name)
+            home = getattr(value, "__module__", package)
+            if (inspect.isclass(value) or inspect.isfunction(value)) and home != package:
+                places.setdefault((home, value.__name__), set()).add(package)
+    twice = {".".join(name): packages for name, packages in places.items() if len(packages) > 1}
+    assert not twice, "add to :exclude-members: of one of them"
+
+
 @pytest.mark.parametrize("module", PAGES)
 def test_every_public_name_has_a_docstring(module):
     loaded = importlib.import_module(module)

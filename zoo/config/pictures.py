@@ -52,7 +52,7 @@ def tagged(words: Iterable[tuple[str, str, float]], labels: Iterable[str]) -> st
         hue = 360 * types.index(_type(label)) // len(types)
         return (
             f'<span title="{probability:.0%}" style="background: hsla({hue}, 80%, 50%, 0.3); '
-            f'padding: 0.2em 0.3em; border-radius: 0.3em">{escape(word)} '
+            f'padding: 0.2em 0.3em; border-radius: 0.3em; white-space: nowrap">{escape(word)} '
             f'<small style="opacity: 0.75">{escape(label)}</small></span>'
         )
 
@@ -78,7 +78,7 @@ def image(png: bytes, description: str) -> str:
     """A PNG, and the text for those who do not see it."""
     data = base64.b64encode(png).decode()
     return (
-        f'<img alt="{escape(description)}" style="max-width: 40em" '
+        f'<img alt="{escape(description)}" style="max-width: min(40em, 100%)" '
         f'src="data:image/png;base64,{data}">'
     )
 

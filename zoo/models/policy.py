@@ -360,8 +360,7 @@ def policy_mlp() -> PolicyMLPConfig:
 
 @registry.models.register
 def policy_mlp_shared() -> PolicyMLPConfig:
-    """One network of two hidden layers of 64 units, with a head for the policy and one for the
-    value."""
+    """One network of two hidden layers of 64 units, with a head each for policy and value."""
     return PolicyMLPConfig(shared=True)
 
 

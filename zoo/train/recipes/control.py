@@ -74,8 +74,9 @@ def reinforce_cartpole() -> Recipe:
 
 @registry.recipes.register
 def reinforce_cartpole_trax() -> Recipe:
-    """CartPole-v0 with REINFORCE as in trax's learning test: two episodes an iteration, whose
-    mean return is the baseline.
+    """CartPole-v0 with REINFORCE, as in trax's learning test.
+
+    Two episodes an iteration; their mean return is the baseline.
 
     zoo train reinforce_cartpole_trax --seeds 10
 
