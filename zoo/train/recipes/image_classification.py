@@ -61,13 +61,15 @@ def mlp_mnist() -> Recipe:
 
     zoo train mlp_mnist --workdir runs/mnist
 
-    Reached: 98.50 % of the 10,000 test images (seed 0) after 9,000 steps on all 60,000 training
-    images, without a validation split, in 75 s of training on 2 cores of an EPYC. The settings were
-    tuned on the test set: five combinations of dropout, smoothing, learning rate and hold-out gave
-    98.1 to 98.6 %, so subtract 0.1. The published weights, in bfloat16, reach 98.51 %.
+    Chosen on the last 5,000 training images, held out: 98.74 %. There dropout 0.2 reached 98.58 %
+    (with label smoothing 0.1: 98.66 %; with a learning rate of 0.002: 98.48 %), and dropout 0.3
+    98.52 %.
+
+    Reached: 98.60 % of the 10,000 test images (seed 0), read once, after 9,000 steps on all 60,000
+    training images, in 88 s on 2 busy cores of an EPYC; so do the published weights, in bfloat16.
     """
     return Recipe(
-        model=MLPConfig(hidden_sizes=(512, 512), dropout_rate=0.2),
+        model=MLPConfig(hidden_sizes=(512, 512), dropout_rate=0.1),
         data=ImageClassificationData(name="mnist", holdout=0.0),
         task=ImageClassification(),
         optimizer=Adam(learning_rate=1e-3, schedule=Linear(warmup_steps=200)),
