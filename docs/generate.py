@@ -12,6 +12,7 @@ import dataclasses
 import inspect
 import itertools
 import json
+import re
 import textwrap
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -272,7 +273,8 @@ def fields_of(family: str) -> str:
         rows = []
         for field in dataclasses.fields(cls):
             default = field.default
-            shown = "required" if default is dataclasses.MISSING else f"`{default!r}`"
+            value = re.sub(r"(Config)\([^()]*\)", r"\1(…)", repr(default))  # it has a table too
+            shown = "required" if default is dataclasses.MISSING else f"`{value}`"
             if field.default_factory is not dataclasses.MISSING:
                 shown = "see the source"
             rows.append([f"`{field.name}`", shown, notes.get(field.name, "")])
