@@ -6,8 +6,9 @@
 
 # The newest that runs, as the newest JAX is the fastest (a shim of pyenv may be there and not run);
 # TensorFlow has no wheels beyond 3.13.
+SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
 PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3 python; do \
-	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null \
+	$$python -c '$(SUPPORTED)' 2>/dev/null \
 	&& echo $$python && break; done)
 
 # Data sets lie here beside the checkout, where there are any; a setting of your own goes before it.
@@ -92,10 +93,11 @@ notebooks: $(DOCS_READY)
 clean:
 	rm -rf .venv build dist docs/_build docs/notebooks *.egg-info .mypy_cache .pytest_cache .ruff_cache
 
+# A .venv that is there keeps its Python: two in one folder would be neither.
 $(READY): pyproject.toml setup.py constraints.txt
 	@test -n "$(PYTHON)" || { echo "needs Python 3.11, 3.12 or 3.13 on the PATH (or make PYTHON=...)" >&2; exit 2; }
-	@echo "Setting up .venv with $$($(PYTHON) --version): some minutes, once" >&2
-	@$(PYTHON) -m venv .venv
+	@echo "Setting up .venv: some minutes, once" >&2
+	@$(BIN)/python -c 'import pip; $(SUPPORTED)' 2>/dev/null || $(PYTHON) -m venv --clear .venv
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
