@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
+from zoo.predictors import sentences
 from zoo.predictors.sentences import by_sentence
 
 
@@ -40,3 +43,11 @@ def test_sentences_are_translated_as_if_alone(translator):
         translator(text, split=True, num_return=2)
     with pytest.raises(TypeError, match="takes a string or a list of strings; got int"):
         translator([3], split=True)
+
+
+def test_the_splitter_is_silent_where_an_installer_has_not_compiled_it(monkeypatch, tmp_path):
+    """As uv does; Python then warns of its escapes, and warnings are errors here."""
+    monkeypatch.setattr(sys, "pycache_prefix", str(tmp_path))
+    for name in [name for name in sys.modules if name.split(".")[0] == "pysbd"]:
+        monkeypatch.delitem(sys.modules, name)
+    assert sentences._segmenter.__wrapped__().segment("One. Two.") == ["One. ", "Two."]

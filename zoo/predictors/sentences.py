@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -45,6 +46,9 @@ def _sentences(line: str) -> list[str]:
 
 @functools.cache
 def _segmenter() -> Any:
-    import pysbd
+    with warnings.catch_warnings():
+        # Its patterns have escapes that Python warns of when it compiles them, at the first import.
+        warnings.simplefilter("ignore")
+        import pysbd
 
     return pysbd.Segmenter(language="en", clean=False)
