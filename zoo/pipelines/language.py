@@ -101,10 +101,10 @@ class LanguageModelingData(StoredData, FileData):
         if "validation" not in splits and self.holdout:
             splits["train"], splits["validation"] = split_characters(splits["train"], self.holdout)
         tokenizer = tokenizer or self.tokenizer.build(splits["train"])
-        tokens = {}
+        tokens, written = {}, _written(tokenizer)
         for split, documents in splits.items():
             part = f"{split} {self.text_column} {self.holdout} {fingerprints.get(split)}"
-            tokens[split] = _encoded(documents, tokenizer, sources.get(split, train), part)
+            tokens[split] = _encoded(documents, tokenizer, written, sources.get(split, train), part)
         for split, ids in tokens.items():
             if len(ids) < 2:
                 raise ValueMistake(
@@ -279,16 +279,19 @@ def encode(documents: Iterable[str], tokenizer: Tokenizer) -> Array:
     return np.array(tokens, np.uint16 if small else np.int32)
 
 
-def _encoded(documents: Documents, tokenizer: Tokenizer, source: Source, part: str) -> Array:
+def _encoded(
+    documents: Documents, tokenizer: Tokenizer, written: str | None, source: Source, part: str
+) -> Array:
     """`encode` of some documents, or what it gave for the same ones at an earlier start.
 
     Args:
       documents: the documents.
       tokenizer: the tokenizer.
+      written: what `_written` says of it.
       source: where they come from. A stream with an identity is not read if they are known.
       part: which part of it they are.
     """
-    written, content = _written(tokenizer), None
+    content = None
     if source.arrays is not None:
         content = kept.digest_of(documents())
     elif source.identity:

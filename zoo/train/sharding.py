@@ -285,7 +285,8 @@ def share(mesh: Mesh) -> Share:
 
 
 def put_batch(batch: Batch, mesh: Mesh) -> dict[str, Any]:
-    """A batch of NumPy arrays on the devices of the mesh, divided along its first axis.
+    """A batch of NumPy arrays on the devices of the mesh, divided along its first axis. For one
+    device it stays as it is: the compiled function that takes it moves it.
 
     Rows are added until every part of the mesh has the same number. All their entries are zero,
     `weights` included, so they count in no loss and no metric.
@@ -294,6 +295,8 @@ def put_batch(batch: Batch, mesh: Mesh) -> dict[str, Any]:
       batch: of several processes, the rows that `share` gives each.
       mesh: the devices.
     """
+    if mesh.devices.size == 1:
+        return dict(batch)  # moved so in 0.03 ms, by device_put in 0.3 (CPU)
     sharding, own = of_batch(mesh), share(mesh)
 
     def place(array: np.ndarray[Any, Any]) -> jax.Array:
@@ -309,8 +312,6 @@ def put_batch(batch: Batch, mesh: Mesh) -> dict[str, Any]:
 
         return jax.make_array_from_callback((rows, *array.shape[1:]), sharding, part)
 
-    if mesh.devices.size == 1:
-        return dict(batch)  # a compiled function fetches it in 0.03 ms, device_put in 0.3 (CPU)
     return {key: place(array) for key, array in batch.items()}
 
 
